@@ -1,0 +1,49 @@
+# make demo | make test | make lint: everything runs in .venv; nothing is installed outside this folder.
+TORCH ?= torch==2.13.0
+BAG ?=
+PYTEST_ARGS ?=
+
+# The ROS 2 wheels exist for CPython 3.11 and 3.12.
+PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
+  $$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $$p && break; done)
+
+RUN := test/interfaces/with_ros
+# The virtual environment is the ament prefix too: the wheels make it one, and colcon installs into it.
+PACKAGE_FILES := $(sort $(shell find eventspd_ros config launch resource -type f ! -path '*/__pycache__/*'))
+# --symlink-install keeps edits live; only a file that comes or goes, or a changed message, needs a new build.
+FILES_STAMP := .venv/.built-$(shell echo $(PACKAGE_FILES) | cksum | cut -d' ' -f1)
+# A system that has event_camera_msgs keeps its own.
+INTERFACES := $(if $(wildcard $(addsuffix /share/event_camera_msgs,$(subst :, ,$(AMENT_PREFIX_PATH)))),,test/interfaces/event_camera_msgs)
+
+.PHONY: all demo test lint clean
+all: $(FILES_STAMP)
+
+.venv/.ready: requirements.txt requirements-dev.txt test/interfaces/repair_wheels.py
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or 3.12 found; name one with make PYTHON=/path/to/python3.11"; exit 1; }
+	test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --upgrade pip "setuptools<80"
+	.venv/bin/python -m pip install --quiet "$(TORCH)"
+	.venv/bin/python -m pip install --quiet -r requirements.txt -r requirements-dev.txt
+	.venv/bin/python test/interfaces/repair_wheels.py
+	printf '#!/bin/sh\nexec "%s/$(RUN)" python -m eventspd_ros.cli "$$@"\n' "$(CURDIR)" > .venv/bin/eventspd
+	chmod +x .venv/bin/eventspd
+	touch $@
+
+$(FILES_STAMP): .venv/.ready CMakeLists.txt package.xml $(wildcard msg/*.msg) $(wildcard test/interfaces/*/msg/*.msg)
+	$(RUN) colcon build --symlink-install --merge-install --install-base .venv --base-paths . $(INTERFACES) \
+	  --event-handlers console_direct- --cmake-args -DPython3_EXECUTABLE=$(CURDIR)/.venv/bin/python -DBUILD_TESTING=OFF
+	rm -f .venv/.built-*
+	touch $@
+
+demo: all
+	.venv/bin/eventspd demo $(if $(BAG),--bag "$(BAG)") --out demo
+
+test: all
+	$(RUN) pytest -m "not slow and not gpu" $(PYTEST_ARGS)
+
+lint: .venv/.ready
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+clean:
+	rm -rf .venv build log demo

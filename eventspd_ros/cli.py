@@ -1,0 +1,105 @@
+"""`eventspd …`: every command of the package. Rooms are imported when their command runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from eventspd_ros import __version__
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; errors a user can mend are one line on stderr and exit status 2."""
+    options = build_parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except (ValueError, OSError) as error:
+        print(f"eventspd {options.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="eventspd", description="Metric depth at keypoints from an event camera.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run)
+        return sub
+
+    sub = command("demo", demo, "play a bag through the node and record its answers; leaves summary.json, overlay.png")
+    sub.add_argument("--bag", type=Path, help="rosbag2 with event packets; without it one is simulated")
+    sub.add_argument("--out", type=Path, default=Path("demo"), help="folder for the results")
+    sub.add_argument("--weights", default="", help="checkpoint; without it the weights are random")
+
+    sub = command("decode", decode, "decode a .raw file, rosbag2 or HDF5 to arrays")
+    sub.add_argument("input", type=Path, metavar="IN")
+    sub.add_argument("--out", type=Path, required=True, help="OUT.npz or OUT.h5")
+
+    sub = command("info-events", info_events, "count, duration, rate, size, encoding and gaps of a recording")
+    sub.add_argument("input", type=Path, metavar="IN")
+    sub.add_argument("--json", action="store_true")
+
+    sub = command("convert-f3", convert_f3, "turn an upstream F³ checkpoint into this package's safetensors")
+    sub.add_argument("input", type=Path, metavar="IN.pth")
+    sub.add_argument("--encoder", required=True, help="its configuration: hd_small, hd_micro, mvsec_small, …")
+    sub.add_argument("--out", type=Path, required=True, help="OUT.safetensors")
+
+    bench = command("bench", None, "measure speed").add_subparsers(dest="what", required=True, metavar="WHAT")
+    sub = bench.add_parser("decode", help="events decoded a second, one core")
+    sub.set_defaults(run=bench_decode)
+    sub.add_argument("input", type=Path, metavar="FILE")
+    sub.add_argument("--json", action="store_true")
+    return parser
+
+
+def show(values: dict, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(values, indent=2))
+        return
+    width = max(map(len, values))
+    for key, value in values.items():
+        print(f"{key:<{width}}  {value:,}" if isinstance(value, int) else f"{key:<{width}}  {value}")
+
+
+def demo(options) -> None:
+    from eventspd_ros.ros.demo import run_demo, table
+
+    summary = run_demo(options.bag, options.out, options.weights)
+    print(f"\n{table(summary)}\nsummary: {options.out / 'summary.json'}   picture: {options.out / 'overlay.png'}")
+
+
+def decode(options) -> None:
+    from eventspd_ros.events.files.export import decode_to
+
+    count = decode_to(options.input, options.out)
+    print(f"{count:,} events → {options.out}")
+
+
+def info_events(options) -> None:
+    from eventspd_ros.events.files.summary import summarise_events
+
+    show(summarise_events(options.input), options.json)
+
+
+def convert_f3(options) -> None:
+    from eventspd_ros.model.checkpoints import convert_f3_checkpoint, save_checkpoint
+
+    save_checkpoint(convert_f3_checkpoint(options.input, options.encoder), options.out)
+    print(options.out)
+
+
+def bench_decode(options) -> None:
+    from eventspd_ros.benchmark.decode import bench_decode as measure
+
+    show(measure(options.input), options.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Events: decoding packets, the sensor's clock, windows, files."""

@@ -1,0 +1,34 @@
+"""Recordings of events through one interface: open_events()."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from eventspd_ros.events.files.source import EventSource
+
+__all__ = ["EventSource", "open_events"]
+
+
+def open_events(path: Path | str, topic: str | None = None) -> EventSource:
+    """Open a Prophesee .raw file, a rosbag2 (folder, .mcap, .db3) or this package's HDF5 (.h5, .hdf5).
+
+    topic: which one, where a bag has several with events. ValueError, one line: missing, unreadable, unknown encoding.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ValueError(f"{path}: no such file or folder; give a .raw, .h5, .mcap or .db3 file or a rosbag2 folder")
+    if path.suffix == ".raw":
+        from eventspd_ros.events.files.raw import RawSource
+
+        return RawSource(path)
+    if path.suffix in (".h5", ".hdf5"):
+        from eventspd_ros.events.files.hdf5 import Hdf5Source
+
+        return Hdf5Source(path)
+    if path.is_dir() or path.suffix in (".mcap", ".db3"):
+        from eventspd_ros.events.files.rosbag import RosbagSource
+
+        return RosbagSource(path, topic)
+    raise ValueError(
+        f"{path}: {path.suffix or 'no suffix'} is no known recording; give .raw, .h5, .mcap, .db3 or folder"
+    )

@@ -1,0 +1,60 @@
+"""Decoded events of a recording, written to one file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from eventspd_ros.events.files import EventSource, open_events
+from eventspd_ros.events.files.hdf5 import COLUMNS, write_events_h5
+from eventspd_ros.events.types import EventArray
+
+
+def decode_to(path: Path | str, out: Path | str) -> int:
+    """Decode a recording to OUT.npz (x, y, p, t_ns, width, height) or OUT.h5 (files/hdf5.py); returns the event count.
+
+    .h5 is written as it is read; .npz holds everything in memory first. ValueError: another suffix; a damaged
+    recording, after the events before the damage were written.
+    """
+    out = Path(out)
+    if out.suffix not in (".npz", ".h5"):
+        raise ValueError(f"{out}: cannot write {out.suffix or 'a file without suffix'}; give OUT.npz or OUT.h5")
+    if not out.parent.is_dir():
+        raise ValueError(f"{out}: folder {out.parent} does not exist; make it first")
+    source = open_events(path)
+    reading = _Reading(source)
+    count = write_events_h5(out, reading, source.encoding) if out.suffix == ".h5" else _write_npz(out, reading)
+    if reading.damage is not None:
+        raise ValueError(f"{reading.damage}; the {count} events before it are in {out}")
+    return count
+
+
+class _Reading:
+    """The chunks of a source under a progress bar, up to the damage if there is one."""
+
+    def __init__(self, source: EventSource):
+        self.source = source
+        self.damage: ValueError | None = None
+
+    def __iter__(self) -> Iterator[EventArray]:
+        with tqdm(total=self.source.chunk_count, unit="chunk", desc=self.source.path.name, file=sys.stderr) as bar:
+            try:
+                for events in self.source.chunks():
+                    yield events
+                    bar.update()
+            except ValueError as error:
+                self.damage = error
+
+
+def _write_npz(out: Path, chunks: _Reading) -> int:
+    parts = list(chunks)
+    columns = {
+        name: np.concatenate([getattr(part, name) for part in parts] or [np.empty(0, dtype)])
+        for name, dtype in COLUMNS.items()
+    }
+    np.savez(out, **columns, width=chunks.source.width, height=chunks.source.height)
+    return len(columns["t_ns"])

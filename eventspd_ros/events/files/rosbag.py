@@ -1,0 +1,224 @@
+"""rosbag2 recordings (sqlite3 and mcap) through the rosbags package, without a ROS installation.
+
+open_bag() reads any topic; RosbagSource reads the event packets of one. A damaged bag is read as far as it goes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import numpy as np
+from rosbags.interfaces import Connection, MessageDefinitionFormat
+from rosbags.rosbag2 import Reader, ReaderError
+from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
+
+from eventspd_ros.events.codecs import ENCODINGS
+from eventspd_ros.events.files.salvage import salvage
+from eventspd_ros.events.files.source import EventSource
+from eventspd_ros.events.types import EventPacket
+
+EVENT_PACKET = "event_camera_msgs/msg/EventPacket"
+EVENT_PACKET_MSG = """\
+std_msgs/Header header
+uint32 height
+uint32 width
+uint64 seq
+uint64 time_base
+string encoding
+bool is_bigendian
+uint8[] events
+"""
+SUFFIXES = (".mcap", ".db3")
+
+
+def bag_typestore(connections: list[Connection] | tuple = ()):
+    """A rosbags typestore: ROS 2's common messages, EventPacket, and what the bag defines itself if that parses."""
+    store = get_typestore(Stores.ROS2_KILTED)
+    store.register(get_types_from_msg(EVENT_PACKET_MSG, EVENT_PACKET))
+    for connection in connections:
+        definition = connection.msgdef
+        if connection.msgtype in store.fielddefs or definition.format == MessageDefinitionFormat.NONE:
+            continue
+        with suppress(Exception):  # a type that is never read must not make the bag unreadable
+            if definition.format == MessageDefinitionFormat.IDL:
+                types = get_types_from_idl(definition.data)
+            else:
+                types = get_types_from_msg(definition.data, connection.msgtype)
+            store.register({name: fields for name, fields in types.items() if name not in store.fielddefs})
+    return store
+
+
+class Bag:
+    """An open bag: connections (rosbags Connection: topic, msgtype, msgcount, ext.offered_qos_profiles), messages.
+
+    duration_ns, start_ns: of the recording. damage: what is wrong with it in words, None for a whole one.
+    """
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
+        self._stack = ExitStack()
+        self.damage: str | None = None
+        self._readers = self._open_readers()
+        if not any(reader.connections for reader in self._readers):
+            self.close()
+            raise ValueError(f"{self.path}: {self.damage or 'the bag holds no topic'}; nothing of it can be read")
+        self.connections = _merged(self._readers)
+        filled = [reader for reader in self._readers if reader.message_count]
+        self.start_ns = min((reader.start_time for reader in filled), default=0)
+        self.duration_ns = max((reader.end_time for reader in filled), default=0) - self.start_ns
+        self._typestore = None
+
+    def _open_readers(self) -> list:
+        """One reader for a whole bag; one a file where the metadata or a file is of no use."""
+        if not self.path.exists():
+            raise ValueError(f"{self.path}: no such bag; give a rosbag2 folder, a .mcap or a .db3 file")
+        if self.path.is_dir():
+            with suppress(ReaderError, FileNotFoundError):
+                return [self._stack.enter_context(Reader(self.path))]
+            files = sorted(file for file in self.path.iterdir() if file.suffix in SUFFIXES)
+            if missing := _listed_files(self.path) - {file.name for file in files}:
+                self.damage = f"{', '.join(sorted(missing))} is missing"
+        else:
+            files = [self.path] if self.path.suffix in SUFFIXES else []
+        if not files:
+            raise ValueError(f"{self.path}: not a bag; give a rosbag2 folder, a .mcap or a .db3 file")
+        return [self._open_file(file) for file in files]
+
+    def _open_file(self, file: Path):
+        try:
+            return self._stack.enter_context(Reader(file))
+        except Exception as error:  # whatever damaged bytes lead rosbags to
+            self.damage = f"{file.name} is damaged or cut off ({_reason(error, file)})"
+            return self._stack.enter_context(salvage(file))
+
+    @property
+    def topics(self) -> list[str]:
+        """Names of all topics."""
+        return [connection.topic for connection in self.connections]
+
+    def messages(self, topics: list[str] | None = None) -> Iterator[tuple[str, int, bytes]]:
+        """(topic, time of recording in ns, serialized bytes), in order; all topics or those named.
+
+        ValueError, after the last message that can be read, where the bag is damaged.
+        """
+        count = 0
+        for reader in self._readers:
+            wanted = [c for c in reader.connections if topics is None or c.topic in topics]
+            if not wanted:
+                continue
+            try:
+                for connection, time_ns, data in reader.messages(wanted):
+                    yield connection.topic, time_ns, data
+                    count += 1
+            except Exception as error:  # whatever damaged bytes lead rosbags to
+                self.damage = self.damage or f"damaged ({_reason(error, self.path)})"
+        if self.damage:
+            raise ValueError(
+                f"{self.path}: {self.damage}; {count} messages before that were read; "
+                "record it again, or repair it with `ros2 bag reindex` or `mcap recover`"
+            )
+
+    def deserialize(self, data: bytes, msgtype: str):
+        """A message as an object whose fields are those of the .msg; arrays come back as NumPy arrays."""
+        if self._typestore is None:
+            self._typestore = bag_typestore(self.connections)
+        try:
+            return self._typestore.deserialize_cdr(data, msgtype)
+        except Exception as error:  # whatever the bytes lead rosbags to
+            raise ValueError(
+                f"{self.path}: a message of {len(data)} bytes is no {msgtype} ({type(error).__name__}); leave it out"
+            ) from error
+
+    def read(self, topic: str) -> Iterator[tuple[str, int, object]]:
+        """messages() of one topic, deserialized."""
+        msgtype = next((c.msgtype for c in self.connections if c.topic == topic), None)
+        if msgtype is None:
+            raise ValueError(f"{self.path}: no topic {topic!r}; its topics are {', '.join(self.topics)}")
+        for name, time_ns, data in self.messages([topic]):
+            yield name, time_ns, self.deserialize(data, msgtype)
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def __enter__(self) -> Bag:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+
+def _listed_files(folder: Path) -> set[str]:
+    """The bag files that the folder's metadata.yaml names."""
+    metadata = folder / "metadata.yaml"
+    text = metadata.read_text(errors="replace") if metadata.is_file() else ""
+    return {Path(name).name for name in re.findall(r"- (\S+\.(?:mcap|db3))\s*$", text, re.MULTILINE)}
+
+
+def _reason(error: Exception, file: Path) -> str:
+    """The first line of an error, without the path that the message names already."""
+    return (str(error).splitlines() or [type(error).__name__])[0].replace(f" {file}", "").removesuffix(".")
+
+
+def _merged(readers: list) -> list[Connection]:
+    """One connection a topic, with the message counts of all files."""
+    by_topic: dict[str, Connection] = {}
+    for reader in readers:
+        for connection in reader.connections:
+            known = by_topic.get(connection.topic)
+            count = connection.msgcount + (known.msgcount if known else 0)
+            by_topic[connection.topic] = (known or connection)._replace(msgcount=count)
+    return list(by_topic.values())
+
+
+def open_bag(path: Path | str) -> Bag:
+    """Open a rosbag2 folder, .mcap or .db3 file. ValueError, one line: missing, or nothing of it can be read."""
+    return Bag(path)
+
+
+class RosbagSource(EventSource):
+    """The event packets of one topic of a bag."""
+
+    kind = "rosbag2"
+
+    def __init__(self, path: Path, topic: str | None = None):
+        with open_bag(path) as bag:
+            counts = {c.topic: c.msgcount for c in bag.connections if c.msgtype == EVENT_PACKET}
+            if not counts:
+                raise ValueError(f"{path}: no topic of type {EVENT_PACKET}; its topics are {', '.join(bag.topics)}")
+            if topic is None and len(counts) > 1:
+                raise ValueError(f"{path}: events on {len(counts)} topics; name one of {', '.join(counts)}")
+            self.topic = topic or next(iter(counts))
+            if self.topic not in counts:
+                raise ValueError(f"{path}: no events on topic {topic!r}; they are on {', '.join(counts)}")
+            first = next((message for _, _, message in bag.read(self.topic)), None)
+        if first is None:
+            raise ValueError(f"{path}: topic {self.topic} holds no message; record it again")
+        if first.encoding not in ENCODINGS:
+            known = ", ".join(ENCODINGS)
+            raise ValueError(
+                f"{path}: topic {self.topic}: event encoding {first.encoding!r} is not known; known are {known}"
+            )
+        super().__init__(path, first.encoding, int(first.width), int(first.height), tuple(counts))
+        self.chunk_count = counts[self.topic]
+
+    def packets(self) -> Iterator[EventPacket]:
+        with open_bag(self.path) as bag:
+            for _, _, message in bag.read(self.topic):
+                yield packet_of(message)
+
+
+def packet_of(message) -> EventPacket:
+    """An EventPacket from a message of rosbags."""
+    stamp = message.header.stamp
+    return EventPacket(
+        encoding=message.encoding,
+        width=int(message.width),
+        height=int(message.height),
+        payload=np.asarray(message.events, np.uint8),
+        seq=int(message.seq),
+        time_base_ns=int(message.time_base),
+        stamp_ns=stamp.sec * 1_000_000_000 + stamp.nanosec,
+    )

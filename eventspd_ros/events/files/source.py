@@ -1,0 +1,38 @@
+"""What every recording of events offers, whatever its format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from eventspd_ros.events.codecs import DecoderStats, make_decoder
+from eventspd_ros.events.types import EventArray, EventPacket
+
+
+class EventSource:
+    """A recording of one sensor. chunks() always works; packets() where the recording holds undecoded packets.
+
+    kind: "raw", "rosbag2" or "hdf5". encoding: as in EventPacket. width, height: px. topics: those that hold events.
+    chunk_count: how many chunks() yields, for progress bars. stats: the decoder's counters once chunks() is under way.
+    """
+
+    kind = ""
+    has_packets = True
+
+    def __init__(self, path: Path, encoding: str, width: int, height: int, topics: tuple[str, ...] = ()):
+        self.path = path
+        self.encoding, self.width, self.height, self.topics = encoding, width, height, topics
+        self.chunk_count = 0
+        self.stats: DecoderStats | None = None
+
+    def packets(self) -> Iterator[EventPacket]:
+        """The recording's packets in order. ValueError, after the last whole one, where the recording is damaged."""
+        raise NotImplementedError
+
+    def chunks(self) -> Iterator[EventArray]:
+        """The recording's events in order, in arrays of convenient size."""
+        decoder = make_decoder(self.encoding, self.width, self.height)
+        for packet in self.packets():
+            events = decoder.decode(packet)
+            self.stats = decoder.stats
+            yield events

@@ -1,0 +1,59 @@
+"""What the whole package means by events, a window of events and a camera's packet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class EventArray:
+    """Events of one sensor as a structure of arrays, each of shape (N,), in order of arrival.
+
+    x, y: uint16, pixels; (0, 0) is the centre of the top-left pixel. p: uint8, 1 = brighter, 0 = darker.
+    t_ns: int64, sensor clock. width, height: the sensor's size in pixels; every event lies inside it.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    p: np.ndarray
+    t_ns: np.ndarray
+    width: int
+    height: int
+
+    def __len__(self) -> int:
+        return len(self.t_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class EventWindow(EventArray):
+    """The events with start_ns <= t_ns < end_ns, what one encode() consumes.
+
+    epoch: grows by one whenever the sensor's time jumped back (a bag loop, a restart); a memory that was carried over
+    from a window of another epoch is void.
+    """
+
+    start_ns: int
+    end_ns: int
+    epoch: int = 0
+
+    def __len__(self) -> int:
+        return len(self.t_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class EventPacket:
+    """A camera's packet as it travels: undecoded bytes and what is needed to decode them.
+
+    The fields are those of event_camera_msgs/EventPacket. stamp_ns: header stamp, host arrival, ROS time.
+    payload: uint8, (bytes,). time_base_ns: used by the libcaer encodings, 0 elsewhere.
+    """
+
+    encoding: str
+    width: int
+    height: int
+    payload: np.ndarray
+    seq: int = 0
+    time_base_ns: int = 0
+    stamp_ns: int = 0

@@ -1,0 +1,181 @@
+"""Events cut into half-open windows of fixed length and stride, whatever the size of the packets they came in.
+
+Window k = 1, 2, … ends at t_first + round(k * stride) and reaches window_ns back; it closes on the first event at or
+past its end, or when the clock says so on a silent sensor. Windows are views of the buffer the decoder wrote into.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from eventspd_ros.events.buffer import EventBuffer
+from eventspd_ros.events.codecs.state import MAX_EVENTS_PER_WORD
+from eventspd_ros.events.types import EventArray, EventWindow
+
+# Time that falls by more is a bag loop or a sensor's restart; by less, packets out of order.
+TIME_JUMP_NS = 100_000_000
+# A buffer starts anew once that many events passed through: it touches 13 bytes of memory for each.
+RECYCLED_EVENTS = 1 << 20
+
+
+class WindowSlicer:
+    """Cuts one sensor's stream into windows.
+
+    push() takes events in arrays; or let a decoder write into `buffer` (decoder.decode_into(packet, slicer.buffer)) and
+    call close(). Both return the windows that closed, oldest first. After decoding, an event is copied at most once.
+
+    time_jumps: times that sensor time fell by more than 100 ms; the slicer then starts anew and later windows have
+    another `epoch`. late_events: events that ran backwards by less and were set to the newest time.
+    windows_empty: windows without an event, which are not returned. windows_dropped: windows given up, oldest first,
+    because the events of windows still open exceeded max_events.
+    """
+
+    def __init__(self, width: int, height: int, window_ns: int, stride_ns: float, max_events: int = 2_000_000):
+        """window_ns, stride_ns: in ns; a stride below, at or above the window length. max_events: held at most."""
+        for name, value in (("window_ns", window_ns), ("stride_ns", stride_ns), ("max_events", max_events)):
+            if not 1 <= value < 2**53:
+                raise ValueError(f"{name} = {value}: must be at least 1")
+        self.width, self.height = width, height
+        self.window_ns, self.stride_ns, self.max_events = int(window_ns), stride_ns, int(max_events)
+        # Twice max_events: what is moved can be held until max_events more arrived, and is given up then at the latest.
+        capacity = 2 * self.max_events + MAX_EVENTS_PER_WORD
+        self.buffer = EventBuffer(width, height, capacity, before_moving=self._make_room)
+        self.windows_dropped = self.windows_empty = self.time_jumps = self.late_events = 0
+        self._epoch = 0
+        self._closed: list[EventWindow] = []
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all events and windows; the next event is the first of a new stream. Counters go on."""
+        self._closed.clear()
+        self._start_anew(self.buffer.end)
+        self._examined = self.buffer.base + self.buffer.end
+
+    def _start_anew(self, index: int) -> None:
+        self.buffer.begin = index
+        self._first_ns: int | None = None
+        self._newest_ns = -(2**63)
+        self._k = 1
+
+    def push(self, events: EventArray) -> list[EventWindow]:
+        """Add events; returns the windows they close. ValueError: events of another sensor."""
+        if (events.width, events.height) != (self.width, self.height):
+            raise ValueError(
+                f"events of a {events.width}x{events.height} px sensor in a stream of {self.width}x{self.height} px; "
+                "make a slicer for each sensor"
+            )
+        taken, buffer = 0, self.buffer
+        while taken < len(events):
+            buffer.reserve(1)
+            last = min(taken + buffer.free, len(events))
+            buffer.append(events, taken, last)
+            taken = last
+        return self.close()
+
+    def close(self) -> list[EventWindow]:
+        """The windows that closed since the last call, with the events written into `buffer` meanwhile."""
+        self._make_room()
+        closed, self._closed = self._closed, []
+        buffer = self.buffer
+        if buffer.begin >= max(RECYCLED_EVENTS, buffer.copied, 4 * len(buffer)):
+            buffer.move()
+        return closed
+
+    def advance_to(self, t_ns: int) -> list[EventWindow]:
+        """Close every window that ends at or before t_ns (sensor clock), also without an event past its end."""
+        self._examine()
+        if self._first_ns is not None:
+            self._close_until(t_ns, self.buffer.end)
+        return self.close()
+
+    def _make_room(self) -> None:
+        """Close what has ended; then, as long as open windows hold too many events, give up the oldest."""
+        self._examine()
+        if len(self.buffer) <= self.max_events:
+            return
+        self._release(self.buffer.end)
+        while len(self.buffer) > self.max_events:
+            self._k += 1
+            self.windows_dropped += 1
+            self._release(self.buffer.end)
+
+    def _examine(self) -> None:
+        """Walk over the events written since the last call: see that time does not fall, close windows."""
+        buffer = self.buffer
+        index = self._examined - buffer.base
+        while index < buffer.end:
+            fall = _first_fall(buffer.t_ns, index, buffer.end, self._newest_ns)
+            if fall > index:
+                if self._first_ns is None:
+                    self._first_ns = int(buffer.t_ns[index])
+                self._newest_ns = int(buffer.t_ns[fall - 1])
+                self._close_until(self._newest_ns, fall)
+            if fall < buffer.end:
+                if buffer.t_ns[fall] < self._newest_ns - TIME_JUMP_NS:
+                    self.time_jumps += 1
+                    self._epoch += 1
+                    self._start_anew(fall)
+                else:
+                    self.late_events += _hold(buffer.t_ns, fall, buffer.end, self._newest_ns)
+            index = fall
+        self._examined = buffer.base + buffer.end
+
+    def _close_until(self, t_ns: int, stop: int) -> None:
+        """Close the windows that end at or before t_ns, from the events before index `stop`."""
+        buffer = self.buffer
+        while (end_ns := self._end_ns(self._k)) <= t_ns:
+            times = buffer.t_ns[buffer.begin : stop]
+            first, last = (buffer.begin + np.searchsorted(times, (end_ns - self.window_ns, end_ns))).tolist()
+            if last > first:
+                self._closed.append(self._window(first, last, end_ns))
+                self._k += 1
+            else:
+                # A long silence is a long row of empty windows: step over them at once.
+                next_k = self._first_k_after(int(buffer.t_ns[last]) if last < stop else t_ns)
+                self.windows_empty += next_k - self._k
+                self._k = next_k
+            self._release(stop)
+
+    def _release(self, stop: int) -> None:
+        """Let go of the events that no window from k on needs."""
+        buffer = self.buffer
+        start_ns = self._end_ns(self._k) - self.window_ns
+        buffer.begin += int(np.searchsorted(buffer.t_ns[buffer.begin : stop], start_ns))
+
+    def _window(self, first: int, last: int, end_ns: int) -> EventWindow:
+        e = self.buffer.view(first, last)
+        start_ns = end_ns - self.window_ns
+        return EventWindow(e.x, e.y, e.p, e.t_ns, e.width, e.height, start_ns, end_ns, self._epoch)
+
+    def _end_ns(self, k: int) -> int:
+        return self._first_ns + round(k * self.stride_ns)
+
+    def _first_k_after(self, t_ns: int) -> int:
+        """The first window that ends after t_ns."""
+        k = max(1, int((t_ns - self._first_ns) / self.stride_ns))
+        while self._end_ns(k) <= t_ns:
+            k += 1
+        while k > 1 and self._end_ns(k - 1) > t_ns:
+            k -= 1
+        return k
+
+
+@njit(nogil=True, cache=True)
+def _first_fall(t_ns, first, last, newest_ns):
+    """The first index in [first, last) whose time lies before that of the event ahead of it, or last."""
+    for i in range(first, last):
+        if t_ns[i] < newest_ns:
+            return i
+        newest_ns = t_ns[i]
+    return last
+
+
+@njit(nogil=True, cache=True)
+def _hold(t_ns, first, last, newest_ns):
+    """Set the times from `first` on that lie a little before newest_ns to it; returns how many."""
+    for i in range(first, last):
+        if t_ns[i] >= newest_ns or t_ns[i] < newest_ns - TIME_JUMP_NS:
+            return i - first
+        t_ns[i] = newest_ns
+    return last - first

@@ -1,0 +1,205 @@
+"""Configuration of the model core: frozen, saved inside every checkpoint, unknown keys refused.
+
+Only what changes weights or numbers is here; how a model is run (device, table or hash, threads) is not.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+
+# Resolutions (x, y, t) of the four grid levels. Literals: computed in float64 some come out one too small (F³ takes
+# int32 of a float32 exp).
+LEVELS_HD = ((8, 8, 1), (27, 22, 2), (93, 63, 4), (320, 180, 8))
+LEVELS_MVSEC = ((8, 8, 1), (22, 20, 2), (63, 53, 4), (180, 139, 8))
+LEVELS_SMALL = ((8, 8, 1), (16, 14, 2), (32, 26, 4), (64, 48, 8))
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """A1, the F³ event encoder; one entry a stage where a field is a tuple (Das et al., arXiv 2509.25146)."""
+
+    dims: tuple[int, ...]
+    dsstrides: tuple[int, ...]  # stride of the convolution that opens a stage
+    dskernels: tuple[int, ...]  # and its kernel
+    bottleneck: tuple[int, ...]  # expansion of the block's hidden layer
+    blocks: tuple[int, ...]
+    dwkernels: tuple[int, ...]  # depthwise kernel of the blocks
+    levels: tuple[tuple[int, int, int], ...] = LEVELS_HD
+    level_features: int = 2
+    time_bins: int = 20  # of 1 ms
+
+    @property
+    def stride(self) -> int:
+        """Pixels per feature cell; also the patch that one cell's pretraining prediction covers."""
+        product = 1
+        for stride in self.dsstrides:
+            product *= stride
+        return product
+
+    def __post_init__(self):
+        stages = len(self.dims)
+        for name in ("dsstrides", "dskernels", "bottleneck", "blocks", "dwkernels"):
+            if len(getattr(self, name)) != stages:
+                raise ValueError(
+                    f"encoder.{name}={getattr(self, name)}: expected {stages} values, one for each of dims"
+                )
+
+
+@dataclass(frozen=True)
+class PyramidConfig:
+    """A2: four levels, L1 at the stride of encoder and stem together, each next one at twice the stride."""
+
+    channels: tuple[int, ...] = (64, 128, 192, 384)
+    stem_stride: int = 2
+    blocks: tuple[int, ...] = (2, 3, 4, 2)
+    kernels: tuple[int, ...] = (7, 13)  # depthwise, of L1 and L2
+    window: int = 8  # of L3, cells
+    heads: tuple[int, ...] = (6, 6)  # of L3 and L4
+
+    def __post_init__(self):
+        for name, count in (("channels", 4), ("blocks", 4), ("kernels", 2), ("heads", 2)):
+            if len(getattr(self, name)) != count:
+                raise ValueError(f"pyramid.{name}={getattr(self, name)}: expected {count} values")
+        for channels, heads in zip(self.channels[2:], self.heads, strict=True):
+            if channels % heads:
+                raise ValueError(f"pyramid.channels={self.channels}: expected multiples of heads={self.heads} at L3 and L4")
+        if self.channels[3] % 4:
+            raise ValueError(f"pyramid.channels={self.channels}: L4 needs a multiple of 4 for its position code")
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """Where depth and its uncertainty leave the network, and where training starts from."""
+
+    hidden: int = 384  # of the minimal model's MLP
+    parametrization: str = "log"  # "log": depth = exp(z); "inverse": depth = 1 / (softplus(s·z + b) + ε), Eq. 26
+    prior: bool = False  # a dense coarse log depth in Phase A, of which z is then the residual (needs "log")
+    median_depth_m: float = 6.0  # canonical metres (fx = W): the depth an untrained head answers
+    initial_stddev: float = 0.5  # of log depth: the uncertainty an untrained head answers
+
+    def __post_init__(self):
+        if self.parametrization not in ("log", "inverse"):
+            raise ValueError(f"head.parametrization={self.parametrization!r}: expected 'log' or 'inverse'")
+        if self.prior and self.parametrization != "log":
+            raise ValueError("head.prior=True: a residual to a coarse map needs head.parametrization='log'")
+        if not self.median_depth_m > 0:
+            raise ValueError(f"head.median_depth_m={self.median_depth_m}: expected a positive number of metres")
+        if not self.initial_stddev > 0.01:
+            raise ValueError(f"head.initial_stddev={self.initial_stddev}: expected more than the floor of 0.01")
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """A3 and B1–B5, the query decoder; levels run from the finest to the one that is routed over."""
+
+    dim: int = 192
+    heads: int = 6
+    channels: tuple[int, ...] = (64, 128, 192, 384)
+    strides: tuple[int, ...] = (4, 8, 16, 32)  # pixels per cell
+    local_radius: tuple[int, ...] = (2, 2, 2, 1)  # (2r + 1)² tokens a level, the finest without its centre; −1: none
+    adaptive_points: int = 8  # further tokens of the finest level, at learned offsets
+    local_layers: int = 2  # B2
+    global_layers: int = 2  # B3; 0: no global attention, then no anchors either
+    fused_layers: int = 3  # B5
+    anchors: int = 32  # R of Eq. 12; 0: no deformable read
+    anchor_share: float = 0.125  # R never exceeds this share of the coarsest level's cells
+    samples: int = 4  # M of Eq. 15: per head and level
+    attention_dropout: float = 0.1
+
+    def __post_init__(self):
+        levels = len(self.channels)
+        for name in ("strides", "local_radius"):
+            if len(getattr(self, name)) != levels:
+                raise ValueError(
+                    f"decoder.{name}={getattr(self, name)}: expected {levels} values, one for each of channels"
+                )
+        if self.dim % self.heads:
+            raise ValueError(f"decoder.dim={self.dim}: expected a multiple of heads={self.heads}")
+        if self.local_layers and self.local_tokens == 0:
+            raise ValueError(f"decoder.local_radius={self.local_radius}: local layers need tokens to read")
+        if self.anchors and not self.global_layers:
+            raise ValueError(f"decoder.anchors={self.anchors}: routing needs global_layers of at least 1")
+        if self.fused_layers and not self.anchors:
+            raise ValueError(f"decoder.fused_layers={self.fused_layers}: without anchors there is nothing to fuse")
+        if self.anchors and levels < 2:
+            raise ValueError(f"decoder.anchors={self.anchors}: the deformable read needs at least two levels")
+
+    @property
+    def tokens_by_level(self) -> tuple[int, ...]:
+        """Tokens of B1 by level: (32, 25, 25, 9) by default."""
+        grids = [(2 * radius + 1) ** 2 if radius >= 0 else 0 for radius in self.local_radius]
+        return (max(grids[0] - 1, 0) + self.adaptive_points, *grids[1:])
+
+    @property
+    def local_tokens(self) -> int:
+        """Tokens of B1 together: 91 by default."""
+        return sum(self.tokens_by_level)
+
+    def anchor_count(self, cells: int) -> int:
+        """R for a coarsest level of so many cells."""
+        return max(1, min(self.anchors, int(self.anchor_share * cells)))
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything needed to build a model again; family names the class, preset where the numbers come from."""
+
+    preset: str
+    family: str  # "encoder", "minimal" or "eventspd"
+    encoder: EncoderConfig
+    window_ms: float = 20.0
+    stride_ms: float = 8.333
+    head: HeadConfig = field(default_factory=HeadConfig)
+    pyramid: PyramidConfig | None = None
+    decoder: DecoderConfig | None = None
+
+    def to_dict(self) -> dict:
+        """Plain dicts, lists and numbers, for JSON and YAML."""
+        return _plain(asdict(self))
+
+    @classmethod
+    def from_dict(cls, values: dict) -> ModelConfig:
+        """The inverse of to_dict(). Unknown or missing keys and wrong types raise ValueError naming them."""
+        return _build(cls, values, "model config")
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _build(cls, values, where: str):
+    """A frozen dataclass from plain values, strictly."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{where}: expected keys and values, got {values!r}")
+    known = {item.name: item for item in fields(cls)}
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise ValueError(f"{where}: unknown keys {unknown}; known are {sorted(known)}")
+    needed = {name for name, item in known.items() if item.default is MISSING and item.default_factory is MISSING}
+    if needed - set(values):
+        raise ValueError(f"{where}: missing keys {sorted(needed - set(values))}")
+    hints = typing.get_type_hints(cls)
+    return cls(**{name: _convert(hints[name], value, f"{where}.{name}") for name, value in values.items()})
+
+
+def _convert(kind, value, where: str):
+    """One value to its annotated kind: a dataclass, a tuple, an optional or a plain type."""
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        inner = [option for option in typing.get_args(kind) if option is not type(None)]
+        return None if value is None else _convert(inner[0], value, where)
+    if is_dataclass(kind):
+        return _build(kind, value, where)
+    if typing.get_origin(kind) is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise ValueError(f"{where}={value!r}: expected a list")
+        item_kind = typing.get_args(kind)[0]
+        return tuple(_convert(item_kind, item, where) for item in value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise ValueError(f"{where}={value!r}: expected {kind.__name__}, got {type(value).__name__}")
+    return value

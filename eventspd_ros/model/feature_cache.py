@@ -1,0 +1,46 @@
+"""What encode() hands to decode(), and what it carries from window to window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class FeatureCache:
+    """Phase A of one window of one stream: all that decode() needs, for any number of queries.
+
+    start_ns, end_ns: the window, sensor clock. height, width: the sensor in pixels. tensors: the model's own dataclass
+    of tensors, batch dimension 1.
+    """
+
+    start_ns: int
+    end_ns: int
+    height: int
+    width: int
+    tensors: Any
+
+
+@dataclass
+class StreamState:
+    """The recurrent memory of one camera: h of Eq. 3, (1, C, H_4, W_4), or None where the stream starts (h = 0)."""
+
+    memory: Tensor | None = None
+
+    def reset(self) -> None:
+        """Forget: after a time jump, a bag loop or a sensor change."""
+        self.memory = None
+
+
+def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
+    """A copy of a dataclass or tuple of tensors with function applied to each tensor; other fields stay."""
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, tuple):
+        return tuple(map_tensors(function, item) for item in value)
+    if is_dataclass(value):
+        return replace(value, **{item.name: map_tensors(function, getattr(value, item.name)) for item in fields(value)})
+    return value

@@ -1,0 +1,89 @@
+"""What every model of the package offers: encode() a window once, decode() any number of keypoints from the cache.
+
+Shapes: B windows, one of each stream; K queries. A model fills in phase_a() and phase_b(), which work on whole batches
+and are what training calls; encode() and decode() are their form for streams.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eventspd_ros.events.types import EventWindow
+from eventspd_ros.model.config import ModelConfig
+from eventspd_ros.model.event_encoder import EventEncoder
+from eventspd_ros.model.feature_cache import FeatureCache, StreamState, map_tensors
+
+
+class PointDepthModel(nn.Module):
+    """Canonical depth (metres at fx = sensor width) and its standard deviation at keypoints, from events.
+
+    trained: whether weights were loaded; an untrained model answers its configured median depth, more or less.
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config, self.trained = config, False
+        self.encoder = EventEncoder(config.encoder)
+
+    @property
+    def device(self) -> torch.device:
+        return self.encoder.grids.table.device
+
+    def prepare(self, height: int, width: int) -> None:
+        """Build the F³ voxel table of a sensor size. Call it when weights stand, before the first window of a stream;
+        a model that is never prepared hashes every event instead, to the same numbers."""
+        self.encoder.prepare(height, width)
+
+    def encode(
+        self, windows: list[EventWindow], states: list[StreamState]
+    ) -> tuple[list[FeatureCache], list[StreamState]]:
+        """Phase A of B streams at once. Each stream's result is what it would be alone; states are not changed."""
+        if len(windows) != len(states):
+            raise ValueError(f"encode: {len(windows)} windows but {len(states)} states; expected one state a window")
+        field = self.encoder.scatter(windows)
+        tensors, memory = self.phase_a(field, self._joint_memory(states, field))
+        caches, next_states = [], []
+        for index, window in enumerate(windows):
+            own = map_tensors(lambda tensor, index=index: tensor[index : index + 1], tensors)
+            caches.append(FeatureCache(window.start_ns, window.end_ns, window.height, window.width, own))
+            next_states.append(StreamState(None if memory is None else memory[index : index + 1]))
+        return caches, next_states
+
+    def decode(self, cache: FeatureCache, uv_px: Tensor) -> tuple[Tensor, Tensor]:
+        """Keypoints (K, 2) in pixels -> canonical depth (K,) and its standard deviation (K,), both in metres.
+
+        Metric depth is canonical·fx_px/width. Queries do not see one another: one alone gives what many give.
+        """
+        if uv_px.ndim != 2 or uv_px.shape[1] != 2:
+            raise ValueError(f"decode: uv_px has shape {tuple(uv_px.shape)}; expected (K, 2)")
+        depth, stddev = self.phase_b(cache.tensors, uv_px.to(self.device, torch.float32)[None])
+        return depth[0], stddev[0]
+
+    def phase_a(self, field: Tensor, memory: Tensor | None) -> tuple[Any, Tensor | None]:
+        """Event field (B, C, H, W) and memory h or None -> the cache's tensors (B first) and the next memory."""
+        raise NotImplementedError
+
+    def phase_b(self, tensors: Any, uv_px: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries (B, K, 2) in pixels -> canonical depth and standard deviation, both (B, K) float32, metres."""
+        raise NotImplementedError
+
+    def memory_shape(self, height: int, width: int) -> tuple[int, int, int] | None:
+        """(C, rows, columns) of the memory for a sensor, or None for a model without one."""
+        return None
+
+    def _joint_memory(self, states: list[StreamState], field: Tensor) -> Tensor | None:
+        """The states' memories as one batch; a stream that starts brings zeros."""
+        shape = self.memory_shape(*field.shape[-2:])
+        if shape is None:
+            return None
+        for state in states:
+            if state.memory is not None and tuple(state.memory.shape[1:]) != shape:
+                found = tuple(state.memory.shape[1:])
+                raise ValueError(
+                    f"encode: a state's memory is {found} but this sensor needs {shape}; reset() the state"
+                )
+        zeros = field.new_zeros((1, *shape))
+        return torch.cat([zeros if state.memory is None else state.memory for state in states])

@@ -1,0 +1,54 @@
+"""The named configurations, and building a model from one.
+
+MODEL_PRESETS answer keypoints. ENCODER_PRESETS are F³ encoders with their pretraining head: what converted upstream
+checkpoints and pretraining use.
+"""
+
+from __future__ import annotations
+
+from eventspd_ros.model.config import LEVELS_MVSEC, EncoderConfig, HeadConfig, ModelConfig
+from eventspd_ros.model.event_encoder import FeatureField
+from eventspd_ros.model.minimal import MinimalModel
+
+
+def _encoder(dims: tuple[int, int], bottleneck: int, **changes) -> EncoderConfig:
+    """The shape that all published 20 ms encoders at full resolution share: two stages of three blocks of 7×7."""
+    shape = {"dsstrides": (1, 1), "dskernels": (1, 1), "blocks": (3, 3), "dwkernels": (7, 7)} | changes
+    return EncoderConfig(dims=dims, bottleneck=(bottleneck, bottleneck), **shape)
+
+
+def _encoders() -> dict[str, EncoderConfig]:
+    return {
+        "hd_small": _encoder((32, 32), 2),  # also the published 640×480 encoder
+        "hd_tiny": _encoder((16, 16), 2),
+        "hd_micro": _encoder((8, 8), 4),
+        "mvsec_small": _encoder((32, 32), 2, levels=LEVELS_MVSEC),
+        "ds2": _encoder((64, 64), 2, dsstrides=(2, 1), dskernels=(3, 1)),
+    }
+
+
+def _models() -> dict[str, ModelConfig]:
+    light = _encoder((32, 32), 2, dsstrides=(4, 1), dskernels=(5, 1), levels=LEVELS_MVSEC)
+    return {"minimal": ModelConfig("minimal", "minimal", light, head=HeadConfig(hidden=64))}
+
+
+ENCODER_PRESETS = tuple(_encoders())
+MODEL_PRESETS = tuple(_models())
+FAMILIES = {"encoder": FeatureField, "minimal": MinimalModel}
+
+
+def preset_config(preset: str) -> ModelConfig:
+    """The ModelConfig of a preset name."""
+    if preset in ENCODER_PRESETS:
+        return ModelConfig(preset, "encoder", _encoders()[preset])
+    if preset in MODEL_PRESETS:
+        return _models()[preset]
+    raise ValueError(f"preset {preset!r} is unknown; choose one of {', '.join(MODEL_PRESETS + ENCODER_PRESETS)}")
+
+
+def build_model(preset: str | ModelConfig):
+    """A model with fresh weights in eval mode on the CPU, from a preset's name or a ModelConfig."""
+    config = preset_config(preset) if isinstance(preset, str) else preset
+    if config.family not in FAMILIES:
+        raise ValueError(f"model family {config.family!r} is unknown; expected one of {', '.join(FAMILIES)}")
+    return FAMILIES[config.family](config).eval()

@@ -1,0 +1,80 @@
+"""A2: the wide pyramid, from F³ features to four levels of maps (architecture document §3, A2).
+
+    stem   Conv k3 + LN
+    L1     ConvNeXt V2 k7      fine texture
+    L2     ConvNeXt V2 k13     local structure
+    L3     shifted windows     mid-range context
+    L4     full self-attention the whole scene; its tokens carry a fixed 2-D sin-cos position
+
+Between levels: Conv k2 s2 + LN, which floors (45 → 22); the stem's k3 s2 p1 and A1's strides ceil (173 → 87).
+Shapes: B windows, C_l channels and (H_l, W_l) cells of level l, N = H_4·W_4 tokens.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from eventspd_ros.model.blocks import ConvNeXtBlock, LayerNorm2d, SelfAttentionBlock, SwinBlock, init_weights
+from eventspd_ros.model.config import PyramidConfig
+
+
+class Pyramid(nn.Module):
+    """F_t of A1 -> L1…L4, each at twice the stride of the one before."""
+
+    def __init__(self, config: PyramidConfig, in_channels: int):
+        super().__init__()
+        self.config = config
+        c1, c2, c3, c4 = config.channels
+        n1, n2, n3, n4 = config.blocks
+        k1, k2 = config.kernels
+        heads3, heads4 = config.heads
+        stem = nn.Conv2d(in_channels, c1, 3, stride=config.stem_stride, padding=1)
+        self.stem = nn.Sequential(stem, LayerNorm2d(c1))
+        self.downs = nn.ModuleList(_down(*pair) for pair in ((c1, c2), (c2, c3), (c3, c4)))
+        self.l1 = nn.Sequential(*(ConvNeXtBlock(c1, k1) for _ in range(n1)))
+        self.l2 = nn.Sequential(*(ConvNeXtBlock(c2, k2) for _ in range(n2)))
+        shifts = (0, config.window // 2)
+        self.l3 = nn.Sequential(*(SwinBlock(c3, heads3, config.window, shifts[i % 2]) for i in range(n3)))
+        self.l4 = nn.Sequential(*(SelfAttentionBlock(c4, heads4) for _ in range(n4)))
+        self.apply(init_weights)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(B, C, H, W) -> L1…L4, each (B, C_l, H_l, W_l)."""
+        l1 = self.l1(self.stem(features))
+        l2 = self.l2(self.downs[0](l1))
+        l3 = self.l3(self.downs[1](l2).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        l4 = self.downs[2](l3)
+        rows, columns = l4.shape[-2:]
+        tokens = l4.flatten(2).transpose(1, 2)
+        position = position_code(rows, columns, tokens.shape[-1], tokens.device)
+        tokens = self.l4(tokens + position.to(tokens.dtype))
+        return l1, l2, l3, tokens.unflatten(1, (rows, columns)).permute(0, 3, 1, 2)
+
+
+def _down(channels: int, out_channels: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(channels, out_channels, 2, stride=2), LayerNorm2d(out_channels))
+
+
+def position_code(rows: int, columns: int, channels: int, device: torch.device) -> Tensor:
+    """Fixed sin-cos code of every cell, (rows·columns, C): a quarter of the channels each for sin x, cos x, sin y, cos y
+    at wavelengths from 2π to 2π·10,000 cells."""
+    frequency = torch.exp(torch.arange(channels // 4, device=device) * (-4 * math.log(10_000.0) / channels))
+    x = torch.arange(columns, device=device)[:, None] * frequency
+    y = torch.arange(rows, device=device)[:, None] * frequency
+    across = torch.cat((x.sin(), x.cos()), dim=-1).expand(rows, -1, -1)
+    down = torch.cat((y.sin(), y.cos()), dim=-1)[:, None].expand(-1, columns, -1)
+    return torch.cat((across, down), dim=-1).flatten(0, 1)
+
+
+def level_cells(height: int, width: int, config: PyramidConfig, encoder_stride: int) -> tuple[tuple[int, int], ...]:
+    """(H_l, W_l) of L1…L4 for a sensor: ceil to L1, floor from there."""
+    sides = []
+    for side in (height, width):
+        cells = [-(-(-(-side // encoder_stride)) // config.stem_stride)]
+        for _ in range(3):
+            cells.append(cells[-1] // 2)
+        sides.append(cells)
+    return tuple(zip(*sides, strict=True))

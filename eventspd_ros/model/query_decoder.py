@@ -1,0 +1,203 @@
+"""The query decoder: A3 once a window, B1–B5 for every query (EventSPD architecture document, §3).
+
+    A3   precompute(): keys and values for B3, anchor features for B4, and whatever projection of a map commutes with
+         the reads of B1 and B4
+    B1   local_tokens.py      91 tokens around the query and the query vector h
+    B2   attention.py         h reads the local tokens, two layers
+    B3   attention.py         h reads all cells of L4, two layers; the second one's weights route to R anchors
+    B4   deformable_read.py   each anchor reads L2 … L4 where it chooses and becomes a token
+    B5   attention.py         h reads local and anchor tokens, three layers; the depth code z leaves here
+
+Every query is decoded alone: K is free, and neither the order nor the presence of other queries changes an answer
+beyond rounding.
+
+Shapes: B windows, K queries a window, D model width, H heads, E = D / H, T cells of the coarsest level, R anchors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from eventspd_ros.model.attention import CellAttention, DecoderLayer, TokenDecoder, normalise
+from eventspd_ros.model.config import DecoderConfig
+from eventspd_ros.model.deformable_read import DeformableRead
+from eventspd_ros.model.heads import StddevHead
+from eventspd_ros.model.local_tokens import LocalTokens
+from eventspd_ros.model.table_read import to_table
+
+# Queries decoded at once: 10,000 take no more memory than these.
+CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class DecoderContext:
+    """What A3 leaves for all queries of B windows; tables are those of table_read.py. Unused parts have no rows."""
+
+    fine: Tensor  # L1's table (B, rows, C_1)
+    coarse: Tensor  # tokens of L2 … L4 with their embeddings (B, rows, D)
+    keys: Tensor  # of B3 (B, layers, H, T, E)
+    values: Tensor
+    anchors: Tensor  # W_u W_g G + b_u of Eq. 14 (B, T, D)
+    reads: Tensor  # W_V F of Eq. 18, L2 … L4 (B, rows, D)
+    cells_hw: tuple[tuple[int, int], ...]  # of every level
+    sensor_hw: tuple[int, int]  # pixels
+
+
+class SharedProjections(nn.Module):
+    """A3. Keys without bias (it cancels in the softmax), the anchor feature without (b_u follows)."""
+
+    def __init__(self, config: DecoderConfig):
+        super().__init__()
+        dim, coarsest = config.dim, config.channels[-1]
+        self.keys = nn.ModuleList(nn.Linear(coarsest, dim, bias=False) for _ in range(config.global_layers))
+        self.values = nn.ModuleList(nn.Linear(coarsest, dim) for _ in range(config.global_layers))
+        if config.anchors:
+            self.anchor = nn.Linear(coarsest, dim, bias=False)  # W_g
+            self.reads = nn.ModuleList(nn.Linear(channels, dim) for channels in config.channels[1:])  # W_V of B4
+
+
+class CellDecoder(nn.Module):
+    """B3, Eqs. 10–12."""
+
+    def __init__(self, config: DecoderConfig):
+        super().__init__()
+        self.layers = nn.ModuleList(
+            DecoderLayer(config.dim, CellAttention(config.dim, config.heads, config.attention_dropout))
+            for _ in range(config.global_layers)
+        )
+
+    def forward(self, h: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor | None]:
+        """h (N, D), keys and values (B, layers, H, T, E) -> h (N, D) and ᾱ of Eq. 12, (B, K, T) float32.
+
+        ᾱ averages the last layer's weights over heads before dropout, which would route at random.
+        """
+        weights = None
+        for index, layer in enumerate(self.layers):
+            h, weights = layer(h, keys[:, index], values[:, index])
+        return h, None if weights is None else weights.mean(dim=1)
+
+
+class DepthDecoder(TokenDecoder):
+    """B5: the layers, then the depth MLP of Eq. 25."""
+
+    def __init__(self, config: DecoderConfig):
+        super().__init__(config.dim, config.heads, config.fused_layers, config.attention_dropout)
+        self.depth = nn.Sequential(nn.Linear(config.dim, 2 * config.dim), nn.GELU(), nn.Linear(2 * config.dim, 1))
+
+    def code(self, h: Tensor) -> Tensor:
+        """z_q of Eq. 25: (N, D) -> (N,), float32 whatever the precision around it."""
+        with torch.autocast(h.device.type, enabled=False):
+            return self.depth(h.to(self.depth[0].weight.dtype))[..., 0]
+
+
+class QueryDecoder(nn.Module):
+    """A3 and B1–B5, one submodule a stage. Depth itself (A4, Eq. 26) is made of z by the model that owns the decoder."""
+
+    def __init__(self, config: DecoderConfig, initial_stddev: float = 0.5):
+        super().__init__()
+        self.config = config
+        self.a3 = SharedProjections(config)
+        self.b1 = LocalTokens(config)
+        self.b2 = TokenDecoder(config.dim, config.heads, config.local_layers, config.attention_dropout)
+        self.b3 = CellDecoder(config)
+        self.b4 = DeformableRead(config) if config.anchors else nn.Identity()
+        self.b5 = DepthDecoder(config)
+        self.sigma = StddevHead(config.dim, initial_stddev)
+
+    def offset_parameters(self) -> list[nn.Parameter]:
+        """Parameters of B4's offset head, which start at zero and train at a tenth of the learning rate."""
+        return list(self.b4.offsets.parameters()) if self.config.anchors else []
+
+    def precompute(self, levels: Sequence[Tensor], sensor_hw: tuple[int, int]) -> DecoderContext:
+        """Phase A: maps (B, C_l, H_l, W_l), finest first, the last one G_t of Eq. 3 -> the context of all queries.
+
+        sensor_hw: (height, width) in pixels. Decode under the same autocast setting as precompute.
+        """
+        dtype = _working_dtype(self.b1.seed.weight)
+        maps = [level.to(dtype).permute(0, 2, 3, 1) for level in levels]
+        cells = maps[-1].flatten(1, 2)
+        fine, coarse = self.b1.tables(maps)
+        anchors = reads = cells[:, :0]
+        if self.config.anchors:
+            anchors = self.b4.anchor_terms(self.a3.anchor(cells))
+            reads = torch.cat(
+                [to_table(project(features)) for project, features in zip(self.a3.reads, maps[1:], strict=True)], dim=1
+            )
+        return DecoderContext(
+            fine=fine,
+            coarse=coarse,
+            keys=self._by_head(self.a3.keys, cells),
+            values=self._by_head(self.a3.values, cells),
+            anchors=anchors,
+            reads=reads,
+            cells_hw=tuple((features.shape[1], features.shape[2]) for features in maps),
+            sensor_hw=tuple(sensor_hw),
+        )
+
+    def forward(self, context: DecoderContext, uv_px: Tensor, routed: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Phase B: uv_px (B, K, 2) -> z of Eq. 25 and the standard deviation of log depth, both (B, K) float32.
+
+        routed: cells (B, K, R) int64 to take as anchors in place of Eq. 12's (row·W_4 + column), for comparisons.
+        A query that is not finite gives NaN; one outside the image reads the border.
+        """
+        count = uv_px.shape[1]
+        parts = []
+        for start in range(0, max(count, 1), CHUNK):
+            chunk = slice(start, start + CHUNK)
+            parts.append(self._decode(context, uv_px[:, chunk], None if routed is None else routed[:, chunk]))
+        z, stddev = zip(*parts, strict=True)
+        return torch.cat(z, dim=1), torch.cat(stddev, dim=1)
+
+    def _decode(self, context: DecoderContext, uv_px: Tensor, routed: Tensor | None) -> tuple[Tensor, Tensor]:
+        """B1–B5 for one chunk of queries: (B, K, 2) -> (B, K) twice."""
+        shape = uv_px.shape[:2]
+        h, tokens = self.b1(context.fine, context.coarse, context.cells_hw, context.sensor_hw, uv_px)
+        h = h.flatten(0, 1).to(self.b1.seed.weight.dtype)
+        token_sets = [normalise(tokens.flatten(0, 1))]
+        h = self.b2(h, token_sets)
+        h, attention = self.b3(h, context.keys, context.values)
+        if self.config.anchors:
+            token_sets.append(self._anchor_tokens(context, h.view(*shape, -1), uv_px, attention, routed))
+        h = self.b5(h, token_sets)
+        return self.b5.code(h).view(shape), self.sigma(h).view(shape)
+
+    def _anchor_tokens(
+        self, context: DecoderContext, h: Tensor, uv_px: Tensor, attention: Tensor, routed: Tensor | None
+    ) -> Tensor:
+        """Routing (Eq. 12), B4 and the type embedding of Eq. 21: normalise()d tokens (B·K, R, D)."""
+        if routed is None:
+            routed = route(attention, self.config.anchor_count(attention.shape[-1]))
+        read = self.b4(h, uv_px, routed, context.anchors, context.reads, context.cells_hw[1:], context.sensor_hw)
+        if self.training:
+            # Straight-through: 1 − sg(ᾱ_r) + ᾱ_r, summed so that the factor is exactly one.
+            chosen = attention.gather(-1, routed)
+            read = read * (1 + (chosen - chosen.detach())).unsqueeze(-1).to(read.dtype)
+        return normalise((read + self.b4.embedding.to(read.dtype)).flatten(0, 1))
+
+    def _by_head(self, projections: nn.ModuleList, cells: Tensor) -> Tensor:
+        """Cells (B, T, C) through every layer's projection: (B, layers, H, T, E)."""
+        if not projections:
+            return cells[:, :0]
+        projected = torch.stack([project(cells) for project in projections], dim=1)
+        return projected.unflatten(-1, (self.config.heads, -1)).transpose(2, 3).contiguous()
+
+
+def route(attention: Tensor, count: int) -> Tensor:
+    """Eq. 12: cells (..., R) int64 of the largest weights ᾱ (..., T) ≥ 0, ties to the lower index.
+
+    The bits of non-negative floats order as the floats do, so bits and index make one unique integer key.
+    """
+    cells = attention.shape[-1]
+    last = cells - 1 - torch.arange(cells, device=attention.device)
+    key = (attention.float().view(torch.int32).long() << 32) | last
+    return cells - 1 - (key.topk(count, dim=-1).values & 0xFFFFFFFF)
+
+
+def _working_dtype(parameter: Tensor) -> torch.dtype:
+    """What matrix products run in here: autocast's type where it is on, else the parameters'."""
+    device = parameter.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else parameter.dtype

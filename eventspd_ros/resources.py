@@ -1,0 +1,23 @@
+"""Where the package's own files (weights, parameters, message texts) are, however it was installed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+
+def share_folders() -> list[Path]:
+    """Folders that may hold the package's files: every ament prefix's share, the interpreter's, the checkout."""
+    prefixes = [Path(p) for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
+    prefixes.append(Path(sys.prefix))
+    return [p / "share" / "eventspd_ros" for p in prefixes] + [Path(__file__).resolve().parents[1]]
+
+
+def find_resource(relative: str) -> Path:
+    """The first existing file or folder of that name, e.g. "config/eventspd.yaml"; ValueError where there is none."""
+    for folder in share_folders():
+        if (folder / relative).exists():
+            return folder / relative
+    looked = ", ".join(str(f) for f in share_folders())
+    raise ValueError(f"no {relative!r} in {looked}: install the package again, or run from its checkout")

@@ -1,0 +1,238 @@
+"""The whole path once, as a user runs it: bag → bag_player → DDS → eventspd_node → DDS → recorder → summary, picture.
+
+Without a bag a small one is simulated first (textured planes at known depth). A bag without keypoints gets a small
+front-end that publishes corners of the recent events.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rclpy
+from rclpy.executors import ExternalShutdownException
+from tqdm import tqdm
+
+from eventspd_ros.evaluation.metrics import abs_rel
+from eventspd_ros.evaluation.overlay import draw_overlay
+from eventspd_ros.events.clock import SensorClock
+from eventspd_ros.events.codecs import make_decoder
+from eventspd_ros.events.files import open_events
+from eventspd_ros.events.files.rosbag import open_bag
+from eventspd_ros.events.types import EventArray
+from eventspd_ros.predictor import Status
+from eventspd_ros.ros.messages import time_to_ns
+from eventspd_ros.ros.recorder import Recorder
+from eventspd_ros.simulation.bag import write_bag
+from eventspd_ros.simulation.stream import SimulationConfig
+
+# A bag without camera_info gets the focal length of an ordinary lens (67° across); its depths are not metric.
+ASSUMED_FX_PER_WIDTH = 0.75
+# A CPU encodes a 1280x720 window in most of a second; a robot would rather have STALE_CACHE than wait for it.
+DEMO_CACHE_AGE_MS = 2000.0
+LAST_ANSWERS_S = 20.0
+
+
+@dataclass(frozen=True)
+class BagTopics:
+    """What a bag holds, by the types the demo understands; None where it has none."""
+
+    events: str
+    camera_info: str | None
+    keypoints: str | None
+    depth: str | None
+    width: int
+    height: int
+    duration_s: float
+
+    @classmethod
+    def of(cls, path: Path) -> BagTopics:
+        source = open_events(path)
+        with open_bag(path) as bag:
+            by_type = {connection.msgtype: connection.topic for connection in bag.connections}
+            return cls(
+                events=by_type["event_camera_msgs/msg/EventPacket"],
+                camera_info=by_type.get("sensor_msgs/msg/CameraInfo"),
+                keypoints=by_type.get("eventspd_ros/msg/KeypointArray"),
+                depth=by_type.get("sensor_msgs/msg/Image"),
+                width=source.width,
+                height=source.height,
+                duration_s=bag.duration_ns / 1e9,
+            )
+
+
+def run_demo(bag: Path | None, out: Path, weights: str = "") -> dict:
+    """Play a bag through the node and leave out/summary.json and out/overlay.png; returns the summary."""
+    out.mkdir(parents=True, exist_ok=True)
+    if bag is None:
+        bag = out / "bag"
+        if not bag.exists():
+            config = SimulationConfig()
+            with tqdm(total=config.chunks, desc="simulating", unit="packet") as bar:
+                write_bag(bag, config, progress=bar.update)
+    topics = BagTopics.of(bag)
+    recorder = play_and_record(bag, topics, weights)
+    summary = summarise(bag, topics, recorder, weights)
+    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    draw_answer(bag, recorder, summary, out / "overlay.png")
+    return summary
+
+
+def play_and_record(bag: Path, topics: BagTopics, weights: str) -> Recorder:
+    """The node and the player as processes of their own; this one records what they say."""
+    keypoints = topics.keypoints or "/keypoints"
+    parameters = {
+        "weights": weights or "",
+        "allow_untrained": "true",
+        "sensor_width": topics.width,
+        "sensor_height": topics.height,
+        "max_cache_age_ms": DEMO_CACHE_AGE_MS,
+        "fx_px": 0.0 if topics.camera_info else ASSUMED_FX_PER_WIDTH * topics.width,
+    }
+    arguments = [item for name, value in parameters.items() if value != "" for item in ("-p", f"{name}:={value}")]
+    remappings = {"events": topics.events, "camera_info": topics.camera_info, "keypoints": keypoints}
+    arguments += [item for name, topic in remappings.items() if topic for item in ("-r", f"{name}:={topic}")]
+    # The recorder subscribes to /clock last, when it hears everything else.
+    waited_for = [topics.events, *([topics.keypoints] if topics.keypoints else []), "/clock"]
+    player = ["-p", f"bag:={bag.resolve()}", "-p", f"wait_for:=[{','.join(waited_for)}]"]
+    rclpy.init()
+    recorder = Recorder(topics.events, keypoints, makes_keypoints=topics.keypoints is None)
+    try:
+        with ros_process("node", arguments) as node:
+            recorder.spin_until(recorder.node_is_up, 60.0, node)
+            with ros_process("bag_player", player) as played:
+                recorder.spin_until(lambda: recorder.hears(topics.keypoints or topics.events), 30.0, node)
+                recorder.spin_until(lambda: played.poll() is not None, 10 * topics.duration_s + 60.0, node)
+                if played.returncode:
+                    raise ValueError(
+                        f"{bag}: the player stopped with exit status {played.returncode}; see its message above"
+                    )
+            recorder.spin_until(lambda: recorder.is_complete, LAST_ANSWERS_S, node)
+            recorder.diagnostics.clear()
+            recorder.spin_until(lambda: bool(recorder.diagnostics), 3.0, node)
+    except ExternalShutdownException:
+        raise KeyboardInterrupt from None
+    finally:
+        recorder.destroy_node()
+        rclpy.try_shutdown()
+    return recorder
+
+
+@contextmanager
+def ros_process(module: str, arguments: list[str]):
+    """A node of this package as a process; interrupted, then ended, when the block is left."""
+    command = [sys.executable, "-m", f"eventspd_ros.ros.{module}", "--ros-args", *arguments]
+    process = subprocess.Popen(command)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        try:
+            process.wait(10.0)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def summarise(bag: Path, topics: BagTopics, recorder: Recorder, weights: str) -> dict:
+    """What was asked, answered and lost, how fast and, where the bag has depth, how well."""
+    answers = recorder.answers
+    status = np.concatenate([np.asarray(a.status) for a in answers] or [np.empty(0, np.uint8)])
+    latency_ms = recorder.latencies_ms()
+    quantiles = np.percentile(latency_ms, [50, 95, 99]) if latency_ms else [None] * 3
+    trained = recorder.diagnostics.get("trained") == "True"
+    error = depth_error(bag, topics.depth, answers) if topics.depth else None
+    return {
+        "bag": str(bag),
+        "sensor": f"{topics.width}x{topics.height}",
+        "requests": len(recorder.request_times),
+        "answers": len(answers),
+        "ok": sum(bool((np.asarray(a.status) == Status.OK).any()) for a in answers),
+        "keypoints": len(status),
+        "keypoints_by_status": {s.name: int((status == s).sum()) for s in Status if (status == s).any()},
+        "windows_encoded": int(recorder.diagnostics.get("windows_encoded", 0)),
+        "windows_dropped": int(recorder.diagnostics.get("windows_dropped", 0)),
+        "latency_ms": {
+            name: None if q is None else round(float(q), 2)
+            for name, q in zip(("p50", "p95", "p99"), quantiles, strict=True)
+        },
+        "abs_rel": error,
+        "weights": weights or "random",
+        "trained": trained,
+        "fx_assumed": topics.camera_info is None,
+    }
+
+
+def depth_error(bag: Path, topic: str, answers: list) -> float | None:
+    """AbsRel of all OK points against the bag's 32FC1 depth of the same stamp; None where nothing can be compared."""
+    by_stamp = {time_to_ns(a.header.stamp): a for a in answers}
+    predicted, true = [], []
+    with open_bag(bag) as reader:
+        for _, _, image in reader.read(topic):
+            stamp_ns = image.header.stamp.sec * 1_000_000_000 + image.header.stamp.nanosec
+            answer = by_stamp.get(stamp_ns)
+            if answer is None or image.encoding != "32FC1":
+                continue
+            depth_m = np.frombuffer(image.data, np.float32).reshape(image.height, -1)[:, : image.width]
+            ok = np.asarray(answer.status) == Status.OK
+            columns, rows = (np.rint(np.asarray(c)[ok]).astype(int) for c in (answer.u, answer.v))
+            predicted.append(np.asarray(answer.depth)[ok])
+            true.append(depth_m[rows, columns])
+    if not predicted:
+        return None
+    return abs_rel(np.concatenate(predicted), np.concatenate(true))
+
+
+def draw_answer(bag: Path, recorder: Recorder, summary: dict, path: Path) -> None:
+    """The answer with the most depths among the last half, over the events it rests on."""
+    answers = recorder.answers[len(recorder.answers) // 2 :]
+    if not answers:
+        return
+    answer = max(answers, key=lambda a: int((np.asarray(a.status) == Status.OK).sum()))
+    events = events_between(bag, time_to_ns(answer.window_start), time_to_ns(answer.window_end))
+    ok = np.asarray(answer.status) == Status.OK
+    note = "trained weights" if summary["trained"] else "UNTRAINED weights: colours mean nothing yet"
+    title = f"{bag.name}: {len(events)} events, {int(ok.sum())} of {len(ok)} keypoints OK, {note}"
+    draw_overlay(events, np.stack([answer.u, answer.v], axis=1), np.asarray(answer.depth), ok, path, title)
+
+
+def events_between(bag: Path, start_ns: int, end_ns: int) -> EventArray:
+    """The bag's events in a span of ROS time, the clock filtered as the node filters it."""
+    source = open_events(bag)
+    decoder, clock = make_decoder(source.encoding, source.width, source.height), SensorClock()
+    parts = []
+    for packet in source.packets():
+        events = decoder.decode(packet)
+        if not len(events):
+            continue
+        clock.update(packet.stamp_ns, int(events.t_ns[0]))
+        time_ns = clock.to_ros(events.t_ns)
+        inside = (time_ns >= start_ns) & (time_ns < end_ns)
+        parts.append([column[inside] for column in (events.x, events.y, events.p, events.t_ns)])
+        if time_ns[0] > end_ns:
+            break
+    columns = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return EventArray(*columns, source.width, source.height)
+
+
+def table(summary: dict) -> str:
+    """The summary as a person reads it."""
+    latency = summary["latency_ms"]
+    statuses = ", ".join(f"{count} {name}" for name, count in summary["keypoints_by_status"].items())
+    rows = [
+        ("bag", f"{summary['bag']} ({summary['sensor']})"),
+        ("answers / requests", f"{summary['answers']} / {summary['requests']}"),
+        ("keypoints", statuses or "none"),
+        ("windows encoded / dropped", f"{summary['windows_encoded']} / {summary['windows_dropped']}"),
+        ("latency p50 / p95 / p99", f"{latency['p50']} / {latency['p95']} / {latency['p99']} ms"),
+        ("AbsRel", "no depth in the bag" if summary["abs_rel"] is None else f"{summary['abs_rel']:.3f}"),
+        ("weights", summary["weights"] if summary["trained"] else f"{summary['weights']} (UNTRAINED)"),
+    ]
+    return "\n".join(f"{name:<27}{value}" for name, value in rows)

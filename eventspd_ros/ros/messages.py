@@ -1,0 +1,74 @@
+"""Messages ↔ arrays. Times are int64 ns."""
+
+from __future__ import annotations
+
+import array
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from event_camera_msgs.msg import EventPacket as EventPacketMsg
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+from eventspd_ros.events.types import EventPacket
+from eventspd_ros.msg import KeypointArray, KeypointDepthArray
+from eventspd_ros.predictor import Answer
+
+# Camera drivers publish best effort; a reliable subscriber would receive nothing (libcaer_driver#3).
+EVENTS_QOS = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=1000,
+    reliability=ReliabilityPolicy.BEST_EFFORT,
+    durability=DurabilityPolicy.VOLATILE,
+)
+# A best-effort subscriber also hears reliable publishers.
+CAMERA_INFO_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
+# Requests and answers must not be lost.
+KEYPOINTS_QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
+
+
+def time_to_ns(stamp: Time) -> int:
+    """builtin_interfaces/Time → ns."""
+    return stamp.sec * 1_000_000_000 + stamp.nanosec
+
+
+def ns_to_time(time_ns: int) -> Time:
+    """ns → builtin_interfaces/Time, clamped to what its 32-bit seconds hold."""
+    time_ns = min(max(int(time_ns), 0), 2**31 * 1_000_000_000 - 1)
+    return Time(sec=time_ns // 1_000_000_000, nanosec=time_ns % 1_000_000_000)
+
+
+def packet_from_msg(msg: EventPacketMsg) -> EventPacket:
+    """The packet, its bytes not copied."""
+    return EventPacket(
+        encoding=msg.encoding,
+        width=msg.width,
+        height=msg.height,
+        payload=np.frombuffer(msg.events, np.uint8),
+        seq=msg.seq,
+        time_base_ns=msg.time_base,
+        stamp_ns=time_to_ns(msg.header.stamp),
+    )
+
+
+def points_from_msg(msg: KeypointArray) -> np.ndarray | None:
+    """The request's points, float32 (K, 2) px, or None where its arrays are not of one length."""
+    if not len(msg.id) == len(msg.u) == len(msg.v):
+        return None
+    return np.stack([np.frombuffer(msg.u, np.float32), np.frombuffer(msg.v, np.float32)], axis=1)
+
+
+def answer_to_msg(request: KeypointArray, answer: Answer, window_ns: tuple[int, int]) -> KeypointDepthArray:
+    """The answer to a request, under its header; window_ns is in ROS time. A malformed request has len(id) points."""
+    nan = array.array("f", [np.nan]) * len(request.id)
+    whole = len(request.id) == len(request.u) == len(request.v)
+    return KeypointDepthArray(
+        header=request.header,
+        window_start=ns_to_time(window_ns[0]),
+        window_end=ns_to_time(window_ns[1]),
+        id=request.id,
+        u=request.u if whole else nan,
+        v=request.v if whole else nan,
+        depth=array.array("f", answer.depth_m.tobytes()),
+        depth_stddev=array.array("f", answer.depth_stddev_m.tobytes()),
+        status=array.array("B", answer.status.tobytes()),
+    )

@@ -1,0 +1,118 @@
+"""The demo's third process: records requests, answers and diagnostics, and makes keypoints where a bag has none."""
+
+from __future__ import annotations
+
+import array
+import time
+from collections.abc import Callable
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from event_camera_msgs.msg import EventPacket as EventPacketMsg
+from rclpy.node import Node
+from rosgraph_msgs.msg import Clock
+
+from eventspd_ros.events.clock import SensorClock
+from eventspd_ros.events.codecs import make_decoder
+from eventspd_ros.events.types import EventWindow
+from eventspd_ros.events.windows import WindowSlicer
+from eventspd_ros.msg import KeypointArray, KeypointDepthArray
+from eventspd_ros.ros.messages import EVENTS_QOS, KEYPOINTS_QOS, ns_to_time, packet_from_msg, time_to_ns
+from eventspd_ros.simulation.keypoints import event_corners
+
+NODE_NAME = "eventspd"
+CORNERS = 128
+CORNER_WINDOW_NS = 20_000_000
+CORNER_STRIDE_NS = 33_333_333
+MAX_HELD_EVENTS = 4_000_000
+
+
+class Recorder(Node):
+    """answers: KeypointDepthArray in order of arrival. request_times, answer_times: monotonic s by stamp in ns."""
+
+    def __init__(self, events_topic: str, keypoints_topic: str, makes_keypoints: bool):
+        super().__init__("eventspd_recorder")
+        self.answers: list[KeypointDepthArray] = []
+        self.request_times: dict[int, float] = {}
+        self.answer_times: dict[int, float] = {}
+        self.diagnostics: dict[str, str] = {}
+        self.answers_topic = f"/{NODE_NAME}/keypoint_depths"
+        self.create_subscription(KeypointDepthArray, self.answers_topic, self._on_answer, KEYPOINTS_QOS)
+        self.create_subscription(KeypointArray, keypoints_topic, self._on_request, KEYPOINTS_QOS)
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        if makes_keypoints:
+            self._corners = CornerFrontEnd(self.create_publisher(KeypointArray, keypoints_topic, KEYPOINTS_QOS))
+            self.create_subscription(EventPacketMsg, events_topic, self._corners.on_events, EVENTS_QOS)
+
+    def node_is_up(self) -> bool:
+        return self.count_publishers(self.answers_topic) > 0 and bool(self.diagnostics)
+
+    def hears(self, topic: str) -> bool:
+        """Whether the player publishes the topic; once it does, hear /clock too, for which the player waits."""
+        if self.count_publishers(topic) == 0:
+            return False
+        self.create_subscription(Clock, "/clock", lambda clock: None, 1)
+        return True
+
+    @property
+    def is_complete(self) -> bool:
+        """Every request heard is answered, and none came for a second."""
+        newest_s = max(self.request_times.values(), default=0.0)
+        return len(self.answers) >= len(self.request_times) and time.monotonic() > newest_s + 1.0
+
+    def latencies_ms(self) -> list[float]:
+        """From this process's hearing a request to its hearing the answer."""
+        return [1e3 * (t - self.request_times[s]) for s, t in self.answer_times.items() if s in self.request_times]
+
+    def spin_until(self, done: Callable[[], bool], timeout_s: float, process) -> None:
+        """Handle messages until done() or the time is up; ValueError where the node's process has ended."""
+        deadline_s = time.monotonic() + timeout_s
+        while not done() and time.monotonic() < deadline_s:
+            if process.poll() is not None:
+                raise ValueError(f"eventspd_node ended with exit status {process.returncode}; see its message above")
+            rclpy.spin_once(self, timeout_sec=0.05)
+
+    def _on_request(self, msg: KeypointArray) -> None:
+        self.request_times[time_to_ns(msg.header.stamp)] = time.monotonic()
+
+    def _on_answer(self, msg: KeypointDepthArray) -> None:
+        self.answer_times[time_to_ns(msg.header.stamp)] = time.monotonic()
+        self.answers.append(msg)
+
+    def _on_diagnostics(self, msg: DiagnosticArray) -> None:
+        for status in msg.status:
+            if status.name.endswith(NODE_NAME):
+                self.diagnostics.update({pair.key: pair.value for pair in status.values})
+
+
+class CornerFrontEnd:
+    """A SLAM front-end's stand-in: publishes corners of the last 20 ms of events at 30 Hz."""
+
+    def __init__(self, publisher):
+        self._publisher = publisher
+        self._decoder = self._slicer = None
+        self._clock = SensorClock()
+
+    def on_events(self, msg: EventPacketMsg) -> None:
+        packet = packet_from_msg(msg)
+        if self._decoder is None:
+            self._decoder = make_decoder(packet.encoding, packet.width, packet.height)
+            self._slicer = WindowSlicer(
+                packet.width, packet.height, CORNER_WINDOW_NS, CORNER_STRIDE_NS, MAX_HELD_EVENTS
+            )
+        events = self._decoder.decode(packet)
+        if len(events):
+            self._clock.update(packet.stamp_ns, int(events.t_ns[0]))
+        for window in self._slicer.push(events):
+            self._publish(window, msg.header.frame_id)
+
+    def _publish(self, window: EventWindow, frame_id: str) -> None:
+        uv = event_corners(window, window.height, window.width, CORNERS)
+        keypoints = KeypointArray(
+            id=array.array("Q", range(len(uv))),
+            u=array.array("f", uv[:, 0].tobytes()),
+            v=array.array("f", uv[:, 1].tobytes()),
+        )
+        keypoints.header.stamp = ns_to_time(self._clock.to_ros(window.end_ns))
+        keypoints.header.frame_id = frame_id
+        self._publisher.publish(keypoints)

@@ -1,0 +1,143 @@
+"""From brightness to events: contrast crossings of the log intensity, interpolated linearly in time.
+
+The model of ESIM (Rebecq et al., "ESIM: an open event camera simulator", CoRL 2018): every pixel remembers a
+reference level; between two views the log intensity is taken as linear in time, and each time it has moved by one
+threshold from the reference, an event is sent and the reference moves by that threshold. A crossing inside the
+refractory period sends nothing, but the reference moves all the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from eventspd_ros.events.types import EventArray
+
+TICK_NS = 1000  # sensors of this kind stamp whole microseconds
+LEAST_THRESHOLD = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class EventSensorConfig:
+    """threshold: contrast C, in log intensity, that makes an event. threshold_spread: standard deviation of C from
+    pixel to pixel and polarity to polarity. refractory_ns: how long a pixel stays silent after an event."""
+
+    threshold: float = 0.2
+    threshold_spread: float = 0.03
+    refractory_ns: int = 500_000
+
+    def __post_init__(self) -> None:
+        if self.threshold < LEAST_THRESHOLD:
+            raise ValueError(f"threshold {self.threshold}: must be at least {LEAST_THRESHOLD}")
+        if self.threshold_spread < 0 or self.refractory_ns < 0:
+            raise ValueError(
+                f"threshold_spread {self.threshold_spread}, refractory_ns {self.refractory_ns}: neither may be negative"
+            )
+
+
+IDEAL = EventSensorConfig(threshold_spread=0.0, refractory_ns=0)
+
+
+class EventSensor:
+    """The pixels' state and what they send. The first view only sets the reference levels."""
+
+    def __init__(
+        self, config: EventSensorConfig, log_intensity: np.ndarray, t_ns: int, rng: np.random.Generator
+    ) -> None:
+        """log_intensity: (H, W) float32 at time t_ns (sensor clock, whole microseconds)."""
+        self.config = config
+        self._t_ns = _whole_ticks(t_ns)
+        self._level = np.ascontiguousarray(log_intensity, np.float32)
+        self._reference = self._level.astype(np.float64)  # a sum of thresholds: float32 would drift
+        spread = rng.normal(config.threshold, config.threshold_spread, (2, *log_intensity.shape))
+        self._threshold = np.maximum(spread, LEAST_THRESHOLD).astype(np.float32)  # [0] darker, [1] brighter
+        self._last_event_ns = np.full(log_intensity.shape, np.iinfo(np.int64).min // 2, np.int64)
+
+    def step(self, log_intensity: np.ndarray, t_ns: int) -> EventArray:
+        """Events between the last view and this one, sorted by time: last time <= t < t_ns.
+
+        log_intensity: (H, W) float32. Raises ValueError if t_ns is not later, or the size differs.
+        """
+        if _whole_ticks(t_ns) <= self._t_ns:
+            raise ValueError(f"view at {t_ns} ns: must be later than the last one, at {self._t_ns} ns")
+        level = np.ascontiguousarray(log_intensity, np.float32)
+        if level.shape != self._level.shape:
+            raise ValueError(f"view of shape {level.shape}: the sensor is {self._level.shape}")
+        duration_ns = t_ns - self._t_ns
+        crossings = _count_crossings(self._reference, level, self._threshold)
+        state = (self._reference, self._last_event_ns)
+        times = (self._t_ns, duration_ns, self.config.refractory_ns)
+        x, y, p, tick = _sort_by_tick(*_emit(*state, self._level, level, self._threshold, *times, crossings))
+        events = EventArray(x, y, p, self._t_ns + tick * TICK_NS, level.shape[1], level.shape[0])
+        self._level, self._t_ns = level, t_ns
+        return events
+
+
+def _whole_ticks(t_ns: int) -> int:
+    if t_ns % TICK_NS:
+        raise ValueError(f"view at {t_ns} ns: the sensor's clock counts whole microseconds")
+    return t_ns
+
+
+@njit(inline="always")
+def _toward(reference, level, threshold, y, x):
+    """Polarity and threshold of the next crossing on the way from the reference to the level; 0 if there is none."""
+    change = level[y, x] - reference
+    polarity = 1 if change > 0 else 0
+    step = np.float64(threshold[polarity, y, x])
+    return polarity, (step if abs(change) >= step else 0.0)
+
+
+@njit(cache=True, nogil=True)
+def _count_crossings(reference, level, threshold):
+    count = 0
+    for y in range(level.shape[0]):
+        for x in range(level.shape[1]):
+            at = reference[y, x]
+            polarity, step = _toward(at, level, threshold, y, x)
+            while step > 0:
+                at += step if polarity else -step
+                count += 1
+                polarity, step = _toward(at, level, threshold, y, x)
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _emit(reference, last_event_ns, old, new, threshold, start_ns, duration_ns, refractory_ns, crossings):
+    """The events in the order of rows and columns; reference and last_event_ns advance. → x, y, p, tick, ticks."""
+    xs, ys = np.empty(crossings, np.uint16), np.empty(crossings, np.uint16)
+    ps, ticks = np.empty(crossings, np.uint8), np.empty(crossings, np.int64)
+    n, duration_ticks = 0, duration_ns // TICK_NS
+    for y in range(new.shape[0]):
+        for x in range(new.shape[1]):
+            at = reference[y, x]
+            polarity, step = _toward(at, new, threshold, y, x)
+            while step > 0:
+                at += step if polarity else -step
+                share = (at - old[y, x]) / (np.float64(new[y, x]) - old[y, x])
+                offset_ns = np.int64(min(max(share, 0.0), 1.0) * duration_ns)
+                if start_ns + offset_ns - last_event_ns[y, x] >= refractory_ns:
+                    last_event_ns[y, x] = start_ns + offset_ns
+                    xs[n], ys[n], ps[n] = x, y, polarity
+                    ticks[n] = min(offset_ns // TICK_NS, duration_ticks - 1)
+                    n += 1
+                polarity, step = _toward(at, new, threshold, y, x)
+            reference[y, x] = at
+    return xs[:n], ys[:n], ps[:n], ticks[:n], duration_ticks
+
+
+@njit(cache=True, nogil=True)
+def _sort_by_tick(xs, ys, ps, ticks, duration_ticks):
+    """A stable counting sort by time: events of one tick stay in the order of rows and columns. → x, y, p, tick."""
+    start = np.zeros(duration_ticks + 1, np.int64)
+    for tick in ticks:
+        start[tick + 1] += 1
+    start = np.cumsum(start)
+    x, y, p, t = np.empty_like(xs), np.empty_like(ys), np.empty_like(ps), np.empty_like(ticks)
+    for i in range(len(ticks)):
+        to = start[ticks[i]]
+        start[ticks[i]] += 1
+        x[to], y[to], p[to], t[to] = xs[i], ys[i], ps[i], ticks[i]
+    return x, y, p, t

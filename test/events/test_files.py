@@ -1,0 +1,281 @@
+"""Recordings of every format through one interface, and what happens with missing, damaged and foreign ones."""
+
+import json
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+from reference.packets import assert_same_events, event_array, joined
+from rosbags.rosbag2 import StoragePlugin, Writer
+
+from eventspd_ros.events.codecs import ENCODERS
+from eventspd_ros.events.files import open_events
+from eventspd_ros.events.files.export import decode_to
+from eventspd_ros.events.files.hdf5 import write_events_h5
+from eventspd_ros.events.files.rosbag import EVENT_PACKET, bag_typestore, open_bag
+from eventspd_ros.events.files.summary import summarise_events
+
+BAGS = {
+    "event_camera_py/test_events_1": ("evt3", 640, 480, 517),
+    "event_camera_py/test_events_1/test_events_1.db3": ("evt3", 640, 480, 517),
+    "event_camera_py/test_events_2": ("libcaer_cmp", 346, 260, 100),
+    "event_camera_py/test_events_2/test_events_2_0.mcap": ("libcaer_cmp", 346, 260, 100),
+    "event_camera_codecs/evt3_trigger": ("evt3", 1280, 720, 105),
+    "event_camera_codecs/libcaer_rollover": ("libcaer", 640, 480, 201),
+}
+
+
+def some_events(count=5000, width=640, height=480, start_us=0):
+    rng = np.random.default_rng(count)
+    t_ns = (start_us + np.sort(rng.integers(0, 50_000, count))) * 1000
+    return event_array(
+        t_ns, rng.integers(0, width, count), rng.integers(0, height, count), rng.integers(0, 2, count), width, height
+    )
+
+
+def message(store, payload, seq=0, encoding="evt3", stamp_ns=10**18):
+    time = store.types["builtin_interfaces/msg/Time"](stamp_ns // 10**9, stamp_ns % 10**9)
+    header = store.types["std_msgs/msg/Header"](time, "camera")
+    return store.types[EVENT_PACKET](header, 480, 640, seq, 0, encoding, False, payload)
+
+
+def write_bag(path, topics=("/events",), packets=20, plugin=StoragePlugin.MCAP, msgtype=EVENT_PACKET):
+    """A bag of simulated packets on each topic; returns the events of one."""
+    store, parts = bag_typestore(), []
+    with Writer(path, version=9, storage_plugin=plugin) as writer:
+        connections = [writer.add_connection(topic, msgtype, typestore=store) for topic in topics]
+        for seq in range(packets):
+            parts.append(some_events(1000 + seq, start_us=50_000 * seq))
+            payload = ENCODERS["evt3"](parts[-1])
+            for connection in connections:
+                if msgtype == EVENT_PACKET:
+                    data = store.serialize_cdr(message(store, payload, seq), msgtype)
+                else:
+                    data = store.serialize_cdr(store.types[msgtype]("text"), msgtype)
+                writer.write(connection, 10**18 + seq * 10**7, data)
+    return joined(parts) if parts else None
+
+
+@pytest.mark.parametrize("bag", BAGS)
+def test_recorded_bags_open_as_they_are(data_dir, bag):
+    source = open_events(data_dir / bag)
+    assert (source.encoding, source.width, source.height, source.chunk_count) == BAGS[bag]
+    assert (source.kind, source.topics) == ("rosbag2", ("/event_camera/events",))
+    packets = list(source.packets())
+    assert len(packets) == source.chunk_count
+    assert all(p.stamp_ns > 10**18 and p.payload.dtype == np.uint8 for p in packets)
+    assert sum(len(chunk) for chunk in source.chunks()) == source.stats.events
+
+
+@pytest.mark.parametrize("plugin", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
+def test_a_written_bag_comes_back(tmp_path, plugin):
+    events = write_bag(tmp_path / "bag", plugin=plugin)
+    assert_same_events(joined(list(open_events(tmp_path / "bag").chunks())), events)
+    with open_bag(str(tmp_path / "bag")) as bag:
+        assert bag.topics == ["/events"] and bag.connections[0].msgcount == 20
+        assert bag.duration_ns >= 19 * 10**7 and bag.damage is None
+        topic, time_ns, data = next(iter(bag.messages(["/events"])))
+        assert (topic, time_ns) == ("/events", 10**18) and isinstance(data, bytes)
+        assert bag.deserialize(data, EVENT_PACKET).seq == 0
+        assert [m.seq for _, _, m in bag.read("/events")] == list(range(20))
+        assert list(bag.messages(["/other"])) == []
+        with pytest.raises(ValueError, match="no topic '/other'; its topics are /events"):
+            next(bag.read("/other"))
+
+
+def test_the_topic_with_events_is_found_or_asked_for(tmp_path):
+    write_bag(tmp_path / "two", topics=("/left", "/right"), packets=3)
+    with pytest.raises(ValueError, match="events on 2 topics; name one of /left, /right"):
+        open_events(tmp_path / "two")
+    source = open_events(tmp_path / "two", topic="/right")
+    assert source.topics == ("/left", "/right") and len(list(source.packets())) == 3
+    with pytest.raises(ValueError, match="no events on topic '/up'; they are on /left, /right"):
+        open_events(tmp_path / "two", topic="/up")
+    write_bag(tmp_path / "none", topics=("/chatter",), packets=3, msgtype="std_msgs/msg/String")
+    with pytest.raises(
+        ValueError, match=r"no topic of type event_camera_msgs/msg/EventPacket; its topics are /chatter"
+    ):
+        open_events(tmp_path / "none")
+    write_bag(tmp_path / "empty", packets=0)
+    with pytest.raises(ValueError, match="topic /events holds no message"):
+        open_events(tmp_path / "empty")
+
+
+def one_line(error):
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_what_is_no_recording_is_refused_in_one_line(tmp_path):
+    (tmp_path / "folder").mkdir()
+    for name, content in (
+        ("a.txt", b"x"),
+        ("a.h5", b"nothing"),
+        ("a.mcap", b""),
+        ("a.db3", b"x" * 200),
+        ("b.mcap", b"y"),
+    ):
+        (tmp_path / name).write_bytes(content)
+    for name, text in (
+        ("missing.raw", "no such file or folder"),
+        ("a.txt", r"\.txt is no known recording"),
+        ("a.h5", "not a readable HDF5 file"),
+        ("a.mcap", "nothing of it can be read"),
+        ("b.mcap", "nothing of it can be read"),
+        ("a.db3", "nothing of it can be read"),
+        ("folder", "not a bag"),
+    ):
+        with pytest.raises(ValueError, match=text) as error:
+            open_events(tmp_path / name)
+        assert one_line(error).startswith(str(tmp_path / name))
+    with pytest.raises(ValueError, match="no such bag"):
+        open_bag(tmp_path / "missing")
+
+
+@pytest.mark.parametrize("bag", ["event_camera_py/test_events_1", "event_camera_py/test_events_2"])
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.98])
+@pytest.mark.parametrize("in_folder", [False, True])
+def test_a_cut_bag_gives_every_event_before_the_cut_and_then_says_so(data_dir, tmp_path, bag, share, in_folder):
+    shutil.copytree(data_dir / bag, tmp_path / "bag", copy_function=shutil.copyfile)
+    (tmp_path / "bag").chmod(0o755)
+    (file,) = (f for f in (tmp_path / "bag").iterdir() if f.suffix != ".yaml")
+    whole = file.read_bytes()
+    file.write_bytes(whole[: int(share * len(whole))])
+    path = tmp_path / "bag" if in_folder else file
+    got = []
+    with pytest.raises(ValueError, match="damaged or cut off") as error:
+        for events in open_events(path).chunks():
+            got.append(events)
+    assert f"{len(got)} messages before that were read" in one_line(error)
+    complete = list(open_events(data_dir / bag).chunks())
+    sizes = [len(p.payload) for p in open_events(data_dir / bag).packets()]
+    assert abs(sum(sizes[: len(got)]) / sum(sizes) - share) < 0.1
+    assert_same_events(joined(got), joined(complete[: len(got)]))
+
+    summary = summarise_events(path)
+    assert summary["events"] == sum(map(len, got)) and "cut off" in summary["damage"]
+    out = tmp_path / "out.h5"
+    with pytest.raises(ValueError, match=f"the {summary['events']} events before it are in {out}"):
+        decode_to(path, out)
+    assert_same_events(joined(list(open_events(out).chunks())), joined(got))
+
+
+def test_a_folder_without_one_of_its_files_says_so(tmp_path):
+    write_bag(tmp_path / "bag", packets=3)
+    (file,) = (tmp_path / "bag").glob("*.mcap")
+    shutil.copy(file, tmp_path / "bag" / "bag_1.mcap")
+    metadata = tmp_path / "bag" / "metadata.yaml"
+    metadata.write_text(metadata.read_text().replace(f"- {file.name}\n", f"- {file.name}\n  - bag_2.mcap\n", 1))
+    with pytest.raises(ValueError, match=r"bag_2\.mcap is missing; \d+ messages"):
+        list(open_events(tmp_path / "bag").packets())
+
+
+def test_a_message_that_is_no_event_packet_is_named(tmp_path):
+    with Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        connection = writer.add_connection("/events", EVENT_PACKET, typestore=bag_typestore())
+        writer.write(connection, 1, b"\0\1\0\0abc")
+    with pytest.raises(ValueError, match="a message of 7 bytes is no event_camera_msgs/msg/EventPacket") as error:
+        open_events(tmp_path / "bag")
+    one_line(error)
+
+
+@pytest.mark.parametrize(
+    "encoding, header",
+    [
+        ("evt3", "% camera_integrator_name Prophesee\n% format EVT3;height=480;width=640\n% end\n"),
+        ("evt3", "% Date 2020-01-01 12:00:00\n% evt 3.0\n% geometry 640x480\n"),
+        ("evt2", "% evt 2.0\n% geometry 640x480\n% end\n"),
+        ("evt2", "% format EVT2;width=640;height=480\n% end\n"),
+        ("evt3", "% evt 3.0\n% Height 480\n% Width 640\n"),
+    ],
+)
+def test_prophesee_files_of_either_header(tmp_path, encoding, header):
+    parts = [some_events(30_000, start_us=50_000 * k) for k in range(4)]
+    path = tmp_path / "recording.raw"
+    payload = np.concatenate([ENCODERS[encoding](part) for part in parts])
+    path.write_bytes(header.encode() + payload.tobytes())
+    source = open_events(str(path))
+    assert (source.kind, source.encoding, source.width, source.height) == ("raw", encoding, 640, 480)
+    assert len(list(source.packets())) == source.chunk_count > 3
+    assert_same_events(joined(list(source.chunks())), joined(parts))
+    # Cut within a word: all whole words are decoded.
+    path.write_bytes(header.encode() + payload.tobytes()[:-1])
+    assert summarise_events(path)["events"] == 4 * 30_000 - 1
+
+
+def test_bad_prophesee_headers_are_named(tmp_path):
+    path = tmp_path / "a.raw"
+    for header, text in (
+        ("% format EVT4;height=1;width=1\n% end\n", "event encoding 'EVT4' in the header is not known; known are evt2"),
+        ("% geometry 1x1\n", "event encoding missing in the header is not known"),
+        ("", "event encoding missing"),
+        ("% evt 3.0\n% end\n", "names no sensor size; add a line such as '% geometry 640x480'"),
+        ("% evt 3.0\n% geometry wide\n% end\n", "names no sensor size"),
+    ):
+        path.write_bytes(header.encode() + bytes(10))
+        with pytest.raises(ValueError, match=text) as error:
+            open_events(path)
+        assert one_line(error).startswith(str(path))
+
+
+def test_hdf5_comes_back_in_pieces_of_any_size(tmp_path):
+    parts = [some_events(count, start_us=50_000 * k) for k, count in enumerate((10, 0, 300_000, 70_000))]
+    assert write_events_h5(tmp_path / "a.h5", parts, "evt3") == 370_010
+    source = open_events(tmp_path / "a.h5")
+    assert (source.kind, source.encoding, source.width, source.height) == ("hdf5", "evt3", 640, 480)
+    chunks = list(source.chunks())
+    assert len(chunks) == source.chunk_count == 2
+    assert_same_events(joined(chunks), joined(parts))
+    assert [column.dtype for column in (chunks[0].x, chunks[0].y, chunks[0].p, chunks[0].t_ns)] == [
+        "u2",
+        "u2",
+        "u1",
+        "i8",
+    ]
+    assert (tmp_path / "a.h5").stat().st_size < 370_010 * 10
+    with pytest.raises(ValueError, match="holds decoded events and no packets"):
+        source.packets()
+    with pytest.raises(ValueError, match="events of 640x480 px after 346x260 px"):
+        write_events_h5(tmp_path / "b.h5", [some_events(5, 346, 260), some_events(5)])
+    with h5py.File(tmp_path / "c.h5", "w") as file:
+        file["events/x"] = [1, 2]
+    with pytest.raises(ValueError, match="not a recording of format 'eventspd_events'"):
+        open_events(tmp_path / "c.h5")
+
+
+@pytest.mark.parametrize("name", ["out.h5", "out.npz"])
+def test_decoding_to_a_file_keeps_every_event(data_dir, tmp_path, name):
+    bag = data_dir / "event_camera_codecs/evt3_trigger"
+    out = tmp_path / name
+    assert decode_to(bag, out) == 82469
+    expected = joined(list(open_events(bag).chunks()))
+    if name.endswith("h5"):
+        got = joined(list(open_events(out).chunks()))
+    else:
+        with np.load(out) as file:
+            got = event_array(file["t_ns"], file["x"], file["y"], file["p"], int(file["width"]), int(file["height"]))
+            assert file["t_ns"].dtype == np.int64 and file["x"].dtype == np.uint16
+    assert_same_events(got, expected)
+    assert (got.width, got.height) == (1280, 720)
+
+
+def test_wrong_outputs_are_refused_before_anything_is_read(tmp_path):
+    with pytest.raises(ValueError, match=r"cannot write \.csv; give OUT\.npz or OUT\.h5"):
+        decode_to(tmp_path / "missing.raw", tmp_path / "out.csv")
+    with pytest.raises(ValueError, match=r"folder .* does not exist"):
+        decode_to(tmp_path / "missing.raw", tmp_path / "no" / "out.h5")
+
+
+def test_the_summary_says_what_a_recording_holds(data_dir, tmp_path):
+    summary = summarise_events(data_dir / "event_camera_py/test_events_1")
+    assert summary["events"] == 343474 and summary["packets"] == 517 and summary["sensor"] == "640x480"
+    assert summary["duration_s"] == pytest.approx(2.078178)
+    assert summary["events_per_second"] == round(343474 / summary["duration_s"])
+    assert summary["longest_gap_ms"] == pytest.approx(0.207)
+    assert summary["on_share"] == pytest.approx(125183 / 343474, abs=1e-4)
+    assert summary["damage"] is None and summary["lost_packets"] == 0
+    json.dumps(summary)
+    write_events_h5(tmp_path / "empty.h5", [])
+    empty = summarise_events(tmp_path / "empty.h5")
+    assert (empty["events"], empty["duration_s"], empty["events_per_second"]) == (0, 0.0, None)

@@ -1,0 +1,207 @@
+"""The query decoder as the architecture document writes it: the oracle for eventspd_ros.model.query_decoder.
+
+Every token is projected, every sample written, every concatenation made; 51.1 M multiply-accumulates a query. Read it
+beside the document's B1–B5: equation numbers stand at the lines. It takes the parameters of a QueryDecoder by name, so
+both forms can be run, and differentiated, on the very same tensors.
+
+Shapes: B windows, K queries a window, N = B·K, T tokens, D model width, H heads, E = D / H, R anchors, L levels, M
+samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from eventspd_ros.model.config import DecoderConfig
+from eventspd_ros.model.geometry import cell_centres_px, sample_grid
+
+
+class SlowDecoder:
+    """parameters: dict(decoder.named_parameters()) or a state_dict. training switches attention dropout on."""
+
+    def __init__(self, parameters: Mapping[str, Tensor], config: DecoderConfig, training: bool = False):
+        self.parameters, self.config, self.training = parameters, config, training
+
+    def __call__(
+        self, levels: Sequence[Tensor], sensor_hw: tuple[int, int], uv_px: Tensor, routed: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Maps (B, C_l, H_l, W_l) and queries (B, K, 2) -> z of Eq. 25 and the deviation of log depth, (B, K) each."""
+        h, tokens = self.b1(levels, sensor_hw, uv_px)
+        h = self.b2(h, tokens)
+        if self.config.global_layers:
+            h, attention = self.b3(h, levels[-1])
+        if self.config.anchors:
+            if routed is None:
+                routed = self.route(attention)
+            tokens = self.b4(h, tokens, attention, routed, levels, sensor_hw, uv_px)
+        h = self.b5(h, tokens)
+        hidden = F.gelu(self.linear("b5.depth.0", h))
+        z = self.linear("b5.depth.2", hidden)  # Eq. 25
+        stddev = F.softplus(self.linear("sigma", h)) + 0.01
+        return z.view(uv_px.shape[:2]), stddev.view(uv_px.shape[:2])
+
+    # ---- B1: token construction, Eq. 6
+
+    def b1(self, levels: Sequence[Tensor], sensor_hw: tuple[int, int], uv_px: Tensor) -> tuple[Tensor, Tensor]:
+        """-> h⁽⁰⁾ (N, D) and the tokens of Eq. 6, (N, T, D)."""
+        config = self.config
+        centre = self.border_read(levels[0], uv_px, 0, uv_px.new_zeros(1, 2))[:, :, 0]  # f_q
+        height, width = sensor_hw
+        q = torch.stack(((uv_px[..., 0] + 0.5) / width, (uv_px[..., 1] + 0.5) / height), dim=-1)
+        h = self.linear("b1.seed", torch.cat((centre, fourier(q, 8)), dim=-1))
+        tokens = []
+        offsets = uv_px.new_zeros(*uv_px.shape[:2], 0, 2)
+        if config.local_radius[0] > 0:
+            grid = torch.tensor([offset for offset in square(config.local_radius[0]) if offset != (0, 0)]).to(uv_px)
+            offsets = grid.expand(*uv_px.shape[:2], -1, -1)
+        if config.adaptive_points:
+            adaptive = 6 * torch.tanh(self.linear("b1.offsets", centre)).unflatten(-1, (-1, 2))
+            offsets = torch.cat((offsets, adaptive), dim=2)
+        if offsets.shape[2]:
+            f = self.border_read(levels[0], uv_px, 0, offsets)
+            tokens.append(F.gelu(self.linear("b1.fine", torch.cat((f, fourier(offsets / 6, 4)), dim=-1))))
+            tokens[0] = tokens[0] + self.parameters["b1.fine_embedding"]
+        positions = iter(self.parameters["b1.position_embedding"])
+        coarse = [level for level in range(1, len(levels)) if config.local_radius[level] >= 0]
+        for index, level in enumerate(coarse):
+            grid = torch.tensor(square(config.local_radius[level])).to(uv_px)
+            f = self.border_read(levels[level], uv_px, level, grid)
+            if config.channels[level] != config.dim:
+                f = self.linear(f"b1.projections.{index}", f)
+            relative = torch.stack([next(positions) for _ in range(len(grid))])
+            tokens.append(f + self.parameters["b1.level_embedding"][index] + relative)
+        return h.flatten(0, 1), torch.cat(tokens, dim=2).flatten(0, 1)
+
+    def border_read(self, features: Tensor, uv_px: Tensor, level: int, offsets: Tensor) -> Tensor:
+        """(B, C, H_l, W_l) at queries (B, K, 2) plus offsets (..., P, 2) in cells -> (B, K, P, C)."""
+        stride = self.config.strides[level]
+        grid = sample_grid(uv_px.unsqueeze(2), stride, tuple(features.shape[-2:]), offsets)
+        return F.grid_sample(features, grid, padding_mode="border", align_corners=False).permute(0, 2, 3, 1)
+
+    # ---- B2: local cross-attention, Eqs. 7–9
+
+    def b2(self, h: Tensor, tokens: Tensor) -> Tensor:
+        return self.token_layers("b2", self.config.local_layers, h, tokens)
+
+    def token_layers(self, stage: str, layers: int, h: Tensor, tokens: Tensor) -> Tensor:
+        """h (N, D), tokens (N, T, D): Eqs. 7–9 for B2, 22–24 for B5."""
+        if layers:
+            tokens = self.norm(f"{stage}.norm_tokens", tokens)  # LN_kv
+        for index in range(layers):
+            layer = f"{stage}.layers.{index}"
+            k = self.linear(f"{layer}.attention.key", tokens)  # Eq. 7, Eq. 22
+            v = self.linear(f"{layer}.attention.value", tokens)
+            q = self.linear(f"{layer}.attention.query", self.norm(f"{layer}.norm_query", h))
+            scores = torch.einsum("nhe,nthe->nht", self.by_head(q), self.by_head(k)) * self.width**-0.5
+            weights = F.dropout(scores.softmax(dim=-1), self.config.attention_dropout, self.training)
+            read = torch.einsum("nht,nthe->nhe", weights, self.by_head(v)).flatten(1)
+            h = h + self.linear(f"{layer}.attention.out", read)  # Eq. 8, Eq. 23
+            h = h + self.feed_forward(layer, h)  # Eq. 9, Eq. 24
+        return h
+
+    # ---- B3: global cross-attention and routing, Eqs. 10–12
+
+    def b3(self, h: Tensor, coarsest: Tensor) -> tuple[Tensor, Tensor]:
+        """h (N, D), G_t (B, C_4, H_4, W_4) -> h (N, D) and ᾱ of Eq. 12, (B, K, T)."""
+        cells = coarsest.flatten(2).transpose(1, 2)
+        for index in range(self.config.global_layers):
+            layer = f"b3.layers.{index}"
+            k = self.by_head(self.linear(f"a3.keys.{index}", cells))  # A3
+            v = self.by_head(self.linear(f"a3.values.{index}", cells))
+            q = self.linear(f"{layer}.attention.query", self.norm(f"{layer}.norm_query", h))
+            q = self.by_head(q).unflatten(0, (len(cells), -1))
+            scores = torch.einsum("bkhe,bthe->bhkt", q, k) * self.width**-0.5
+            alpha = scores.softmax(dim=-1)
+            weights = F.dropout(alpha, self.config.attention_dropout, self.training)
+            read = torch.einsum("bhkt,bthe->bkhe", weights, v).reshape(h.shape)
+            h = h + self.linear(f"{layer}.attention.out", read)  # Eq. 10
+            h = h + self.feed_forward(layer, h)  # Eq. 11
+        return h, alpha.mean(dim=1)  # Eq. 12
+
+    def route(self, attention: Tensor) -> Tensor:
+        """Eq. 12's Top-R, ties to the lower index: (B, K, T) -> (B, K, R)."""
+        count = self.config.anchor_count(attention.shape[-1])
+        return attention.sort(dim=-1, descending=True, stable=True).indices[..., :count]
+
+    # ---- B4: deformable multi-scale read, Eqs. 13–21
+
+    def b4(self, h, tokens, attention, routed, levels, sensor_hw, uv_px) -> Tensor:
+        """-> T_fused of Eq. 21, (N, T + R, D)."""
+        config, (height, width) = self.config, sensor_hw
+        windows, queries, anchors = routed.shape
+        anchors_px = cell_centres_px(config.strides[-1], tuple(levels[-1].shape[-2:]), uv_px.device).to(uv_px)[routed]
+        delta = anchors_px - uv_px.unsqueeze(2)  # Eq. 13
+        phi = fourier(torch.stack((delta[..., 0] / width, delta[..., 1] / height), dim=-1), 8)
+        g = self.linear("a3.anchor", levels[-1].flatten(2).transpose(1, 2))
+        g_r = torch.stack([cells[chosen] for cells, chosen in zip(g, routed, strict=True)])
+        state = h.view(windows, queries, 1, -1).expand(-1, -1, anchors, -1)
+        u = self.norm("b4.norm", F.gelu(self.linear("b4.condition", torch.cat((state, g_r, phi), dim=-1))))  # Eq. 14
+        shape = (config.heads, len(levels) - 1, config.samples)
+        offsets = self.linear("b4.offsets", u).unflatten(-1, (*shape, 2))  # Eq. 15
+        beta = self.linear("b4.weights", u).unflatten(-1, shape)  # Eq. 16
+        a = beta.flatten(-2).softmax(dim=-1).view(beta.shape)  # Eq. 19, left
+        read = sum(
+            self.anchor_read(levels[level], level, anchors_px, offsets[..., level - 1, :, :], a[..., level - 1, :])
+            for level in range(1, len(levels))
+        )
+        h_r = self.linear("b4.out", read)  # Eq. 20
+        chosen = attention.gather(-1, routed)
+        h_r = h_r * (1 - chosen.detach() + chosen).unsqueeze(-1)  # straight-through estimator
+        return torch.cat((tokens, (h_r + self.parameters["b4.embedding"]).flatten(0, 1)), dim=1)  # Eq. 21
+
+    def anchor_read(self, features: Tensor, level: int, anchors_px: Tensor, offsets: Tensor, a: Tensor) -> Tensor:
+        """One level's share of Eqs. 17–19: offsets (B, K, R, H, M, 2) in cells, a (B, K, R, H, M) -> (B, K, R, D)."""
+        windows, queries, anchors, heads, samples = a.shape
+        rows, columns = features.shape[-2:]
+        projected = self.linear(f"a3.reads.{level - 1}", features.permute(0, 2, 3, 1))  # A3: W_V
+        by_head = projected.reshape(windows, rows, columns, heads, -1).permute(0, 3, 4, 1, 2).flatten(0, 1)
+        by_head = by_head.contiguous(memory_format=torch.channels_last)
+        grid = sample_grid(anchors_px[:, :, :, None, None], self.config.strides[level], (rows, columns), offsets)  # Eq. 17
+        grid = grid.permute(0, 3, 1, 2, 4, 5).reshape(windows * heads, queries * anchors, samples, 2)
+        v = F.grid_sample(by_head, grid, padding_mode="zeros", align_corners=False)  # Eq. 18: (B·H, E, K·R, M)
+        v = v.view(windows, heads, -1, queries, anchors, samples)
+        return torch.einsum("bkrhm,bhekrm->bkrhe", a, v).flatten(-2)  # Eq. 19, right
+
+    # ---- B5: fused cross-attention, Eqs. 22–24
+
+    def b5(self, h: Tensor, tokens: Tensor) -> Tensor:
+        return self.token_layers("b5", self.config.fused_layers, h, tokens)
+
+    # ---- layers
+
+    @property
+    def width(self) -> int:
+        return self.config.dim // self.config.heads
+
+    def by_head(self, values: Tensor) -> Tensor:
+        return values.unflatten(-1, (self.config.heads, self.width))
+
+    def linear(self, name: str, values: Tensor) -> Tensor:
+        return F.linear(values, self.parameters[f"{name}.weight"], self.parameters.get(f"{name}.bias"))
+
+    def norm(self, name: str, values: Tensor) -> Tensor:
+        weight, bias = self.parameters[f"{name}.weight"], self.parameters[f"{name}.bias"]
+        return F.layer_norm(values, values.shape[-1:], weight, bias, eps=1e-6)
+
+    def feed_forward(self, layer: str, h: Tensor) -> Tensor:
+        hidden = F.gelu(self.linear(f"{layer}.ffn.0", self.norm(f"{layer}.norm_ffn", h)))
+        return self.linear(f"{layer}.ffn.2", hidden)
+
+
+def square(radius: int) -> list[tuple[int, int]]:
+    """Offsets (x, y) of a (2r + 1)² grid, row by row."""
+    return [(x, y) for y in range(-radius, radius + 1) for x in range(-radius, radius + 1)]
+
+
+def fourier(values: Tensor, frequencies: int) -> Tensor:
+    """φ_n(·): for x, then y: sin(2^l·π·x) for l = 0 … n − 1, then the cosines; (..., 2) -> (..., 4n)."""
+    encoded = []
+    for axis in range(2):
+        for function in (torch.sin, torch.cos):
+            encoded += [function(2**power * math.pi * values[..., axis]) for power in range(frequencies)]
+    return torch.stack(encoded, dim=-1)

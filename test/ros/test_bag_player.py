@@ -1,0 +1,146 @@
+import threading
+import time
+
+import numpy as np
+import pytest
+import streams
+from event_camera_msgs.msg import EventPacket as EventPacketMsg
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter as RosParameter
+from rclpy.qos import ReliabilityPolicy
+from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import get_types_from_msg
+from rosgraph_msgs.msg import Clock
+
+from eventspd_ros.events.files.rosbag import bag_typestore
+from eventspd_ros.ros.bag_player import BagPlayer, message_class
+from eventspd_ros.ros.messages import EVENTS_QOS, time_to_ns
+
+NEVER = QosTime(2147483647, 4294967295)
+BEST_EFFORT = Qos(
+    QosHistory.KEEP_LAST,
+    1000,
+    QosReliability.BEST_EFFORT,
+    QosDurability.VOLATILE,
+    NEVER,
+    NEVER,
+    QosLiveliness.AUTOMATIC,
+    NEVER,
+    False,
+)
+
+
+@pytest.fixture(scope="module", params=[StoragePlugin.SQLITE3, StoragePlugin.MCAP], ids=["sqlite3", "mcap"])
+def bag(request, tmp_path_factory):
+    """Event packets recorded best effort, and a type that nobody has installed."""
+    path = tmp_path_factory.mktemp("bags") / "bag"
+    store = bag_typestore()
+    store.register(get_types_from_msg("int32 value", "nobody_msgs/msg/Strange"))
+    packet_type = "event_camera_msgs/msg/EventPacket"
+    kinds = {name: store.types[name] for name in (packet_type, "std_msgs/msg/Header", "builtin_interfaces/msg/Time")}
+    with Writer(path, version=9, storage_plugin=request.param) as writer:
+        events = writer.add_connection(
+            "/camera/events", packet_type, typestore=store, offered_qos_profiles=[BEST_EFFORT]
+        )
+        strange = writer.add_connection("/strange", "nobody_msgs/msg/Strange", typestore=store)
+        for p in streams.make_packets(50):
+            stamp = kinds["builtin_interfaces/msg/Time"](*divmod(p.stamp_ns, 10**9))
+            header = kinds["std_msgs/msg/Header"](stamp, "optical")
+            message = kinds[packet_type](header, p.height, p.width, p.seq, 0, p.encoding, False, p.payload)
+            writer.write(events, p.stamp_ns, store.serialize_cdr(message, packet_type))
+            strange_bytes = store.serialize_cdr(store.types["nobody_msgs/msg/Strange"](1), "nobody_msgs/msg/Strange")
+            writer.write(strange, p.stamp_ns, strange_bytes)
+    return path
+
+
+class Listener:
+    def __init__(self):
+        self.node = Node("listener")
+        self.packets, self.clocks, self.arrivals = [], [], []
+        self.node.create_subscription(EventPacketMsg, "/camera/events", self.on_packet, EVENTS_QOS)
+        self.node.create_subscription(Clock, "/clock", lambda m: self.clocks.append(time_to_ns(m.clock)), 1000)
+        self.executor = SingleThreadedExecutor()
+        self.executor.add_node(self.node)
+        self.thread = threading.Thread(target=self.executor.spin)
+        self.thread.start()
+
+    def on_packet(self, msg):
+        self.packets.append(msg)
+        self.arrivals.append(time.monotonic())
+
+    def close(self):
+        self.executor.shutdown()
+        self.thread.join()
+        self.node.destroy_node()
+
+
+def player(path, **parameters):
+    values = {"bag": str(path), "wait_for": ["/camera/events", "/clock"], **parameters}
+    return BagPlayer(parameter_overrides=[RosParameter(name, value=value) for name, value in values.items()])
+
+
+def test_messages_arrive_as_recorded_with_clock_and_rate(ros, bag):
+    listener = Listener()
+    played = player(bag, rate=0.5)
+    assert played.play() == 50
+    deadline = time.monotonic() + 5
+    while len(listener.packets) < 50 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    (info,) = played.get_publishers_info_by_topic("/camera/events")
+    assert info.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
+    assert played.get_publishers_info_by_topic("/strange") == []
+    played.destroy_node()
+    listener.close()
+    sent = streams.make_packets(50)
+    assert [m.seq for m in listener.packets] == [p.seq for p in sent]
+    for message, packet in zip(listener.packets, sent, strict=True):
+        np.testing.assert_array_equal(np.frombuffer(message.events, np.uint8), packet.payload)
+        assert time_to_ns(message.header.stamp) == packet.stamp_ns and message.header.frame_id == "optical"
+    recorded_s = (sent[-1].stamp_ns - sent[0].stamp_ns) / 1e9
+    assert listener.arrivals[-1] - listener.arrivals[0] == pytest.approx(recorded_s / 0.5, abs=0.1)
+    assert listener.clocks == sorted(listener.clocks) and len(listener.clocks) >= 20
+    assert sent[0].stamp_ns <= listener.clocks[0] and listener.clocks[-1] <= sent[-1].stamp_ns
+
+
+def test_a_type_that_is_not_installed_is_named(ros, bag, capfd):
+    one = player(bag)
+    one.destroy_node()
+    written = capfd.readouterr()
+    lines = [line for line in (written.out + written.err).splitlines() if "nobody_msgs/msg/Strange" in line]
+    assert len(lines) == 1 and "/strange" in lines[0]
+
+
+def test_message_class():
+    assert message_class("event_camera_msgs/msg/EventPacket") is EventPacketMsg
+    assert message_class("event_camera_msgs/msg/Nothing") is None
+    assert message_class("nobody_msgs/msg/Strange") is None
+
+
+@pytest.mark.parametrize("path", ["", "/no/such/bag"])
+def test_a_missing_bag_is_one_line(ros, path):
+    with pytest.raises(ValueError) as error:
+        player(path)
+    assert (path or "bag") in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_truncated_bag_is_one_line(ros, bag, tmp_path):
+    for file in bag.iterdir():
+        whole = file.read_bytes()
+        cut = len(whole) if file.suffix == ".yaml" else len(whole) // 2
+        (tmp_path / file.name).write_bytes(whole[:cut])
+    with pytest.raises(ValueError) as error:
+        one = player(tmp_path, wait_for=[""])
+        one.play()
+    assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_topics_nobody_listens_to_are_named(ros, bag):
+    with pytest.raises(ValueError, match="/camera/events"):
+        player(bag, wait_s=0.2).play()
+
+
+def test_nothing_to_play_is_named(ros, bag):
+    with pytest.raises(ValueError, match="/strange"):
+        player(bag, topics=["/strange"])

@@ -1,0 +1,59 @@
+"""End to end over DDS: a simulated bag through the player, the real node and the recorder, each its own process."""
+
+import json
+import subprocess
+import sys
+
+import cv2
+import pytest
+
+from eventspd_ros.ros.demo import run_demo, table
+from eventspd_ros.simulation.bag import write_bag
+from eventspd_ros.simulation.camera import PinholeCamera
+from eventspd_ros.simulation.stream import SimulationConfig
+
+
+@pytest.fixture(scope="module")
+def bag(tmp_path_factory):
+    config = SimulationConfig(camera=PinholeCamera.centred(160, 120), duration_s=1.5, max_keypoints=40)
+    return write_bag(tmp_path_factory.mktemp("demo") / "bag", config)
+
+
+def test_every_request_of_a_simulated_bag_is_answered(bag, tmp_path):
+    summary = run_demo(bag, tmp_path)
+    assert json.loads((tmp_path / "summary.json").read_text()) == summary
+    assert summary["requests"] == summary["answers"] >= 40
+    assert summary["ok"] >= 20 and summary["windows_encoded"] >= 20
+    assert summary["windows_encoded"] + summary["windows_dropped"] == pytest.approx(1500 / 8.333, abs=4)
+    assert 0 < summary["latency_ms"]["p50"] <= summary["latency_ms"]["p95"] <= summary["latency_ms"]["p99"]
+    assert summary["abs_rel"] > 0, "the bag has depth to compare with"
+    assert summary["weights"] == "random" and summary["trained"] is False and not summary["fx_assumed"]
+    assert "UNTRAINED" in table(summary)
+    picture = cv2.imread(str(tmp_path / "overlay.png"))
+    assert picture.shape[1] >= 1000 and len(set(picture.reshape(-1, 3)[::97].sum(axis=1))) > 10
+
+
+@pytest.mark.parametrize(
+    ("name", "sensor"),
+    [
+        ("event_camera_py/test_events_1", "640x480"),
+        ("event_camera_py/test_events_2", "346x260"),
+        ("event_camera_codecs/evt3_trigger", "1280x720"),
+    ],
+)
+@pytest.mark.slow
+def test_recorded_bags(data_dir, tmp_path, name, sensor):
+    summary = run_demo(data_dir / name, tmp_path)
+    assert summary["sensor"] == sensor and summary["requests"] == summary["answers"] > 10
+    assert summary["ok"] > 0 and summary["abs_rel"] is None and summary["fx_assumed"]
+    assert (tmp_path / "overlay.png").stat().st_size > 10_000
+
+
+def test_an_interrupted_node_ends_cleanly_and_says_what_it_did(ros):
+    command = [sys.executable, "-u", "-m", "eventspd_ros.ros.node"]
+    node = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    line = node.stderr.readline() + node.stdout.readline() if node.poll() is None else ""
+    node.terminate()
+    out, error = node.communicate(timeout=30)
+    assert node.returncode == 0, line + error
+    assert "Traceback" not in error and "windows_encoded" in out + error

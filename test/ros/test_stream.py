@@ -1,0 +1,210 @@
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from streams import HEIGHT, ROS_BASE_NS, WIDTH, Running, make_packets
+
+from eventspd_ros.events.codecs import make_decoder
+from eventspd_ros.model.presets import build_model
+from eventspd_ros.predictor import Predictor, Status
+from eventspd_ros.ros.stream import Limits, Request, WorkQueue
+
+INSIDE = [[10.0, 10.0], [0.0, 0.0], [WIDTH - 0.6, HEIGHT - 0.6]]
+
+
+def now_ns(packets) -> int:
+    return packets[-1].stamp_ns
+
+
+def test_depths_are_those_of_the_predictor_alone():
+    packets = make_packets(30)
+    with Running() as running:
+        running.play(packets)
+        answer, window_ns = running.ask(INSIDE, now_ns(packets))
+        model = running.model
+    alone = Predictor(model, HEIGHT, WIDTH, 60.0, allow_untrained=True)
+    decoder = make_decoder("evt3", WIDTH, HEIGHT)
+    for packet in packets:
+        for window in alone.push(decoder.decode(packet)):
+            alone.encode(window)
+    expected = alone.query(INSIDE)
+    assert answer.status.tolist() == [Status.OK] * 3
+    assert (answer.window_start_ns, answer.window_end_ns) == (expected.window_start_ns, expected.window_end_ns)
+    np.testing.assert_allclose(answer.depth_m, expected.depth_m, rtol=1e-5)
+    np.testing.assert_allclose(answer.depth_stddev_m, expected.depth_stddev_m, rtol=1e-5)
+    assert (answer.window_start_ns, answer.window_end_ns) == (expected.window_start_ns, expected.window_end_ns)
+    # The sensor's clock and the host's differ by a constant here.
+    assert abs(window_ns[1] - ROS_BASE_NS - answer.window_end_ns) < 1_000
+    assert window_ns[1] - window_ns[0] == 20_000_000
+
+
+def test_each_point_says_what_is_wrong_with_it():
+    points = [[np.nan, 1], [1, np.inf], [-0.6, 1], [WIDTH - 0.5, 1], [1, HEIGHT], [1e9, 1], [5, 5]]
+    packets = make_packets(10)
+    with Running() as running:
+        running.play(packets)
+        answer, _ = running.ask(points, now_ns(packets))
+    wrong = [Status.NOT_FINITE] * 2 + [Status.OUT_OF_IMAGE] * 4
+    assert answer.status.tolist() == [*wrong, Status.OK]
+    assert np.isnan(answer.depth_m[:-1]).all() and np.isnan(answer.depth_stddev_m[:-1]).all()
+    assert answer.depth_m[-1] > 0 and answer.depth_stddev_m[-1] > 0
+
+
+def test_reasons_that_concern_the_whole_answer():
+    packets = make_packets(10)
+    with Running() as running:
+        assert running.ask(INSIDE, now_ns(packets))[0].status.tolist() == [Status.NO_CACHE] * 3
+        running.play(packets)
+        for shift_ns in (-1_000_000_000, 1_000_000_000):
+            assert running.ask(INSIDE, now_ns(packets) + shift_ns)[0].status.tolist() == [Status.STALE_CACHE] * 3
+        assert running.ask(None, now_ns(packets))[0].status.tolist() == [Status.MALFORMED] * 3
+        assert running.ask([], now_ns(packets))[0].status.tolist() == []
+        running.stream.reset()
+        running.play(packets[:1])
+        assert running.ask(INSIDE, now_ns(packets))[0].status.tolist() == [Status.NO_CACHE] * 3
+    with Running(allow_untrained=False) as running:
+        running.play(packets)
+        assert running.ask(INSIDE, now_ns(packets))[0].status.tolist() == [Status.UNTRAINED] * 3
+    with Running(fx_px=None) as running:
+        running.play(packets)
+        assert running.ask(INSIDE, now_ns(packets))[0].status.tolist() == [Status.UNCALIBRATED] * 3
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"encoding": "evt9"}, "evt9"),
+        ({"width": 0}, "0"),
+        ({"width": 100_000, "height": 100_000}, "100000"),
+        ({"encoding": ""}, "''"),
+    ],
+)
+def test_a_bad_packet_is_named_and_nothing_is_lost(change, said):
+    packets = make_packets(20)
+    bad = replace(packets[10], **change)
+    with Running() as running:
+        running.play(packets[:10] + [bad] + packets[10:])
+        answer, _ = running.ask(INSIDE, now_ns(packets))
+        assert running.stream.packets_rejected == 1
+        lines = [line for line in running.log.lines if said in line]
+        assert len(lines) == 1 and "\n" not in lines[0]
+        assert answer.status.tolist() == [Status.OK] * 3
+        assert running.stream.decoder.stats.packets == 20
+
+
+def test_another_sensor_resets_the_stream():
+    small, large = make_packets(10), make_packets(10, width=2 * WIDTH)
+    with Running() as running:
+        running.play(small)
+        running.play(large)
+        answer, _ = running.ask([[WIDTH + 5.0, 5.0]], now_ns(large))
+        assert answer.status.tolist() == [Status.OK]
+        assert any("64x48" in line and "128x48" in line for line in running.log.lines)
+
+
+def test_a_recording_that_starts_again_starts_a_new_stream():
+    packets = make_packets(20)
+    with Running() as running:
+        running.play(packets)
+        running.play([replace(p, seq=p.seq, stamp_ns=p.stamp_ns + 10**9) for p in packets[:8]])
+        answer, window_ns = running.ask(INSIDE, packets[7].stamp_ns + 10**9)
+        assert answer.status.tolist() == [Status.OK] * 3
+        assert abs(window_ns[1] - packets[7].stamp_ns - 10**9) < 20_000_000
+
+
+def test_a_busy_encoder_drops_the_oldest_window_and_counts_it():
+    packets = make_packets(200)
+    with Running(limits=Limits(windows=1, packets=1000, requests=64)) as running:
+        slow = threading.Event()
+        encode = running.model.encode
+
+        def slow_encode(windows, states):
+            slow.wait(0.3)
+            return encode(windows, states)
+
+        running.model.encode = slow_encode
+        running.play(packets)
+        slow.set()
+        answer, _ = running.ask(INSIDE, now_ns(packets))
+        stream = running.stream
+        closed = len(packets) * 4_000_000 // 8_333_000
+        assert stream.windows_dropped > 0
+        assert abs(stream.windows_dropped + stream.windows_encoded - closed) <= 2
+        assert answer.window_end_ns > packets[-1].stamp_ns - ROS_BASE_NS - 20_000_000, "answers are never silently old"
+
+
+def test_too_many_requests_are_answered_in_order_and_overloaded():
+    with Running(limits=Limits(2, 100, requests=5)) as running:
+        gate = threading.Event()
+        publish = running.stream._publish
+        running.stream._publish = lambda *a: (gate.wait(10), publish(*a))
+        for k in range(20):
+            running.stream.put_request(Request(k, np.zeros((2, 2), np.float32), 2, 0))
+        gate.set()
+    assert [message for message, _, _ in running.answers] == list(range(20))
+    statuses = [set(answer.status.tolist()) for _, answer, _ in running.answers]
+    assert statuses[0] == {Status.NO_CACHE} and statuses[-1] == {Status.OVERLOADED}
+    assert sum(s == {Status.OVERLOADED} for s in statuses) >= 14
+
+
+def test_closing_answers_what_waits():
+    running = Running()
+    for k in range(50):
+        running.stream.put_request(Request(k, np.zeros((1, 2), np.float32), 1, 0))
+    running.stream.close()
+    assert [message for message, _, _ in running.answers] == list(range(50))
+
+
+def test_a_request_is_answered_even_when_the_model_fails():
+    packets = make_packets(10)
+    with Running() as running:
+        running.play(packets)
+        running.model.decode = lambda *a: (_ for _ in ()).throw(RuntimeError("out of memory"))
+        answer, _ = running.ask(INSIDE, now_ns(packets))
+        assert answer.status.tolist() == [Status.NO_CACHE] * 3
+        assert any("out of memory" in line for line in running.log.lines)
+
+
+def test_depths_that_are_no_depths_are_not_ok():
+    packets = make_packets(10)
+    with Running() as running:
+        running.play(packets)
+        decode = running.model.decode
+
+        def spoiled(cache, points):
+            depth, stddev = decode(cache, points)
+            depth[0], stddev[1] = float("nan"), float("inf")
+            return depth, stddev
+
+        running.model.decode = spoiled
+        answer, _ = running.ask(INSIDE, now_ns(packets))
+        assert answer.status.tolist() == [Status.NOT_FINITE, Status.NOT_FINITE, Status.OK]
+        assert np.isnan(answer.depth_m[:2]).all() and np.isnan(answer.depth_stddev_m[:2]).all()
+
+
+def test_a_silent_sensor_closes_its_last_window_when_the_clock_says_so():
+    packets = make_packets(10)
+    with Running() as running:
+        running.play(packets)
+        before = running.stream.predictor.cache.end_ns
+        running.stream.put_time(now_ns(packets) + 40_000_000)  # a packet may still come
+        time.sleep(0.1)
+        assert running.stream.predictor.cache.end_ns == before
+        running.stream.put_time(now_ns(packets) + 100_000_000)
+        time.sleep(0.3)
+        assert running.stream.predictor.cache.end_ns > before
+
+
+def test_queue_lets_the_oldest_go():
+    queue = WorkQueue(3)
+    for k in range(5):
+        queue.put(k)
+    assert [queue.get() for _ in range(3)] == [2, 3, 4] and queue.dropped == 2
+    queue.close()
+    assert queue.get() is None
+
+
+def test_the_model_is_built_with_random_weights():
+    assert build_model("minimal").trained is False

@@ -1,0 +1,101 @@
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eventspd_ros import __version__
+from eventspd_ros.cli import build_parser, main
+from eventspd_ros.events.codecs.evt3 import encode_evt3
+from eventspd_ros.events.types import EventArray
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+@pytest.fixture
+def raw_file(tmp_path):
+    """Ten thousand events in a Prophesee .raw file."""
+    rng = np.random.default_rng(0)
+    events = EventArray(
+        rng.integers(0, 640, 10_000).astype(np.uint16),
+        rng.integers(0, 480, 10_000).astype(np.uint16),
+        rng.integers(0, 2, 10_000).astype(np.uint8),
+        np.sort(rng.integers(1_000_000, 1_500_000, 10_000)) * 1000,
+        640,
+        480,
+    )
+    path = tmp_path / "recording.raw"
+    header = b"% evt 3.0\n% format EVT3;height=480;width=640\n% end\n"
+    path.write_bytes(header + np.asarray(encode_evt3(events)).tobytes())
+    return path, events
+
+
+def commands() -> list[str]:
+    """Every command path, e.g. "bench decode"."""
+
+    def below(parser, prefix):
+        for action in parser._subparsers._group_actions if parser._subparsers else []:
+            for name, sub in action.choices.items():
+                yield from below(sub, [*prefix, name]) if sub._subparsers else [" ".join([*prefix, name])]
+
+    return list(below(build_parser(), []))
+
+
+def test_readme_shows_every_command():
+    text = README.read_text()
+    assert [c for c in commands() if not re.search(rf"`eventspd {re.escape(c)}[ `]", text)] == []
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0 and capsys.readouterr().out.strip() == __version__
+
+
+def test_decode_to_arrays(raw_file, tmp_path, capsys):
+    path, events = raw_file
+    assert main(["decode", str(path), "--out", str(tmp_path / "out.npz")]) == 0
+    assert "10,000 events" in capsys.readouterr().out
+    with np.load(tmp_path / "out.npz") as arrays:
+        for name in ("x", "y", "p", "t_ns"):
+            np.testing.assert_array_equal(arrays[name], getattr(events, name))
+
+
+def test_info_events(raw_file, capsys):
+    path, events = raw_file
+    assert main(["info-events", str(path), "--json"]) == 0
+    info = json.loads(capsys.readouterr().out)
+    assert info["events"] == 10_000 and info["encoding"] == "evt3"
+    assert info["sensor"] == "640x480"
+    assert info["duration_s"] == pytest.approx((events.t_ns[-1] - events.t_ns[0]) / 1e9)
+    assert main(["info-events", str(path)]) == 0
+    assert "10,000" in capsys.readouterr().out
+
+
+def test_bench_decode(raw_file, capsys):
+    assert main(["bench", "decode", str(raw_file[0]), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["events_per_second"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["info-events", "/no/such.raw"], "/no/such.raw"),
+        (["decode", "/no/such.raw", "--out", "x.npz"], "/no/such.raw"),
+        (["convert-f3", "/no/such.pth", "--encoder", "hd_small", "--out", "x.safetensors"], "/no/such.pth"),
+        (["demo", "--bag", "/no/such/bag"], "/no/such/bag"),
+    ],
+)
+def test_what_is_wrong_is_one_line(arguments, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if arguments[0] == "demo":
+        pytest.importorskip("rclpy", reason="rclpy is not installed")
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert said in error and error.startswith(f"eventspd {arguments[0]}: ") and error.count("\n") == 1
+
+
+def test_an_unknown_ending_is_named(raw_file, tmp_path, capsys):
+    assert main(["decode", str(raw_file[0]), "--out", str(tmp_path / "out.csv")]) == 2
+    assert "out.csv" in capsys.readouterr().err

@@ -1,0 +1,142 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eventspd_ros.events.types import EventArray
+from eventspd_ros.model.feature_cache import StreamState
+from eventspd_ros.model.presets import build_model
+from eventspd_ros.predictor import Answer, Predictor, Status
+
+WIDTH, HEIGHT = 64, 48
+MS = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return build_model("minimal")
+
+
+def random_events(count: int, start_ns: int, end_ns: int, seed: int = 0) -> EventArray:
+    rng = np.random.default_rng(seed)
+    return EventArray(
+        rng.integers(0, WIDTH, count).astype(np.uint16),
+        rng.integers(0, HEIGHT, count).astype(np.uint16),
+        rng.integers(0, 2, count).astype(np.uint8),
+        np.sort(rng.integers(start_ns, end_ns, count)),
+        WIDTH,
+        HEIGHT,
+    )
+
+
+def part(events: EventArray, first: int, last: int) -> EventArray:
+    return EventArray(*(c[first:last] for c in (events.x, events.y, events.p, events.t_ns)), WIDTH, HEIGHT)
+
+
+def predictor(model, **changes) -> Predictor:
+    return Predictor(model, HEIGHT, WIDTH, **({"fx_px": 60.0, "allow_untrained": True} | changes))
+
+
+def run(one: Predictor, events: EventArray, cuts: list[int]) -> list[tuple[int, int, np.ndarray]]:
+    """Push the events cut at these places; every window with the depths asked of it."""
+    found = []
+    for first, last in zip([0, *cuts], [*cuts, len(events)], strict=True):
+        for window in one.push(part(events, first, last)):
+            one.encode(window)
+            found.append((window.start_ns, window.end_ns, one.query([[3.5, 4.5], [60, 40]]).depth_m))
+    return found
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.integers(0, 5000), max_size=30).map(sorted))
+def test_packet_sizes_do_not_matter(cuts):
+    torch.manual_seed(0)
+    model = build_model("minimal")
+    events = random_events(5000, 0, 100 * MS)
+    expected = run(predictor(model), events, [])
+    found = run(predictor(model), events, cuts)
+    assert [f[:2] for f in found] == [e[:2] for e in expected] and len(expected) >= 10
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one[2], other[2], rtol=1e-6)
+
+
+def test_an_answer_is_the_models_depth_times_fx_over_width(model):
+    one = predictor(model, fx_px=90.0)
+    (window, *_) = one.push(random_events(3000, 0, 40 * MS))
+    cache = one.encode(window)
+    uv = np.array([[1.0, 2.0], [63.4, 47.4], [-0.5, -0.5]], np.float32)
+    answer = one.query(uv)
+    with torch.inference_mode():
+        (expected_cache,), _ = model.encode([window], [StreamState()])
+        depth, stddev = model.decode(expected_cache, torch.from_numpy(uv))
+    np.testing.assert_allclose(answer.depth_m, depth.numpy() * 90.0 / WIDTH, rtol=1e-6)
+    np.testing.assert_allclose(answer.depth_stddev_m, stddev.numpy() * 90.0 / WIDTH, rtol=1e-6)
+    assert answer.status.tolist() == [Status.OK] * 3
+    assert (answer.window_start_ns, answer.window_end_ns) == (cache.start_ns, cache.end_ns)
+    assert cache.end_ns - cache.start_ns == 20 * MS
+
+
+def test_reasons_in_their_order(model):
+    points = [[np.nan, 0], [WIDTH, 0], [5, 5]]
+    own = [Status.NOT_FINITE, Status.OUT_OF_IMAGE]
+    one = predictor(model)
+    assert one.query(points).status.tolist() == [*own, Status.NO_CACHE]
+    one.encode(one.push(random_events(1000, 0, 30 * MS))[0])
+    end_ns = one.cache.end_ns
+    assert one.query(points, end_ns + 200 * MS).status.tolist() == [*own, Status.OK]
+    assert one.query(points, end_ns + 200 * MS + 1).status.tolist() == [*own, Status.STALE_CACHE]
+    assert one.query(points, end_ns - 200 * MS - 1).status.tolist() == [*own, Status.STALE_CACHE]
+    one.fx_px = None
+    assert one.query(points, end_ns + 10**12).status.tolist() == [*own, Status.UNCALIBRATED]
+    one.allow_untrained = False
+    assert one.query(points, end_ns + 10**12).status.tolist() == [*own, Status.UNTRAINED]
+
+
+def test_no_points_no_depths(model):
+    one = predictor(model)
+    one.encode(one.push(random_events(1000, 0, 30 * MS))[0])
+    answer = one.query(np.empty((0, 2)))
+    assert [len(c) for c in (answer.depth_m, answer.depth_stddev_m, answer.status)] == [0, 0, 0]
+
+
+def test_reset_forgets_cache_memory_and_open_windows(model):
+    one = predictor(model)
+    one.encode(one.push(random_events(3000, 0, 30 * MS))[0])
+    one.state.memory = torch.ones(1)
+    one.reset()
+    assert one.cache is None and one.state.memory is None and len(one.slicer.buffer) == 0
+    assert one.query([[5, 5]]).status.tolist() == [Status.NO_CACHE]
+
+
+def test_time_that_falls_forgets_all_before_it(model):
+    one = predictor(model)
+    one.encode(one.push(random_events(3000, 10**9, 10**9 + 30 * MS))[0])
+    windows = one.push(random_events(3000, 0, 30 * MS, seed=1))
+    assert one.cache is None and [w.end_ns < 40 * MS for w in windows] == [True] * len(windows) and windows
+
+
+def test_a_window_encoded_during_a_reset_does_not_come_back(model):
+    one = predictor(model)
+    window = one.push(random_events(3000, 0, 30 * MS))[0]
+    encode = model.encode
+    model.encode = lambda *a: (one.reset(), encode(*a))[1]
+    try:
+        one.encode(window)
+    finally:
+        model.encode = encode
+    assert one.cache is None
+
+
+def test_sensor_size_is_checked(model):
+    with pytest.raises(ValueError, match="0x48"):
+        Predictor(model, 48, 0)
+    with pytest.raises(ValueError, match="65x48"):
+        predictor(model).push(EventArray(*(np.zeros(1, t) for t in ("u2", "u2", "u1", "i8")), 65, 48))
+
+
+def test_refused_answers_hold_no_depth():
+    answer = Answer.refused(3, Status.OVERLOADED)
+    assert np.isnan(answer.depth_m).all() and np.isnan(answer.depth_stddev_m).all()
+    assert answer.status.tolist() == [Status.OVERLOADED] * 3
