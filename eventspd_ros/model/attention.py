@@ -71,7 +71,7 @@ class TokenAttention(nn.Module):
         parts = weights.split([tokens.shape[1] for tokens in token_sets], dim=-1)
         context = torch.bmm(parts[0], token_sets[0])
         for part, tokens in zip(parts[1:], token_sets[1:], strict=True):
-            context = torch.baddbmm(context, part, tokens)
+            context = context + torch.bmm(part, tokens)
         return context
 
 

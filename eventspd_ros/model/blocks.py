@@ -185,7 +185,9 @@ def _window_mask(
         real.append(source % padded_side < side)
     group = groups[0][:, None] * 2 + groups[1]
     group = torch.where(real[0][:, None] & real[1], group, -1)
-    group = group.view(padded[0] // window, window, padded[1] // window, window).transpose(1, 2).flatten(2).flatten(0, 1)
+    group = (
+        group.view(padded[0] // window, window, padded[1] // window, window).transpose(1, 2).flatten(2).flatten(0, 1)
+    )
     same = (group[:, :, None] == group[:, None, :]) & (group[:, None, :] >= 0)
     # A padded cell may see itself, so that its softmax, which nobody reads, is defined.
     return same | torch.eye(window * window, dtype=torch.bool, device=device)

@@ -64,7 +64,9 @@ class PyramidConfig:
                 raise ValueError(f"pyramid.{name}={getattr(self, name)}: expected {count} values")
         for channels, heads in zip(self.channels[2:], self.heads, strict=True):
             if channels % heads:
-                raise ValueError(f"pyramid.channels={self.channels}: expected multiples of heads={self.heads} at L3 and L4")
+                raise ValueError(
+                    f"pyramid.channels={self.channels}: expected multiples of heads={self.heads} at L3 and L4"
+                )
         if self.channels[3] % 4:
             raise ValueError(f"pyramid.channels={self.channels}: L4 needs a multiple of 4 for its position code")
 

@@ -36,4 +36,26 @@ class StddevHead(nn.Linear):
     def forward(self, h: Tensor) -> Tensor:
         """(..., C) -> (...), in float32 whatever the precision around it."""
         with torch.autocast(h.device.type, enabled=False):
-            return F.softplus(super().forward(h.float())[..., 0]) + STDDEV_FLOOR
+            return F.softplus(super().forward(h.to(self.weight.dtype))[..., 0]) + STDDEV_FLOOR
+
+
+class Calibration(nn.Module):
+    """A4: a scale and a shift for the whole window, from mean-pooled L4 (Eqs. 4–5)."""
+
+    def __init__(self, channels: int, median_depth_m: float):
+        super().__init__()
+        self.scale, self.shift = nn.Linear(channels, 1), nn.Linear(channels, 1)
+        for layer, start in ((self.scale, 1.0), (self.shift, 1.0 / median_depth_m - INVERSE_DEPTH_FLOOR)):
+            nn.init.trunc_normal_(layer.weight, std=0.02)
+            nn.init.constant_(layer.bias, inverse_softplus(start))
+
+    def forward(self, level4: Tensor) -> Tensor:
+        """G_t (B, C, H, W) -> (B, 2): s_t and b_t."""
+        with torch.autocast(level4.device.type, enabled=False):
+            pooled = level4.to(self.scale.weight.dtype).mean(dim=(2, 3))
+            return torch.cat((F.softplus(self.scale(pooled)), self.shift(pooled)), dim=-1)
+
+
+def calibrated_depth(z: Tensor, calibration: Tensor) -> Tensor:
+    """Eq. 26: codes z (B, K) and A4 (B, 2) -> depth = 1 / (softplus(s_t·z + b_t) + ε), canonical metres."""
+    return 1.0 / (F.softplus(calibration[:, :1] * z + calibration[:, 1:]) + INVERSE_DEPTH_FLOOR)

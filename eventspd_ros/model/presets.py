@@ -6,8 +6,16 @@ checkpoints and pretraining use.
 
 from __future__ import annotations
 
-from eventspd_ros.model.config import LEVELS_MVSEC, EncoderConfig, HeadConfig, ModelConfig
+from eventspd_ros.model.config import (
+    LEVELS_MVSEC,
+    DecoderConfig,
+    EncoderConfig,
+    HeadConfig,
+    ModelConfig,
+    PyramidConfig,
+)
 from eventspd_ros.model.event_encoder import FeatureField
+from eventspd_ros.model.eventspd import EventSPD
 from eventspd_ros.model.minimal import MinimalModel
 
 
@@ -28,13 +36,49 @@ def _encoders() -> dict[str, EncoderConfig]:
 
 
 def _models() -> dict[str, ModelConfig]:
-    light = _encoder((32, 32), 2, dsstrides=(4, 1), dskernels=(5, 1), levels=LEVELS_MVSEC)
-    return {"minimal": ModelConfig("minimal", "minimal", light, head=HeadConfig(hidden=64))}
+    return {
+        "minimal": ModelConfig(
+            "minimal",
+            "minimal",
+            _encoder((32, 32), 2, dsstrides=(4, 1), dskernels=(5, 1), levels=LEVELS_MVSEC),
+            head=HeadConfig(hidden=64),
+        ),
+        "eventspd": ModelConfig(
+            "eventspd",
+            "eventspd",
+            _encoders()["ds2"],
+            head=HeadConfig(parametrization="inverse"),
+            pyramid=PyramidConfig(),
+            decoder=DecoderConfig(),
+        ),
+        "eventspd_lite": _lite(),
+    }
+
+
+def _lite() -> ModelConfig:
+    """The family for a CPU and small sensors: F³ at stride 4, a narrow pyramid, a dense prior, no anchors."""
+    channels = (32, 64, 96, 128)
+    return ModelConfig(
+        "eventspd_lite",
+        "eventspd",
+        _encoder((32, 32), 2, dsstrides=(4, 1), dskernels=(5, 1), blocks=(2, 1), levels=LEVELS_MVSEC),
+        head=HeadConfig(prior=True),
+        pyramid=PyramidConfig(channels, stem_stride=1, blocks=(1, 2, 2, 1), kernels=(7, 7), heads=(4, 4)),
+        decoder=DecoderConfig(
+            dim=64,
+            heads=4,
+            channels=channels,
+            local_layers=2,
+            global_layers=1,
+            fused_layers=0,
+            anchors=0,
+        ),
+    )
 
 
 ENCODER_PRESETS = tuple(_encoders())
 MODEL_PRESETS = tuple(_models())
-FAMILIES = {"encoder": FeatureField, "minimal": MinimalModel}
+FAMILIES = {"encoder": FeatureField, "minimal": MinimalModel, "eventspd": EventSPD}
 
 
 def preset_config(preset: str) -> ModelConfig:

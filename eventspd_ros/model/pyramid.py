@@ -59,8 +59,10 @@ def _down(channels: int, out_channels: int) -> nn.Sequential:
 
 
 def position_code(rows: int, columns: int, channels: int, device: torch.device) -> Tensor:
-    """Fixed sin-cos code of every cell, (rows·columns, C): a quarter of the channels each for sin x, cos x, sin y, cos y
-    at wavelengths from 2π to 2π·10,000 cells."""
+    """Fixed sin-cos code of every cell, (rows·columns, C), at wavelengths from 2π to 2π·10,000 cells.
+
+    A quarter of the channels each for sin x, cos x, sin y and cos y, x and y counted in cells.
+    """
     frequency = torch.exp(torch.arange(channels // 4, device=device) * (-4 * math.log(10_000.0) / channels))
     x = torch.arange(columns, device=device)[:, None] * frequency
     y = torch.arange(rows, device=device)[:, None] * frequency
@@ -70,11 +72,13 @@ def position_code(rows: int, columns: int, channels: int, device: torch.device) 
 
 
 def level_cells(height: int, width: int, config: PyramidConfig, encoder_stride: int) -> tuple[tuple[int, int], ...]:
-    """(H_l, W_l) of L1…L4 for a sensor: ceil to L1, floor from there."""
+    """(H_l, W_l) of L1…L4 for a sensor in pixels: A1 and the stem ceil, every later level floors."""
     sides = []
     for side in (height, width):
-        cells = [-(-(-(-side // encoder_stride)) // config.stem_stride)]
-        for _ in range(3):
-            cells.append(cells[-1] // 2)
-        sides.append(cells)
+        features = math.ceil(side / encoder_stride)
+        finest = math.ceil(features / config.stem_stride)
+        sides.append([finest, finest // 2, finest // 4, finest // 8])
+    if min(sides[0][3], sides[1][3]) < 1:
+        smallest = encoder_stride * config.stem_stride * 8
+        raise ValueError(f"sensor of {width}x{height} pixels: this model needs at least {smallest} pixels a side")
     return tuple(zip(*sides, strict=True))

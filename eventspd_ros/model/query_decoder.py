@@ -30,7 +30,7 @@ from eventspd_ros.model.local_tokens import LocalTokens
 from eventspd_ros.model.table_read import to_table
 
 # Queries decoded at once: 10,000 take no more memory than these.
-CHUNK = 1024
+CHUNK = 128
 
 
 @dataclass(frozen=True)

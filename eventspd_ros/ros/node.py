@@ -110,6 +110,8 @@ class EventspdNode(Node):
         self._subscribe(CameraInfo, "camera_info", self.on_camera_info, CAMERA_INFO_QOS)
         self._subscribe(KeypointArray, "keypoints", self.on_keypoints, KEYPOINTS_QOS)
         self.create_timer(1.0, self.publish_diagnostics)
+        topics = ", ".join(s.topic_name for s in self.subscriptions if s.topic_name != "/parameter_events")
+        self.get_logger().info(f"listening to {topics}; answers on {self.publisher.topic_name}")
         self.create_timer(0.05, lambda: self.stream.put_time(self.get_clock().now().nanoseconds))
 
     def _subscribe(self, message_type, topic: str, callback, qos) -> None:

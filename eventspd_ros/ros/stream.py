@@ -119,7 +119,7 @@ class Stream:
         self._newest_stamp_ns = 0
         self._reset_wanted = threading.Event()
         self._threads = [
-            threading.Thread(target=self._run, args=(queue, handle), name=f"eventspd_{handle.__name__.strip('_')}")
+            threading.Thread(target=self._run, args=(queue, handle), name=handle.__name__, daemon=True)
             for queue, handle in (
                 (self._packets, self._intake),
                 (self._windows, self._encode),

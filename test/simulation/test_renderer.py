@@ -70,15 +70,21 @@ def test_no_ray_slips_between_the_faces_of_a_box():
         assert np.isfinite(renderer.depth_m(Pose(rotation_from_vector(turn), np.zeros(3)))).all()
 
 
-def test_a_rim_pixel_shows_both_planes_in_proportion():
-    left, right = panel((-5.0, 0, 2.0), (10, 20), gain=0.2), panel((5.0, 0, 2.0), (10, 20), gain=0.6)
-    renderer = Renderer(Scene((left, right), PLAIN), CAMERA)
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_rim_pixel_shows_both_planes_in_proportion(axis):
+    """The rim, upright or level, lies at shift from the principal point; up to it all is dark, beyond it bright."""
+    along = np.eye(3)[axis]
+    near_zero = panel((0, 0, 2.0) - 5 * along, (10, 10), gain=0.2)
+    far_from_zero = panel((0, 0, 2.0) + 5 * along, (10, 10), gain=0.6)
+    renderer = Renderer(Scene((near_zero, far_from_zero), PLAIN), CAMERA)
+    pixels, centre = (120, 59.5) if axis == 0 else (90, 44.5)
     for shift_px in np.linspace(-0.9, 0.9, 13):
-        pose = Pose(np.eye(3), np.array([-shift_px * 2.0 / CAMERA.fx, 0, 0]))
-        brightness = np.exp(renderer.render(pose).log_intensity[40].astype(np.float64))
-        coverage = (brightness - 0.2) / 0.4  # of the right plane; the rim lies at 59.5 + shift
-        assert coverage.sum() == pytest.approx(119.5 - (59.5 + shift_px), abs=0.13)
-        np.testing.assert_allclose(coverage[[0, 57, 62, 119]], [0, 0, 1, 1], atol=1e-5)
+        image = renderer.render(Pose(np.eye(3), -shift_px * 2.0 / CAMERA.fx * along)).log_intensity
+        brightness = np.exp((image[40] if axis == 0 else image[:, 40]).astype(np.float64))
+        coverage = (brightness - 0.2) / 0.4
+        assert coverage.sum() == pytest.approx(pixels - 0.5 - (centre + shift_px), abs=0.13)
+        middle = pixels // 2
+        np.testing.assert_allclose(coverage[[0, middle - 3, middle + 2, -1]], [0, 0, 1, 1], atol=1e-5)
 
 
 def test_texture_is_averaged_over_the_pixel_and_keeps_its_mean():

@@ -1,0 +1,136 @@
+"""EventSPD: sparse query-point depth from event cameras. The story of the model, stage by stage.
+
+    encode(): Phase A, once per event window                        decode(): Phase B, for every query pixel
+      A1  events → F_t                  event_encoder.py              B1  91 tokens and h⁽⁰⁾        local_tokens.py
+      A2  F_t → L1 … L4, memory         pyramid.py, memory.py         B2  local cross-attention     attention.py
+      A3  shared projections            query_decoder.py              B3  global attention, routing attention.py
+      A4  scale s_t and shift b_t       heads.py                      B4  deformable read           deformable_read.py
+                                                                      B5  fused attention, depth    query_decoder.py
+
+Equation numbers are those of the architecture document (EventSPD, research plan v12). Depth is canonical: metres at a
+focal length of one image width; metric depth = canonical · fx_px / width_px.
+
+Shapes: B windows, one of each stream; K queries a window; C_l channels and (H_l, W_l) cells of level l.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from eventspd_ros.model.coarse_prior import CoarsePrior
+from eventspd_ros.model.config import ModelConfig
+from eventspd_ros.model.geometry import bilinear_read
+from eventspd_ros.model.heads import Calibration, calibrated_depth
+from eventspd_ros.model.memory import ConvGRU
+from eventspd_ros.model.point_depth import PointDepthModel
+from eventspd_ros.model.pyramid import Pyramid, level_cells
+from eventspd_ros.model.query_decoder import DecoderContext, QueryDecoder
+
+
+@dataclass(frozen=True)
+class EventSPDTensors:
+    """Phase A's result: all that any query needs."""
+
+    context: DecoderContext  # A3
+    calibration: Tensor | None  # A4: s_t and b_t, (B, 2); None where depth is exp(z)
+    prior: Tensor | None  # dense log depth (B, 1, H_2, W_2), where configured
+    levels: tuple[Tensor, ...]  # L1 … L4, for the dense losses; kept in training only
+
+
+class EventSPD(PointDepthModel):
+    """The presets `eventspd` (the document to the letter) and `eventspd_lite` (the family scaled for a CPU)."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__(config)
+        _check_levels(config)
+        head, channels = config.head, config.pyramid.channels
+        self.pyramid = Pyramid(config.pyramid, self.encoder.channels)
+        self.memory = ConvGRU(channels[3])
+        self.decoder = QueryDecoder(config.decoder, head.initial_stddev)
+        inverse = head.parametrization == "inverse"
+        self.calibration = Calibration(channels[3], head.median_depth_m) if inverse else None
+        self.prior = CoarsePrior(channels[1:], head.median_depth_m) if head.prior else None
+        self._start_at_the_median()
+
+    def phase_a(self, field: Tensor, memory: Tensor | None = None) -> tuple[EventSPDTensors, Tensor]:
+        """A1–A4: event field (B, 8, H, W) and memory h (B, C_4, H_4, W_4), or None at a stream's start.
+
+        Returns what phase_b() reads and the next h. Windows of a batch are independent streams. Nothing here is
+        detached: unrolled over windows, gradients flow through h (BPTT).
+        """
+        height, width = field.shape[-2:]
+        if memory is None:
+            memory = field.new_zeros((len(field), *self.memory_shape(height, width)))
+
+        # A1. F³: the event field at full resolution → F_t at stride 2 (Eq. 2).
+        features = self.encoder(field)
+
+        # A2. The pyramid, then time at its top: L4 becomes G_t (Eq. 3).
+        l1, l2, l3, l4 = self.pyramid(features)
+        g4 = self.memory(l4, memory)
+
+        # Optional: a dense coarse log depth, whose fused maps the decoder reads.
+        prior = None
+        if self.prior is not None:
+            prior, l2, l3 = self.prior(l2, l3, g4)
+
+        # A3. Everything about the maps that no query changes.
+        context = self.decoder.precompute((l1, l2, l3, g4), (height, width))
+
+        # A4. One scale and one shift for the window (Eqs. 4–5).
+        calibration = None if self.calibration is None else self.calibration(g4)
+
+        levels = (l1, l2, l3, g4) if self.training else ()
+        return EventSPDTensors(context, calibration, prior, levels), g4
+
+    def phase_b(self, tensors: EventSPDTensors, uv_px: Tensor) -> tuple[Tensor, Tensor]:
+        """B1–B5: queries (B, K, 2) in pixels -> canonical depth and its standard deviation, both (B, K), metres."""
+        # B1–B5. Each query gathers, attends, routes and reads for itself, down to the code z_q (Eq. 25).
+        z, log_stddev = self.decoder(tensors.context, uv_px)
+        depth = self.depth(z, tensors, uv_px)
+        return depth, depth * log_stddev
+
+    def depth(self, z: Tensor, tensors: EventSPDTensors, uv_px: Tensor) -> Tensor:
+        """Codes z (B, K) -> canonical depth (B, K): Eq. 26, or exp(z), or exp(z + the coarse map at the query)."""
+        if tensors.calibration is not None:
+            return calibrated_depth(z, tensors.calibration)
+        if tensors.prior is not None:
+            with torch.autocast(z.device.type, enabled=False):
+                z = z + bilinear_read(tensors.prior, uv_px.to(tensors.prior.dtype), self.level_strides[1])[..., 0]
+        return torch.exp(z)
+
+    @property
+    def level_strides(self) -> tuple[int, ...]:
+        """Pixels per cell of L1 … L4."""
+        return self.config.decoder.strides
+
+    def memory_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """(C_4, H_4, W_4) for a sensor of that size in pixels."""
+        config = self.config
+        return (config.pyramid.channels[3], *level_cells(height, width, config.pyramid, config.encoder.stride)[3])
+
+    def slow_parameters(self) -> list[nn.Parameter]:
+        """What trains at a tenth of the learning rate: the offset head of B4 (Eq. 15)."""
+        return self.decoder.offset_parameters()
+
+    def _start_at_the_median(self) -> None:
+        """An untrained model answers about head.median_depth_m: through A4, the prior or the last bias."""
+        last = self.decoder.b5.depth[-1]
+        nn.init.trunc_normal_(last.weight, std=0.02)
+        starts_elsewhere = self.calibration is not None or self.prior is not None
+        nn.init.constant_(last.bias, 0.0 if starts_elsewhere else torch.tensor(self.config.head.median_depth_m).log())
+
+
+def _check_levels(config: ModelConfig) -> None:
+    """The decoder must read the levels that the pyramid makes."""
+    if config.pyramid is None or config.decoder is None:
+        raise ValueError(f"model config of preset {config.preset!r}: family 'eventspd' needs pyramid and decoder")
+    finest = config.encoder.stride * config.pyramid.stem_stride
+    strides = tuple(finest * 2**level for level in range(4))
+    if config.decoder.strides != strides:
+        raise ValueError(f"decoder.strides={config.decoder.strides}: encoder and pyramid make levels at {strides}")
+    if config.decoder.channels != config.pyramid.channels:
+        raise ValueError(f"decoder.channels={config.decoder.channels}: the pyramid has {config.pyramid.channels}")
