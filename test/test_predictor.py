@@ -49,7 +49,7 @@ def run(one: Predictor, events: EventArray, cuts: list[int]) -> list[tuple[int, 
     return found
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.lists(st.integers(0, 5000), max_size=30).map(sorted))
 def test_packet_sizes_do_not_matter(cuts):
     torch.manual_seed(0)

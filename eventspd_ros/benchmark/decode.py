@@ -11,6 +11,7 @@ import numba
 import numpy as np
 
 from eventspd_ros import __version__
+from eventspd_ros.benchmark.machine import cpu_name
 from eventspd_ros.events.buffer import EventBuffer
 from eventspd_ros.events.codecs import Decoder, make_decoder
 from eventspd_ros.events.files import open_events
@@ -50,7 +51,7 @@ def bench_decode(path: Path | str, repetitions: int = 30) -> dict:
         "median_s": float(np.median(seconds)),
         "p95_s": float(np.percentile(seconds, 95)),
         "repetitions": repetitions,
-        "machine": _cpu_name(),
+        "machine": cpu_name(),
         "versions": {
             "eventspd_ros": __version__,
             "python": platform.python_version(),
@@ -68,14 +69,6 @@ def _decode_all(decoder: Decoder, packets: list[EventPacket], buffer: EventBuffe
         buffer.begin = buffer.end = 0
         count += decoder.decode_into(packet, buffer)
     return count
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def _sha256(path: Path) -> str:

@@ -103,8 +103,8 @@ def _mark_depths(figure: Figure, axes: Axes, bar_axes: Axes, uv_px: np.ndarray, 
     if len(depth_m) == 0:
         bar_axes.set_visible(False)
     else:
-        # A colour bar of one single depth would have no length.
-        low, high = depth_m.min() / 1.05, depth_m.max() * 1.05
+        # Depths that are nearly one would fill a colour bar with noise.
+        low, high = depth_m.min() / 1.25, depth_m.max() * 1.25
         norm, colormap = LogNorm(low, high), colormaps[COLORMAP].reversed()
         dots = axes.scatter(uv_px[:, 0], uv_px[:, 1], s=85, c=depth_m, norm=norm, cmap=colormap, zorder=3)
         dots.set(edgecolor="black", linewidth=0.9)

@@ -15,6 +15,7 @@ Shapes: B windows, one of each stream; K queries a window; C_l channels and (H_l
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -121,7 +122,7 @@ class EventSPD(PointDepthModel):
         last = self.decoder.b5.depth[-1]
         nn.init.trunc_normal_(last.weight, std=0.02)
         starts_elsewhere = self.calibration is not None or self.prior is not None
-        nn.init.constant_(last.bias, 0.0 if starts_elsewhere else torch.tensor(self.config.head.median_depth_m).log())
+        nn.init.constant_(last.bias, 0.0 if starts_elsewhere else math.log(self.config.head.median_depth_m))
 
 
 def _check_levels(config: ModelConfig) -> None:

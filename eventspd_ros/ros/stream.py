@@ -195,6 +195,9 @@ class Stream:
         try:
             if self._is_new_sensor(packet):
                 self._open(packet)
+            elif self.decoder.restarts_with(packet.seq):  # the decoder then starts anew by itself
+                self.clock.reset()
+                self.predictor.reset()
             self._newest_stamp_ns = packet.stamp_ns
             return self._decode(packet)
         except ValueError as error:
@@ -237,10 +240,9 @@ class Stream:
 
     def _decode(self, packet: EventPacket) -> list[EventWindow]:
         """Decode into the slicer's own buffer: an event is written once, windows are views of it."""
-        buffer = self.predictor.slicer.buffer
-        count = self.decoder.decode_into(packet, buffer)
-        if count:
-            self.clock.update(packet.stamp_ns, int(buffer.t_ns[buffer.end - count]))
+        self.decoder.decode_into(packet, self.predictor.slicer.buffer)
+        if self.decoder.first_ns is not None:
+            self.clock.update(packet.stamp_ns, self.decoder.first_ns)
         return self.predictor.close_windows()
 
     def _encode(self, window: EventWindow) -> None:
@@ -252,24 +254,25 @@ class Stream:
         self.encode_ms.append(1e3 * predictor.last_encode_s)
 
     def _answer(self, request: Request) -> None:
+        offset_ns = self.clock.offset_ns  # once: the stream may be reset meanwhile
         try:
-            answer = self._answer_for(request)
+            answer = self._answer_for(request, offset_ns)
         except Exception as error:  # no request goes unanswered
             self._log("answer", f"request of {request.count} points answered NO_CACHE: {type(error).__name__}: {error}")
             answer = Answer.refused(request.count, Status.NO_CACHE)
         for status, count in zip(*np.unique(answer.status, return_counts=True), strict=True):
             self.points_by_status[Status(status)] += int(count)
         window_ns = (0, 0)
-        if answer.window_end_ns:
-            window_ns = (self.clock.to_ros(answer.window_start_ns), self.clock.to_ros(answer.window_end_ns))
+        if answer.window_end_ns and offset_ns is not None:
+            window_ns = (answer.window_start_ns + offset_ns, answer.window_end_ns + offset_ns)
         self._publish(request.message, answer, window_ns)
 
-    def _answer_for(self, request: Request) -> Answer:
+    def _answer_for(self, request: Request, offset_ns: int | None) -> Answer:
         if request.points is None:
             self._log("malformed", f"keypoints: id, u and v are not of one length; {request.count} answered MALFORMED")
             return Answer.refused(request.count, Status.MALFORMED)
         if request.overloaded:
             return Answer.refused(request.count, Status.OVERLOADED)
-        if self.predictor is None:
+        if self.predictor is None or offset_ns is None:
             return Answer.refused(request.count, Status.NO_CACHE)
-        return self.predictor.query(request.points, self.clock.to_sensor(request.stamp_ns))
+        return self.predictor.query(request.points, request.stamp_ns - offset_ns)

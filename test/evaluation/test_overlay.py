@@ -48,10 +48,10 @@ def test_events_are_red_where_brighter_and_blue_where_darker_at_their_own_pixels
 
 def test_keypoints_have_the_colour_of_their_depth_on_a_logarithmic_scale(tmp_path):
     _, at = drawn(tmp_path, events_at([], []), [[20, 20], [60, 40], [100, 70]], [1.0, 4.0, 16.0], [True] * 3)
-    span = np.log(16 * 1.05) - np.log(1 / 1.05)
+    span = np.log(16 * 1.25) - np.log(1 / 1.25)
     colormap = colormaps[COLORMAP].reversed()
     for uv, depth in (((20, 20), 1.0), ((60, 40), 4.0), ((100, 70), 16.0)):
-        expected = colormap((np.log(depth) - np.log(1 / 1.05)) / span)[:3]
+        expected = colormap((np.log(depth) - np.log(1 / 1.25)) / span)[:3]
         np.testing.assert_allclose(at(*uv) / 255, expected, atol=0.03)
 
 

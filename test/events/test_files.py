@@ -276,6 +276,16 @@ def test_the_summary_says_what_a_recording_holds(data_dir, tmp_path):
     assert summary["on_share"] == pytest.approx(125183 / 343474, abs=1e-4)
     assert summary["damage"] is None and summary["lost_packets"] == 0
     json.dumps(summary)
+    parts = [some_events(100), some_events(100, start_us=900_000)]
+    write_events_h5(tmp_path / "gap.h5", parts)
+    (tmp_path / "gap.raw").write_bytes(b"% evt 3.0\n% geometry 640x480\n% end\n")
+    with (tmp_path / "gap.raw").open("ab") as file:
+        for part in parts:  # packets of 64 KiB: the gap lies between two
+            words = np.frombuffer(ENCODERS["evt3"](part).tobytes(), np.uint16)
+            file.write(np.pad(words, (0, (1 << 15) - len(words)), constant_values=0xE000).tobytes())
+    gap_ms = (parts[1].t_ns[0] - parts[0].t_ns[-1]) / 1e6
+    for name in ("gap.h5", "gap.raw"):
+        assert summarise_events(tmp_path / name)["longest_gap_ms"] == pytest.approx(gap_ms)
     write_events_h5(tmp_path / "empty.h5", [])
     empty = summarise_events(tmp_path / "empty.h5")
     assert (empty["events"], empty["duration_s"], empty["events_per_second"]) == (0, 0.0, None)

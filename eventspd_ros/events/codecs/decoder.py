@@ -161,12 +161,16 @@ class Decoder:
             f"{self.width}x{self.height} px; make a decoder for each camera"
         )
 
+    def restarts_with(self, seq: int) -> bool:
+        """Whether a packet of that number begins a recording or a camera's run anew: all before it is of the past."""
+        return self._seq is not None and seq <= self._seq and not seq == self._seq == 0
+
     def _follow_sequence(self, seq: int, stamp_ns: int) -> None:
         """Take a sequence number that is not the next one: packets were lost, or the numbers began anew."""
         last_seq, last_stamp_ns = self._seq, self._stamp_ns
-        if seq == 0 and last_seq == 0:
+        if seq == last_seq == 0:
             return
-        if seq <= last_seq:
+        if self.restarts_with(seq):
             self._restarts += 1
             self.reset()
             return

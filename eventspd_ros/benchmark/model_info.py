@@ -1,0 +1,138 @@
+"""What a model is made of: parameters and multiply-accumulates by stage, counted on the model itself.
+
+The model runs on PyTorch's fake tensors, which have shapes only, so counting takes neither the memory nor
+the time of a real window. Counted are matrix products, convolutions, attention and the weighted sums of bilinear
+table reads; norms, activations and softmax are not. A1's scatter depends on the number of events and is left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from eventspd_ros.model.config import ModelConfig
+from eventspd_ros.model.decoder_macs import macs_per_query_reference
+from eventspd_ros.model.event_encoder import FeatureField
+from eventspd_ros.model.eventspd import EventSPD
+from eventspd_ros.model.minimal import MinimalModel
+from eventspd_ros.model.presets import build_model
+
+QUERIES = 64  # counted at K and 2K, to see what one more query costs
+PHASE_A = ("a1", "stem", "l1", "l2", "l3", "l4", "downs", "convgru", "prior", "a3", "a4", "pred")
+TABLE_READS = (torch.ops.aten._embedding_bag, torch.ops.aten._embedding_bag_forward_only)
+
+
+def model_info(preset: str | ModelConfig, sensor_hw: tuple[int, int]) -> dict:
+    """Counts for a preset on a sensor of (height, width) pixels.
+
+    parameters: by stage, and their total; table_values: the F³ grid values, apart. voxel_table_bytes: what
+    model.prepare() holds for this sensor. macs: encode (one window), per_query, per_query_reference (the decoder as
+    the document's equations are written) and by_stage, whose Phase A stages count a window and B stages a query.
+    """
+    model = build_model(preset)
+    stages = _stages(model)
+    table = model.encoder.grids.table.numel()
+    parameters = {name: sum(p.numel() for p in module.parameters()) for name, module in stages.items()}
+    parameters["a1"] -= table
+    total = sum(p.numel() for p in model.parameters()) - table
+    assert sum(parameters.values()) == total, "a parameter belongs to no stage, or to two"
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        macs = _macs(model, stages, sensor_hw)
+    return {
+        "preset": model.config.preset,
+        "sensor": f"{sensor_hw[1]}x{sensor_hw[0]}",
+        "parameters": {**parameters, "total": total},
+        "table_values": table,
+        "voxel_table_bytes": math.prod(sensor_hw)
+        * model.encoder.grids.time_nodes
+        * model.config.encoder.level_features
+        * 4,
+        "macs": macs,
+    }
+
+
+def _stages(model: nn.Module) -> dict[str, nn.Module]:
+    """The document's stages, in its order, as modules of the model."""
+    if isinstance(model, FeatureField):
+        return {"a1": model.encoder, "pred": model.pred}
+    if isinstance(model, MinimalModel):
+        return {"a1": model.encoder, "head": nn.ModuleList([model.hidden, model.log_depth]), "sigma": model.stddev}
+    assert isinstance(model, EventSPD)
+    pyramid, decoder = model.pyramid, model.decoder
+    stages = {"a1": model.encoder}
+    stages |= {name: getattr(pyramid, name) for name in ("stem", "l1", "l2", "l3", "l4", "downs")}
+    stages |= {"convgru": model.memory} | ({} if model.prior is None else {"prior": model.prior})
+    stages |= {"a3": decoder.a3, "a4": nn.Identity() if model.calibration is None else model.calibration}
+    return stages | {name: getattr(decoder, name) for name in ("b1", "b2", "b3", "b4", "b5", "sigma")}
+
+
+def _macs(model: nn.Module, stages: dict[str, nn.Module], sensor_hw: tuple[int, int]) -> dict:
+    """encode, per_query, per_query_reference and by_stage."""
+    field = torch.empty(1, model.encoder.grids.channels, *sensor_hw)
+    if isinstance(model, FeatureField):
+        encode = _count(lambda: model(field), stages)
+        encode.pop("")
+        return {"encode": sum(encode.values()), "per_query": 0, "per_query_reference": 0, "by_stage": encode}
+    tensors, _ = model.phase_a(field, None)
+    encode = _count(lambda: model.phase_a(field, None), stages)
+    fewer, more = (_count(lambda uv=uv: model.phase_b(tensors, uv), stages) for uv in _queries())
+    # What a call costs whatever the number of queries is not a query's.
+    query = {name: (more[name] - fewer[name]) // QUERIES for name in more}
+    is_b = {name: name not in PHASE_A for name in stages}
+    shared = encode.pop("") + sum(count for name, count in encode.items() if is_b.get(name))
+    by_stage = {name: query[name] if is_b[name] else encode[name] for name in stages}
+    if isinstance(model, EventSPD):
+        by_stage["a3"] += shared  # what precompute() does for B1 and B4
+        cells = math.prod(model.memory_shape(*sensor_hw)[1:])
+        reference = macs_per_query_reference(model.config.decoder, cells)["total"]
+    per_query = sum(query.values())
+    return {
+        "encode": sum(by_stage[name] for name in stages if not is_b[name]),
+        "per_query": per_query,
+        "per_query_reference": reference if isinstance(model, EventSPD) else per_query,
+        "by_stage": by_stage,
+    }
+
+
+def _queries() -> tuple[torch.Tensor, torch.Tensor]:
+    return tuple(torch.empty(1, count, 2) for count in (QUERIES, 2 * QUERIES))
+
+
+def _count(run: Callable[[], object], stages: dict[str, nn.Module]) -> dict[str, int]:
+    """Multiply-accumulates of a call by stage; under "" what ran in no stage's module."""
+    counter = FlopCounterMode(display=False, custom_mapping={op: _table_read_flops for op in TABLE_READS})
+    counts, depth, entered = dict.fromkeys([*stages, ""], 0), dict.fromkeys(stages, 0), dict.fromkeys(stages, 0)
+
+    def enter(stage: str) -> None:
+        if depth[stage] == 0:
+            entered[stage] = counter.get_total_flops()
+        depth[stage] += 1
+
+    def leave(stage: str) -> None:
+        depth[stage] -= 1
+        if depth[stage] == 0:
+            counts[stage] += (counter.get_total_flops() - entered[stage]) // 2
+
+    hooks = []
+    for stage, module in stages.items():
+        for part in module.modules():
+            hooks.append(part.register_forward_pre_hook(lambda *_, stage=stage: enter(stage)))
+            hooks.append(part.register_forward_hook(lambda *_, stage=stage: leave(stage)))
+    try:
+        with counter:
+            run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    counts[""] = counter.get_total_flops() // 2 - sum(counts.values())
+    return counts
+
+
+def _table_read_flops(table_shape, rows_shape, *_, out_shape=None, **__) -> int:
+    """A weighted sum of table rows: one multiply-accumulate a value read."""
+    return 2 * math.prod(rows_shape) * table_shape[1]
