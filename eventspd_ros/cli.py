@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from eventspd_ros import __version__
@@ -51,21 +52,60 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--encoder", required=True, help="its configuration: hd_small, hd_micro, mvsec_small, …")
     sub.add_argument("--out", type=Path, required=True, help="OUT.safetensors")
 
+    sub = command("info", info, "parameters and multiply-accumulates of a preset, by stage, counted on the model")
+    sub.add_argument("--preset", default="eventspd")
+    sub.add_argument("--sensor", type=sensor_size, default=(720, 1280), metavar="WxH", help="default 1280x720")
+    sub.add_argument("--json", action="store_true")
+
     bench = command("bench", None, "measure speed").add_subparsers(dest="what", required=True, metavar="WHAT")
     sub = bench.add_parser("decode", help="events decoded a second, one core")
     sub.set_defaults(run=bench_decode)
     sub.add_argument("input", type=Path, metavar="FILE")
     sub.add_argument("--json", action="store_true")
+
+    sub = bench.add_parser("model", help="milliseconds to encode a window and to decode K keypoints")
+    sub.set_defaults(run=bench_model)
+    sub.add_argument("--preset", default="eventspd")
+    sub.add_argument("--sensor", type=sensor_size, default=(720, 1280), metavar="WxH", help="default 1280x720")
+    sub.add_argument("--k", type=query_counts, default=(1, 64, 256, 1024), help="e.g. 1,64,256,1024")
+    sub.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    sub.add_argument("--json", action="store_true")
     return parser
+
+
+def sensor_size(text: str) -> tuple[int, int]:
+    """"1280x720" → (720, 1280), height first."""
+    width, _, height = text.partition("x")
+    if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a sensor size such as 1280x720")
+    return int(height), int(width)
+
+
+def query_counts(text: str) -> tuple[int, ...]:
+    """"1,64,256" → (1, 64, 256)."""
+    if not all(part.isdigit() for part in text.split(",")):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of counts such as 1,64,256")
+    return tuple(int(part) for part in text.split(","))
 
 
 def show(values: dict, as_json: bool) -> None:
     if as_json:
         print(json.dumps(values, indent=2))
         return
-    width = max(map(len, values))
+    flat = dict(flatten(values))
+    width = max(map(len, flat))
+    for key, value in flat.items():
+        number = isinstance(value, int) and not isinstance(value, bool)
+        print(f"{key:<{width}}  {value:,}" if number else f"{key:<{width}}  {value}")
+
+
+def flatten(values: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Nested dictionaries as dotted keys."""
     for key, value in values.items():
-        print(f"{key:<{width}}  {value:,}" if isinstance(value, int) else f"{key:<{width}}  {value}")
+        if isinstance(value, dict):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def demo(options) -> None:
@@ -93,6 +133,18 @@ def convert_f3(options) -> None:
 
     save_checkpoint(convert_f3_checkpoint(options.input, options.encoder), options.out)
     print(options.out)
+
+
+def info(options) -> None:
+    from eventspd_ros.benchmark.model_info import model_info
+
+    show(model_info(options.preset, options.sensor), options.json)
+
+
+def bench_model(options) -> None:
+    from eventspd_ros.benchmark.model import bench_model as measure
+
+    show(measure(options.preset, options.sensor, options.k, device=options.device), options.json)
 
 
 def bench_decode(options) -> None:

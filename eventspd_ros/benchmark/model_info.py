@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from eventspd_ros.model.config import ModelConfig
 from eventspd_ros.model.decoder_macs import macs_per_query_reference
@@ -24,6 +24,8 @@ from eventspd_ros.model.presets import build_model
 
 QUERIES = 64  # counted at K and 2K, to see what one more query costs
 PHASE_A = ("a1", "stem", "l1", "l2", "l3", "l4", "downs", "convgru", "prior", "a3", "a4", "pred")
+# Operators that PyTorch's counter does not know.
+CPU_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 TABLE_READS = (torch.ops.aten._embedding_bag, torch.ops.aten._embedding_bag_forward_only)
 
 
@@ -105,7 +107,8 @@ def _queries() -> tuple[torch.Tensor, torch.Tensor]:
 
 def _count(run: Callable[[], object], stages: dict[str, nn.Module]) -> dict[str, int]:
     """Multiply-accumulates of a call by stage; under "" what ran in no stage's module."""
-    counter = FlopCounterMode(display=False, custom_mapping={op: _table_read_flops for op in TABLE_READS})
+    known = dict.fromkeys(TABLE_READS, _table_read_flops) | {CPU_ATTENTION: _attention_flops}
+    counter = FlopCounterMode(display=False, custom_mapping=known)
     counts, depth, entered = dict.fromkeys([*stages, ""], 0), dict.fromkeys(stages, 0), dict.fromkeys(stages, 0)
 
     def enter(stage: str) -> None:
@@ -136,3 +139,7 @@ def _count(run: Callable[[], object], stages: dict[str, nn.Module]) -> dict[str,
 def _table_read_flops(table_shape, rows_shape, *_, out_shape=None, **__) -> int:
     """A weighted sum of table rows: one multiply-accumulate a value read."""
     return 2 * math.prod(rows_shape) * table_shape[1]
+
+
+def _attention_flops(query_shape, key_shape, value_shape, *_, out_shape=None, **__) -> int:
+    return sdpa_flop_count(query_shape, key_shape, value_shape)

@@ -99,8 +99,7 @@ class EventSPD(PointDepthModel):
         if tensors.calibration is not None:
             return calibrated_depth(z, tensors.calibration)
         if tensors.prior is not None:
-            with torch.autocast(z.device.type, enabled=False):
-                z = z + bilinear_read(tensors.prior, uv_px.to(tensors.prior.dtype), self.level_strides[1])[..., 0]
+            z = z + bilinear_read(tensors.prior, uv_px.to(z.dtype), self.level_strides[1])[..., 0]
         return torch.exp(z)
 
     @property

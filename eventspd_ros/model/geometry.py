@@ -34,9 +34,14 @@ def sample_grid(uv_px: Tensor, stride: int, cells_hw: tuple[int, int], offset_ce
 
 
 def bilinear_read(features: Tensor, uv_px: Tensor, stride: int, padding_mode: str = "border") -> Tensor:
-    """features (B, C, H_l, W_l) read at pixels uv_px (B, K, 2) -> (B, K, C)."""
-    grid = sample_grid(uv_px, stride, (features.shape[-2], features.shape[-1])).to(features.dtype)
-    read = F.grid_sample(features, grid[:, :, None], mode="bilinear", padding_mode=padding_mode, align_corners=False)
+    """features (B, C, H_l, W_l) read at pixels uv_px (B, K, 2) -> (B, K, C), in the type of uv_px.
+
+    Coordinates are never rounded to a narrower type: in bfloat16 they would be pixels off.
+    """
+    grid = sample_grid(uv_px, stride, (features.shape[-2], features.shape[-1]))
+    read = F.grid_sample(
+        features.to(grid.dtype), grid[:, :, None], mode="bilinear", padding_mode=padding_mode, align_corners=False
+    )
     return read[..., 0].transpose(1, 2)
 
 

@@ -101,14 +101,14 @@ class LocalTokens(nn.Module):
         cells_hw: tuple[tuple[int, int], ...],
         sensor_hw: tuple[int, int],
         uv_px: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """uv_px (B, K, 2) and the tables of Phase A -> h⁽⁰⁾ (B, K, D) and the tokens (B, K, P, D)."""
+    ) -> tuple[Tensor, list[Tensor]]:
+        """uv_px (B, K, 2) and Phase A's tables -> h⁽⁰⁾ (B, K, D) and the tokens, L1's and the others', (B, K, P, D)."""
         features, tokens = self._read_fine(fine, cells_hw[0], uv_px)
         position = fourier_features(unit_coordinates(uv_px, *sensor_hw), QUERY_FREQUENCIES)
         h = self.seed(torch.cat((features, position.to(features.dtype)), dim=-1))
         if self.coarse:
             tokens.append(self._read_coarse(coarse, cells_hw, uv_px))
-        return h, torch.cat(tokens, dim=2)
+        return h, tokens
 
     def _read_fine(self, table: Tensor, cells_hw: tuple[int, int], uv_px: Tensor) -> tuple[Tensor, list[Tensor]]:
         """L1's centre feature (B, K, C_1) and, in a list of at most one, its tokens (B, K, P, D)."""

@@ -45,7 +45,7 @@ class MinimalModel(PointDepthModel):
 
     def phase_a(self, field: Tensor, memory: None = None) -> tuple[MinimalTensors, None]:
         """Event field (B, 8, H, W) -> features."""
-        return MinimalTensors(self.encoder(field)), None
+        return MinimalTensors(self.encoder(field).to(field.dtype)), None
 
     def phase_b(self, tensors: MinimalTensors, uv_px: Tensor) -> tuple[Tensor, Tensor]:
         """Queries (B, K, 2) in pixels -> canonical depth and standard deviation, (B, K) float32, metres."""

@@ -6,6 +6,7 @@ and are what training calls; encode() and decode() are their form for streams.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -21,11 +22,13 @@ class PointDepthModel(nn.Module):
     """Canonical depth (metres at fx = sensor width) and its standard deviation at keypoints, from events.
 
     trained: whether weights were loaded; an untrained model answers its configured median depth, more or less.
+    bfloat16: run encode() and decode() in bfloat16, but for routing, softmax, heads and the memory; weights stay
+    float32. Set it before the first window: a cache is decoded in the precision that made it.
     """
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        self.config, self.trained = config, False
+        self.config, self.trained, self.bfloat16 = config, False, False
         self.encoder = EventEncoder(config.encoder)
 
     @property
@@ -44,7 +47,8 @@ class PointDepthModel(nn.Module):
         if len(windows) != len(states):
             raise ValueError(f"encode: {len(windows)} windows but {len(states)} states; expected one state a window")
         field = self.encoder.scatter(windows)
-        tensors, memory = self.phase_a(field, self._joint_memory(states, field))
+        with self._precision():
+            tensors, memory = self.phase_a(field, self._joint_memory(states, field))
         caches, next_states = [], []
         for index, window in enumerate(windows):
             own = map_tensors(lambda tensor, index=index: tensor[index : index + 1], tensors)
@@ -59,7 +63,8 @@ class PointDepthModel(nn.Module):
         """
         if uv_px.ndim != 2 or uv_px.shape[1] != 2:
             raise ValueError(f"decode: uv_px has shape {tuple(uv_px.shape)}; expected (K, 2)")
-        depth, stddev = self.phase_b(cache.tensors, uv_px.to(self.device, torch.float32)[None])
+        with self._precision():
+            depth, stddev = self.phase_b(cache.tensors, uv_px.to(self.device, torch.float32)[None])
         return depth[0], stddev[0]
 
     def phase_a(self, field: Tensor, memory: Tensor | None) -> tuple[Any, Tensor | None]:
@@ -73,6 +78,10 @@ class PointDepthModel(nn.Module):
     def memory_shape(self, height: int, width: int) -> tuple[int, int, int] | None:
         """(C, rows, columns) of the memory for a sensor, or None for a model without one."""
         return None
+
+    def _precision(self) -> AbstractContextManager:
+        """bfloat16 where that is on; otherwise whatever the caller runs in, as training does."""
+        return torch.autocast(self.device.type, torch.bfloat16) if self.bfloat16 else nullcontext()
 
     def _joint_memory(self, states: list[StreamState], field: Tensor) -> Tensor | None:
         """The states' memories as one batch; a stream that starts brings zeros."""

@@ -22,15 +22,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from eventspd_ros.model.attention import CellAttention, DecoderLayer, TokenDecoder, normalise
+from eventspd_ros.model.attention import CellAttention, DecoderLayer, TokenDecoder, TokenSet
 from eventspd_ros.model.config import DecoderConfig
 from eventspd_ros.model.deformable_read import DeformableRead
 from eventspd_ros.model.heads import StddevHead
 from eventspd_ros.model.local_tokens import LocalTokens
 from eventspd_ros.model.table_read import to_table
 
-# Queries decoded at once: 10,000 take no more memory than these.
-CHUNK = 128
+# Queries decoded at once, of all windows together: 10,000 take no more memory than these. A CPU is fastest while what
+# a chunk writes still fits its caches; elsewhere fewer, larger steps are better.
+CHUNK_CPU, CHUNK = 256, 8192
 
 
 @dataclass(frozen=True)
@@ -144,10 +145,13 @@ class QueryDecoder(nn.Module):
         routed: cells (B, K, R) int64 to take as anchors in place of Eq. 12's (row·W_4 + column), for comparisons.
         A query that is not finite gives NaN; one outside the image reads the border.
         """
-        count = uv_px.shape[1]
+        windows, count, _ = uv_px.shape
+        if count == 0:
+            return uv_px.new_zeros(windows, 0), uv_px.new_zeros(windows, 0)
+        step = max(1, (CHUNK_CPU if uv_px.device.type == "cpu" else CHUNK) // windows)
         parts = []
-        for start in range(0, max(count, 1), CHUNK):
-            chunk = slice(start, start + CHUNK)
+        for start in range(0, count, step):
+            chunk = slice(start, start + step)
             parts.append(self._decode(context, uv_px[:, chunk], None if routed is None else routed[:, chunk]))
         z, stddev = zip(*parts, strict=True)
         return torch.cat(z, dim=1), torch.cat(stddev, dim=1)
@@ -157,18 +161,18 @@ class QueryDecoder(nn.Module):
         shape = uv_px.shape[:2]
         h, tokens = self.b1(context.fine, context.coarse, context.cells_hw, context.sensor_hw, uv_px)
         h = h.flatten(0, 1).to(self.b1.seed.weight.dtype)
-        token_sets = [normalise(tokens.flatten(0, 1))]
-        h = self.b2(h, token_sets)
+        tokens = TokenSet.of(*[part.flatten(0, 1) for part in tokens])
+        h = self.b2(h, tokens)
         h, attention = self.b3(h, context.keys, context.values)
         if self.config.anchors:
-            token_sets.append(self._anchor_tokens(context, h.view(*shape, -1), uv_px, attention, routed))
-        h = self.b5(h, token_sets)
+            tokens = tokens.with_part(self._anchor_tokens(context, h.view(*shape, -1), uv_px, attention, routed))
+        h = self.b5(h, tokens)
         return self.b5.code(h).view(shape), self.sigma(h).view(shape)
 
     def _anchor_tokens(
         self, context: DecoderContext, h: Tensor, uv_px: Tensor, attention: Tensor, routed: Tensor | None
     ) -> Tensor:
-        """Routing (Eq. 12), B4 and the type embedding of Eq. 21: normalise()d tokens (B·K, R, D)."""
+        """Routing (Eq. 12), B4 and the type embedding of Eq. 21: tokens (B·K, R, D)."""
         if routed is None:
             routed = route(attention, self.config.anchor_count(attention.shape[-1]))
         read = self.b4(h, uv_px, routed, context.anchors, context.reads, context.cells_hw[1:], context.sensor_hw)
@@ -176,7 +180,7 @@ class QueryDecoder(nn.Module):
             # Straight-through: 1 − sg(ᾱ_r) + ᾱ_r, summed so that the factor is exactly one.
             chosen = attention.gather(-1, routed)
             read = read * (1 + (chosen - chosen.detach())).unsqueeze(-1).to(read.dtype)
-        return normalise((read + self.b4.embedding.to(read.dtype)).flatten(0, 1))
+        return (read + self.b4.embedding.to(read.dtype)).flatten(0, 1)
 
     def _by_head(self, projections: nn.ModuleList, cells: Tensor) -> Tensor:
         """Cells (B, T, C) through every layer's projection: (B, layers, H, T, E)."""

@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import torch
+
 from eventspd_ros.model.config import LEVELS_MVSEC, DecoderConfig, EncoderConfig, HeadConfig, ModelConfig, PyramidConfig
 from eventspd_ros.model.eventspd import EventSPD
 from eventspd_ros.model.presets import build_model
@@ -22,5 +24,6 @@ def small_config(**head) -> ModelConfig:
 
 
 def small_model(**head) -> EventSPD:
-    """Fresh weights, eval mode."""
+    """Fresh weights, always the same, in eval mode."""
+    torch.manual_seed(0)
     return build_model(small_config(**head))

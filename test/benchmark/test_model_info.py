@@ -1,0 +1,82 @@
+"""Counts against the architecture document's tables and against arithmetic."""
+
+import json
+
+import pytest
+from reference.models import small_config
+
+from eventspd_ros.benchmark.model_info import model_info
+from eventspd_ros.model.decoder_macs import macs_per_query
+from eventspd_ros.model.presets import preset_config
+
+# The document's table as design.md §2 corrects it, in thousands.
+DOCUMENT = {
+    "stem": 37,
+    "l1": 74,
+    "l2": 464,
+    "l3": 1_778,
+    "l4": 3_542,
+    "convgru": 886,
+    "downs": 428,
+    "a3": 506,
+    "b1": 142,
+    "b2": 891,
+    "b3": 740,
+    "b4": 159,
+    "b5": 1_411,
+}
+
+
+@pytest.fixture(scope="module")
+def eventspd() -> dict:
+    return model_info("eventspd", (720, 1280))
+
+
+def test_parameters_are_the_documents(eventspd):
+    counts = eventspd["parameters"]
+    for stage, thousands in DOCUMENT.items():
+        assert counts[stage] == pytest.approx(1_000 * thousands, rel=0.03), stage
+    backbone = sum(counts[stage] for stage in ("stem", "l1", "l2", "l3", "l4", "convgru", "downs"))
+    assert backbone == pytest.approx(7_179_000, rel=0.03)
+    decoder = sum(counts[stage] for stage in ("b1", "b2", "b3", "b4", "b5"))
+    assert decoder == pytest.approx(3_343_000, rel=0.03)
+    assert counts["a4"] == 2 * 385 and counts["sigma"] == 193
+    assert sum(count for stage, count in counts.items() if stage != "total") == counts["total"]
+    assert eventspd["table_values"] == 2 * (137 + 1_810 + 29_389 + 518_721)
+
+
+def test_work_of_a_query(eventspd):
+    macs = eventspd["macs"]
+    assert macs["per_query"] <= 9_000_000
+    assert macs["per_query_reference"] == pytest.approx(51_100_000, rel=0.01)
+    assert macs["per_query"] == macs_per_query(preset_config("eventspd").decoder)["total"]
+    queries = [stage for stage in macs["by_stage"] if stage.startswith("b") or stage == "sigma"]
+    assert sum(macs["by_stage"][stage] for stage in queries) == macs["per_query"]
+    assert sum(macs["by_stage"].values()) == macs["per_query"] + macs["encode"]
+
+
+def test_work_of_a_window(eventspd):
+    """By hand: the stem's convolution, and one linear layer of the self-attention on 880 cells."""
+    by_stage = eventspd["macs"]["by_stage"]
+    assert by_stage["stem"] == 320 * 180 * 64 * 64 * 9
+    dense = 880 * 12 * 384 * 384
+    attention = 2 * 880 * 880 * 384
+    assert by_stage["l4"] == 2 * (dense + attention)
+    assert model_info("hd_small", (720, 1280))["macs"]["by_stage"]["a1"] == pytest.approx(32.5e9, rel=0.01)
+
+
+def test_queries_count_alike_on_another_configuration():
+    """Counting on the model and the decoder's formulas agree where numbers are unlike the document's."""
+    config = small_config()
+    info = model_info(config, (260, 346))
+    assert info["macs"]["per_query"] == macs_per_query(config.decoder, coarsest_cells=8 * 10)["total"]
+
+
+@pytest.mark.parametrize("preset", ["minimal", "eventspd_lite", "hd_micro"])
+def test_other_presets_are_counted_whole(preset):
+    info = model_info(preset, (260, 346))
+    counts = info["parameters"]
+    assert sum(count for stage, count in counts.items() if stage != "total") == counts["total"]
+    assert sum(info["macs"]["by_stage"].values()) == info["macs"]["encode"] + info["macs"]["per_query"]
+    assert info["sensor"] == "346x260" and info["voxel_table_bytes"] == 346 * 260 * 19 * 8
+    json.dumps(info)
