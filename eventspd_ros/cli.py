@@ -74,7 +74,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def sensor_size(text: str) -> tuple[int, int]:
-    """"1280x720" → (720, 1280), height first."""
+    """ "1280x720" → (720, 1280), height first."""
     width, _, height = text.partition("x")
     if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
         raise argparse.ArgumentTypeError(f"{text!r} is not a sensor size such as 1280x720")
@@ -82,7 +82,7 @@ def sensor_size(text: str) -> tuple[int, int]:
 
 
 def query_counts(text: str) -> tuple[int, ...]:
-    """"1,64,256" → (1, 64, 256)."""
+    """ "1,64,256" → (1, 64, 256)."""
     if not all(part.isdigit() for part in text.split(",")):
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of counts such as 1,64,256")
     return tuple(int(part) for part in text.split(","))

@@ -26,6 +26,7 @@ QUERIES = 64  # counted at K and 2K, to see what one more query costs
 PHASE_A = ("a1", "stem", "l1", "l2", "l3", "l4", "downs", "convgru", "prior", "a3", "a4", "pred")
 # Operators that PyTorch's counter does not know.
 CPU_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+IN_PLACE = (torch.ops.aten.baddbmm_,)
 TABLE_READS = (torch.ops.aten._embedding_bag, torch.ops.aten._embedding_bag_forward_only)
 
 
@@ -50,10 +51,7 @@ def model_info(preset: str | ModelConfig, sensor_hw: tuple[int, int]) -> dict:
         "sensor": f"{sensor_hw[1]}x{sensor_hw[0]}",
         "parameters": {**parameters, "total": total},
         "table_values": table,
-        "voxel_table_bytes": math.prod(sensor_hw)
-        * model.encoder.grids.time_nodes
-        * model.config.encoder.level_features
-        * 4,
+        "voxel_table_bytes": model.encoder.grids.bytes_for(*sensor_hw),
         "macs": macs,
     }
 
@@ -107,7 +105,8 @@ def _queries() -> tuple[torch.Tensor, torch.Tensor]:
 
 def _count(run: Callable[[], object], stages: dict[str, nn.Module]) -> dict[str, int]:
     """Multiply-accumulates of a call by stage; under "" what ran in no stage's module."""
-    known = dict.fromkeys(TABLE_READS, _table_read_flops) | {CPU_ATTENTION: _attention_flops}
+    known = dict.fromkeys(TABLE_READS, _table_read_flops) | dict.fromkeys(IN_PLACE, _batch_product_flops)
+    known[CPU_ATTENTION] = _attention_flops
     counter = FlopCounterMode(display=False, custom_mapping=known)
     counts, depth, entered = dict.fromkeys([*stages, ""], 0), dict.fromkeys(stages, 0), dict.fromkeys(stages, 0)
 
@@ -143,3 +142,7 @@ def _table_read_flops(table_shape, rows_shape, *_, out_shape=None, **__) -> int:
 
 def _attention_flops(query_shape, key_shape, value_shape, *_, out_shape=None, **__) -> int:
     return sdpa_flop_count(query_shape, key_shape, value_shape)
+
+
+def _batch_product_flops(_, left_shape, right_shape, *__, out_shape=None, **___) -> int:
+    return 2 * math.prod(left_shape) * right_shape[2]

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eventspd_ros.model.blocks import EPS
+from eventspd_ros.model.blocks import EPS, feed_forward
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class DecoderLayer(nn.Module):
         self.norm_query = nn.LayerNorm(dim, eps=EPS)
         self.attention = attention
         self.norm_ffn = nn.LayerNorm(dim, eps=EPS)
-        self.ffn = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+        self.ffn = feed_forward(dim)
 
     def forward(self, h: Tensor, *context) -> tuple[Tensor, Tensor]:
         """h (N, D), context as the attention takes it -> h (N, D), the attention's weights."""

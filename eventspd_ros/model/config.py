@@ -123,6 +123,8 @@ class DecoderConfig:
             raise ValueError(f"decoder.local_radius={self.local_radius}: local layers need tokens to read")
         if self.anchors and not self.global_layers:
             raise ValueError(f"decoder.anchors={self.anchors}: routing needs global_layers of at least 1")
+        if self.anchors and not self.fused_layers:
+            raise ValueError(f"decoder.anchors={self.anchors}: without fused_layers nothing reads them")
         if self.fused_layers and not self.anchors:
             raise ValueError(f"decoder.fused_layers={self.fused_layers}: without anchors there is nothing to fuse")
         if self.anchors and levels < 2:

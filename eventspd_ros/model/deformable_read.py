@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from eventspd_ros.model.blocks import EPS
 from eventspd_ros.model.config import DecoderConfig
+from eventspd_ros.model.decoder_context import DecoderContext
 from eventspd_ros.model.geometry import cell_centres_px, cell_coordinates
 from eventspd_ros.model.local_tokens import QUERY_FREQUENCIES, fourier_features
 from eventspd_ros.model.table_read import (
@@ -52,38 +53,25 @@ class DeformableRead(nn.Module):
         dim = anchors.shape[-1]
         return F.linear(anchors, self.condition.weight[:, dim : 2 * dim], self.condition.bias)
 
-    def forward(
-        self,
-        h: Tensor,
-        uv_px: Tensor,
-        routed: Tensor,
-        terms: Tensor,
-        table: Tensor,
-        cells_hw: Sequence[tuple[int, int]],
-        sensor_hw: tuple[int, int],
-    ) -> Tensor:
-        """h (B, K, D), uv_px (B, K, 2), routed (B, K, R) cells -> h_r of Eq. 20, (B, K, R, D).
-
-        terms: anchor_terms() (B, T, D). table: the projected levels (B, rows, D), cells_hw theirs.
-        """
+    def forward(self, context: DecoderContext, h: Tensor, uv_px: Tensor, routed: Tensor) -> Tensor:
+        """h (B, K, D), uv_px (B, K, 2), routed (B, K, R) cells of the coarsest level -> h_r of Eq. 20, (B, K, R, D)."""
+        cells_hw = context.cells_hw[1:]
         anchors_px = cell_centres_px(self.strides[-1], cells_hw[-1], uv_px.device)[routed]
-        u = self._condition(h, anchors_px - uv_px.unsqueeze(2), routed, terms, sensor_hw)
+        u = self._condition(context, h, anchors_px - uv_px.unsqueeze(2), routed)
         rows, weights = self._sampling(u.flatten(0, 2), anchors_px.reshape(-1, 2), cells_hw)
-        windows, heads = len(h), self.heads
-        head_table = table.reshape(windows, -1, table.shape[-1] // heads)  # row c·H + h: cell c, head h
-        read = read_table(head_table, rows.view(windows, -1, *rows.shape[1:]), weights)
-        return self.out(read.view(*routed.shape, -1))
+        windows, _, dim = context.reads.shape
+        table = context.reads.reshape(windows, -1, dim // self.heads)  # row c·H + h: cell c, head h
+        read = read_table(table, rows.view(windows, -1, *rows.shape[1:]), weights)
+        return self.out(read.view(*routed.shape, dim))
 
-    def _condition(
-        self, h: Tensor, offsets_px: Tensor, routed: Tensor, terms: Tensor, sensor_hw: tuple[int, int]
-    ) -> Tensor:
-        """Eqs. 13 and 14: u_r (B, K, R, D) in float32 or wider."""
-        windows, cells, dim = terms.shape
-        height, width = sensor_hw
+    def _condition(self, context: DecoderContext, h: Tensor, offsets_px: Tensor, routed: Tensor) -> Tensor:
+        """Eqs. 13 and 14: Δp_r (B, K, R, 2) -> u_r (B, K, R, D)."""
+        windows, cells, dim = context.anchors.shape
+        height, width = context.sensor_hw
         unit = torch.stack((offsets_px[..., 0] / width, offsets_px[..., 1] / height), dim=-1)
         encoded = fourier_features(unit, QUERY_FREQUENCIES)
         first = torch.arange(windows, device=routed.device).view(-1, 1, 1) * cells
-        terms = F.embedding((routed + first).flatten(), terms.reshape(-1, dim))
+        terms = F.embedding((routed + first).flatten(), context.anchors.reshape(-1, dim))
         weight = self.condition.weight
         anchor = torch.addmm(terms, encoded.to(terms.dtype).flatten(0, 2), weight[:, 2 * dim :].t())
         query = F.linear(h, weight[:, :dim]).unsqueeze(2)
@@ -92,14 +80,9 @@ class DeformableRead(nn.Module):
     def _sampling(self, u: Tensor, anchors_px: Tensor, cells_hw: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
         """Eqs. 15–17 and the softmax of 19: u (n, D), anchors_px (n, 2) -> rows and weights (n, H, 4·L·M)."""
         with torch.autocast(u.device.type, enabled=False):
-            dim = u.shape[-1]
-            offsets = self.offsets.weight.view(-1, 2, dim), self.offsets.bias.view(-1, 2)
-            weight = torch.cat((offsets[0][:, 0], offsets[0][:, 1], self.weights.weight))
-            bias = torch.cat((offsets[1][:, 0], offsets[1][:, 1], self.weights.bias))
-            offset_x, offset_y, beta = F.linear(u, weight, bias).chunk(3, dim=-1)  # (n, H·L·M) each
+            offset_x, offset_y, beta = self._heads(u)
             share = self._softmax(beta)
-            constants = self._constants(cells_hw, u)
-            stride, columns, rows, step, first = constants
+            stride, columns, rows, step, first = self._constants(cells_hw, offset_x)
             # Δp is in cells of the level and adds to p_r / s_l.
             cell_x = cell_coordinates(anchors_px[:, :1], stride) + offset_x
             cell_y = cell_coordinates(anchors_px[:, 1:], stride) + offset_y
@@ -114,6 +97,13 @@ class DeformableRead(nn.Module):
             torch.stack([corner.view(shape) for corner in shares], dim=2).flatten(2),
         )
 
+    def _heads(self, u: Tensor) -> tuple[Tensor, ...]:
+        """Eqs. 15 and 16 as one product: Δp's x, its y and β, each (n, H·L·M)."""
+        weight, bias = self.offsets.weight.unflatten(0, (-1, 2)), self.offsets.bias.unflatten(0, (-1, 2))
+        weight = torch.cat((weight[:, 0], weight[:, 1], self.weights.weight))
+        bias = torch.cat((bias[:, 0], bias[:, 1], self.weights.bias))
+        return F.linear(u.to(weight.dtype), weight, bias).chunk(3, dim=-1)
+
     def _softmax(self, beta: Tensor) -> Tensor:
         """Eq. 19, per head over L·M: (n, H·L·M) in the same layout. Spelt out: softmax over 12 is slow on a CPU."""
         beta = beta.unflatten(-1, (self.heads, -1))
@@ -121,7 +111,7 @@ class DeformableRead(nn.Module):
         return (exponential / exponential.sum(-1, keepdim=True)).flatten(-2)
 
     def _constants(self, cells_hw: Sequence[tuple[int, int]], like: Tensor) -> tuple[Tensor, ...]:
-        """By column of H·L·M: stride, W_l, H_l, table step of a row of cells, and table row of (level, head)'s cell 0."""
+        """By column of H·L·M: stride, W_l, H_l, table rows from one row of cells to the next, row of the first cell."""
 
         def columns(values: Sequence[float]) -> Tensor:
             return torch.cat([like.new_full((self.samples,), value) for value in values]).repeat(self.heads)

@@ -102,7 +102,7 @@ class GridEncoding(nn.Module):
         self.register_buffer("node_index", node_index, persistent=False)
         self.register_buffer("node_weight", node_weight, persistent=False)
         self._voxels: dict[tuple[int, int], tuple[int, Tensor]] = {}
-        self.register_load_state_dict_post_hook(lambda module, keys: module.drop_voxel_tables())
+        self.register_load_state_dict_post_hook(_drop_voxel_tables)
 
     @property
     def channels(self) -> int:
@@ -112,6 +112,10 @@ class GridEncoding(nn.Module):
     def voxel_table_bytes(self) -> int:
         """Memory of the voxel tables held now."""
         return sum(table.nbytes for _, table in self._voxels.values())
+
+    def bytes_for(self, height: int, width: int) -> int:
+        """Memory that prepare() takes for a sensor size."""
+        return height * width * self.time_nodes * self.table.shape[1] * self.table.element_size()
 
     def drop_voxel_tables(self) -> None:
         self._voxels.clear()
@@ -141,14 +145,22 @@ class GridEncoding(nn.Module):
                     F.embedding_bag(slot, self.table, per_sample_weights=weight.to(self.table.dtype), mode="sum")
                 )
         table = torch.stack(nodes, dim=1).flatten(0, 1)
-        self._voxels[height, width] = (self.table._version, table)
+        self._voxels[height, width] = (self._weights_version, table)
 
     def forward(self, events: EventTensors) -> Tensor:
         """-> (N, L·F) float32. Reads the voxel table where one is prepared, evaluates the grids otherwise."""
         version, voxels = self._voxels.get((events.height, events.width), (None, None))
-        if voxels is not None and version == self.table._version and not self.training:
-            return self._read_voxels(events, voxels)
-        return self._evaluate_grids(events)
+        if voxels is None or self.training:
+            return self._evaluate_grids(events)
+        if version != self._weights_version:
+            self.drop_voxel_tables()
+            return self._evaluate_grids(events)
+        return self._read_voxels(events, voxels)
+
+    @property
+    def _weights_version(self) -> int:
+        """Counts in-place changes of the grid values; weights made in inference mode cannot change outside it."""
+        return 0 if self.table.is_inference() else self.table._version
 
     def _read_voxels(self, events: EventTensors, voxels: Tensor) -> Tensor:
         row = ((events.y * events.width + events.x) * self.time_nodes)[:, None, None] + self.node_index[events.bin]
@@ -172,6 +184,10 @@ class GridEncoding(nn.Module):
         weight = weight.reshape(-1, terms).to(rows.dtype)
         bags = F.embedding_bag(index.reshape(-1, terms).int(), rows, per_sample_weights=weight, mode="sum")
         return bags.reshape(count, levels * rows.shape[1])
+
+
+def _drop_voxel_tables(grids: GridEncoding, _) -> None:
+    grids.drop_voxel_tables()
 
 
 def _time_nodes(levels: tuple[tuple[int, int, int], ...], time_bins: int) -> tuple[Tensor, Tensor]:

@@ -88,9 +88,18 @@ class EventSPD(PointDepthModel):
         return EventSPDTensors(context, calibration, prior, levels), g4
 
     def phase_b(self, tensors: EventSPDTensors, uv_px: Tensor) -> tuple[Tensor, Tensor]:
-        """B1–B5: queries (B, K, 2) in pixels -> canonical depth and its standard deviation, both (B, K), metres."""
-        # B1–B5. Each query gathers, attends, routes and reads for itself, down to the code z_q (Eq. 25).
+        """B1–B5: queries (B, K, 2) in pixels -> canonical depth and its standard deviation, both (B, K), metres.
+
+        In self.decoder, a query at a time in effect, some thousand side by side:
+        B1  b1   gathers 91 tokens around q from L1 … L4 and its first vector h⁽⁰⁾ from L1 at q (Eq. 6)
+        B2  b2   h reads those tokens, two layers (Eqs. 7–9)
+        B3  b3   h reads all cells of L4, two layers; the second one's attention routes to 32 anchors (Eqs. 10–12)
+        B4  b4   each anchor reads L2 … L4 where it chooses, and becomes a token (Eqs. 13–21)
+        B5  b5   h reads local and anchor tokens, three layers, and an MLP gives the code z_q (Eqs. 22–25);
+            sigma  a linear head gives the standard deviation of log depth
+        """
         z, log_stddev = self.decoder(tensors.context, uv_px)
+        # Out of B5: the code becomes depth (Eq. 26).
         depth = self.depth(z, tensors, uv_px)
         return depth, depth * log_stddev
 

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eventspd_ros.model.config import DecoderConfig
+from eventspd_ros.model.decoder_context import DecoderContext
 from eventspd_ros.model.geometry import cell_coordinates, unit_coordinates
 from eventspd_ros.model.table_read import (
     axis_corners,
@@ -76,9 +77,11 @@ class LocalTokens(nn.Module):
             nn.Identity() if config.channels[level] == dim else nn.Linear(config.channels[level], dim, bias=False)
             for level in self.coarse
         )
-        self.grids = [f"grid_{level}" for level in (0, *self.coarse)]
-        for name, level in zip(self.grids, (0, *self.coarse), strict=True):
-            self.register_buffer(name, grid_offsets(max(radii[level], 0)), persistent=False)
+        grid = grid_offsets(max(radii[0], 0))
+        self.register_buffer("grid_0", grid[grid.any(dim=-1)], persistent=False)  # the centre is in h⁽⁰⁾ already
+        self.coarse_grids = [f"grid_{level}" for level in self.coarse]
+        for name, level in zip(self.coarse_grids, self.coarse, strict=True):
+            self.register_buffer(name, grid_offsets(radii[level]), persistent=False)
         self.level_embedding = _embedding(len(self.coarse), dim)
         self.position_embedding = _embedding(sum(config.tokens_by_level[1:]), dim)
 
@@ -94,40 +97,28 @@ class LocalTokens(nn.Module):
         embeddings = self._coarse_embeddings().to(fine.dtype).expand(len(fine), -1, -1)
         return fine, torch.cat((*[table.to(fine.dtype) for table in coarse], embeddings), dim=1)
 
-    def forward(
-        self,
-        fine: Tensor,
-        coarse: Tensor,
-        cells_hw: tuple[tuple[int, int], ...],
-        sensor_hw: tuple[int, int],
-        uv_px: Tensor,
-    ) -> tuple[Tensor, list[Tensor]]:
-        """uv_px (B, K, 2) and Phase A's tables -> h⁽⁰⁾ (B, K, D) and the tokens, L1's and the others', (B, K, P, D)."""
-        features, tokens = self._read_fine(fine, cells_hw[0], uv_px)
-        position = fourier_features(unit_coordinates(uv_px, *sensor_hw), QUERY_FREQUENCIES)
+    def forward(self, context: DecoderContext, uv_px: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """uv_px (B, K, 2) -> h⁽⁰⁾ (B, K, D) and the tokens in parts, L1's and the other levels', (B, K, P, D) each."""
+        features, tokens = self._read_fine(context.fine, context.cells_hw[0], uv_px)
+        position = fourier_features(unit_coordinates(uv_px, *context.sensor_hw), QUERY_FREQUENCIES)
         h = self.seed(torch.cat((features, position.to(features.dtype)), dim=-1))
         if self.coarse:
-            tokens.append(self._read_coarse(coarse, cells_hw, uv_px))
+            tokens.append(self._read_coarse(context.coarse, context.cells_hw, uv_px))
         return h, tokens
 
     def _read_fine(self, table: Tensor, cells_hw: tuple[int, int], uv_px: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """L1's centre feature (B, K, C_1) and, in a list of at most one, its tokens (B, K, P, D)."""
-        cells = cell_coordinates(uv_px, self.strides[0]).unsqueeze(2)
-        grid = read_table(table, *border_read(cells + self.grid_0, cells_hw))
-        middle = grid.shape[2] // 2
-        centre = grid[:, :, middle]
+        """L1's feature at the query (B, K, C_1) and, in a list of at most one, its tokens (B, K, P, D)."""
+        cells = cell_coordinates(uv_px, self.strides[0])
+        centre = read_table(table, *border_read(cells, cells_hw))
         if not self.fine_tokens:
             return centre, []
-        features = [grid[:, :, :middle], grid[:, :, middle + 1 :]]
-        offsets = [torch.cat((self.grid_0[:middle], self.grid_0[middle + 1 :])).expand(*uv_px.shape[:2], -1, -1)]
+        offsets = self.grid_0.expand(*uv_px.shape[:2], -1, -1)
         if hasattr(self, "offsets"):
-            adaptive = self._adaptive_offsets(centre)
-            features.append(read_table(table, *border_read(cells + adaptive, cells_hw)))
-            offsets.append(adaptive)
-        encoded = fourier_features(torch.cat(offsets, dim=2) / OFFSET_REACH_CELLS, OFFSET_FREQUENCIES)
-        features = torch.cat(features, dim=2)
+            offsets = torch.cat((offsets, self._adaptive_offsets(centre)), dim=2)
+        features = read_table(table, *border_read(cells.unsqueeze(2) + offsets, cells_hw))
+        encoded = fourier_features(offsets / OFFSET_REACH_CELLS, OFFSET_FREQUENCIES)
         tokens = F.gelu(self.fine(torch.cat((features, encoded.to(features.dtype)), dim=-1)))
-        return centre, [tokens + self.fine_embedding.to(tokens.dtype)]
+        return centre, [tokens.add_(self.fine_embedding)]  # in place: the gradient of GELU does not need its result
 
     def _adaptive_offsets(self, centre: Tensor) -> Tensor:
         """6·tanh(W_off f_q + b_off): (B, K, C_1) -> (B, K, P, 2) in cells, float32 whatever the precision around it."""
@@ -138,7 +129,7 @@ class LocalTokens(nn.Module):
     def _read_coarse(self, table: Tensor, cells_hw: tuple[tuple[int, int], ...], uv_px: Tensor) -> Tensor:
         """Tokens of the coarse levels (B, K, P, D): four corners and the embedding of each in one sum of rows."""
         rows, weights, first = [], [], 0
-        for name, level in zip(self.grids[1:], self.coarse, strict=True):
+        for name, level in zip(self.coarse_grids, self.coarse, strict=True):
             cells = cell_coordinates(uv_px, self.strides[level]).unsqueeze(2) + getattr(self, name)
             level_rows, level_weights = border_read(cells, cells_hw[level], first)
             rows.append(level_rows)
@@ -151,7 +142,7 @@ class LocalTokens(nn.Module):
 
     def _coarse_embeddings(self) -> Tensor:
         """Level plus relative position, (P, D)."""
-        counts = [len(getattr(self, name)) for name in self.grids[1:]]
+        counts = [len(getattr(self, name)) for name in self.coarse_grids]
         levels = [self.level_embedding[index].expand(count, -1) for index, count in enumerate(counts)]
         return torch.cat(levels) + self.position_embedding if levels else self.position_embedding
 

@@ -17,13 +17,13 @@ Shapes: B windows, K queries a window, D model width, H heads, E = D / H, T cell
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from eventspd_ros.model.attention import CellAttention, DecoderLayer, TokenDecoder, TokenSet
 from eventspd_ros.model.config import DecoderConfig
+from eventspd_ros.model.decoder_context import DecoderContext
 from eventspd_ros.model.deformable_read import DeformableRead
 from eventspd_ros.model.heads import StddevHead
 from eventspd_ros.model.local_tokens import LocalTokens
@@ -32,20 +32,6 @@ from eventspd_ros.model.table_read import to_table
 # Queries decoded at once, of all windows together: 10,000 take no more memory than these. A CPU is fastest while what
 # a chunk writes still fits its caches; elsewhere fewer, larger steps are better.
 CHUNK_CPU, CHUNK = 256, 8192
-
-
-@dataclass(frozen=True)
-class DecoderContext:
-    """What A3 leaves for all queries of B windows; tables are those of table_read.py. Unused parts have no rows."""
-
-    fine: Tensor  # L1's table (B, rows, C_1)
-    coarse: Tensor  # tokens of L2 … L4 with their embeddings (B, rows, D)
-    keys: Tensor  # of B3 (B, layers, H, T, E)
-    values: Tensor
-    anchors: Tensor  # W_u W_g G + b_u of Eq. 14 (B, T, D)
-    reads: Tensor  # W_V F of Eq. 18, L2 … L4 (B, rows, D)
-    cells_hw: tuple[tuple[int, int], ...]  # of every level
-    sensor_hw: tuple[int, int]  # pixels
 
 
 class SharedProjections(nn.Module):
@@ -96,7 +82,7 @@ class DepthDecoder(TokenDecoder):
 
 
 class QueryDecoder(nn.Module):
-    """A3 and B1–B5, one submodule a stage. Depth itself (A4, Eq. 26) is made of z by the model that owns the decoder."""
+    """A3 and B1–B5, one submodule a stage. Depth (A4, Eq. 26) is made of z by the model that owns the decoder."""
 
     def __init__(self, config: DecoderConfig, initial_stddev: float = 0.5):
         super().__init__()
@@ -159,7 +145,7 @@ class QueryDecoder(nn.Module):
     def _decode(self, context: DecoderContext, uv_px: Tensor, routed: Tensor | None) -> tuple[Tensor, Tensor]:
         """B1–B5 for one chunk of queries: (B, K, 2) -> (B, K) twice."""
         shape = uv_px.shape[:2]
-        h, tokens = self.b1(context.fine, context.coarse, context.cells_hw, context.sensor_hw, uv_px)
+        h, tokens = self.b1(context, uv_px)
         h = h.flatten(0, 1).to(self.b1.seed.weight.dtype)
         tokens = TokenSet.of(*[part.flatten(0, 1) for part in tokens])
         h = self.b2(h, tokens)
@@ -175,7 +161,7 @@ class QueryDecoder(nn.Module):
         """Routing (Eq. 12), B4 and the type embedding of Eq. 21: tokens (B·K, R, D)."""
         if routed is None:
             routed = route(attention, self.config.anchor_count(attention.shape[-1]))
-        read = self.b4(h, uv_px, routed, context.anchors, context.reads, context.cells_hw[1:], context.sensor_hw)
+        read = self.b4(context, h, uv_px, routed)
         if self.training:
             # Straight-through: 1 − sg(ᾱ_r) + ᾱ_r, summed so that the factor is exactly one.
             chosen = attention.gather(-1, routed)

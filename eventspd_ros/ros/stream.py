@@ -223,9 +223,10 @@ class Stream:
     def _open(self, packet: EventPacket) -> None:
         decoder = make_decoder(packet.encoding, packet.width, packet.height)
         if self.decoder is not None:
-            self._logger.warning(
+            self._log(
+                "sensor",
                 f"sensor changed from {self.decoder.width}x{self.decoder.height} {self.decoder.encoding} to "
-                f"{packet.width}x{packet.height} {packet.encoding}: stream reset"
+                f"{packet.width}x{packet.height} {packet.encoding}: stream reset",
             )
         if self.predictor is None or (self.predictor.height, self.predictor.width) != (packet.height, packet.width):
             self.predictor = self._make_predictor(packet.height, packet.width)

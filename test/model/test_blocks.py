@@ -49,7 +49,9 @@ def test_grn_norm_is_exact_on_a_large_map():
 def test_silent_maps_have_finite_gradients():
     block = ConvNeXtBlock(4, 3)
     with torch.no_grad():
-        block.pwconv1.weight.zero_()  # GELU(0) = 0 everywhere: the response norm is 0 / ε
+        block.pwconv1.weight.zero_()
+        block.pwconv1.bias.zero_()  # GELU(0) = 0 everywhere: the response norm is 0 / ε
+        block.grn.gamma.fill_(1.0)
     block(torch.zeros(1, 4, 5, 6)).sum().backward()
     for name, parameter in block.named_parameters():
         assert torch.isfinite(parameter.grad).all(), name

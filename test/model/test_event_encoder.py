@@ -80,7 +80,7 @@ def test_voxel_table_equals_the_grids(width, height):
     events = gather_events(windows, 20)
     hashed = encoder.grids(events)
     encoder.prepare(height, width)
-    assert encoder.grids.voxel_table_bytes == width * height * 19 * 2 * 4
+    assert encoder.grids.voxel_table_bytes == encoder.grids.bytes_for(height, width) == width * height * 19 * 2 * 4
     read = encoder.grids(events)
     assert not torch.equal(read, hashed)  # else the table was not used
     torch.testing.assert_close(read, hashed, rtol=1e-6, atol=1e-6)
@@ -96,6 +96,7 @@ def test_voxel_table_goes_when_weights_change_or_training_starts():
     fresh = encoder_of("hd_micro")
     fresh.grids.table.mul_(2)
     torch.testing.assert_close(encoder.scatter([window]), fresh.scatter([window]), rtol=0, atol=0)
+    assert encoder.grids.voxel_table_bytes == 0
 
     encoder.prepare(48, 64)
     encoder.load_state_dict(encoder_of("hd_micro", seed=5).state_dict())
@@ -108,6 +109,14 @@ def test_voxel_table_goes_when_weights_change_or_training_starts():
     assert encoder.grids.voxel_table_bytes == 0
     encoder.prepare(48, 64)  # in training: nothing to build
     assert encoder.grids.voxel_table_bytes == 0
+
+
+@torch.inference_mode()
+def test_models_built_in_inference_mode_prepare_too():
+    encoder, window = encoder_of("hd_micro"), random_window(64, 48, 100)
+    hashed = encoder.scatter([window])
+    encoder.prepare(48, 64)
+    torch.testing.assert_close(encoder.scatter([window]), hashed, rtol=1e-6, atol=1e-6)
 
 
 def test_training_reaches_the_grid_values():
