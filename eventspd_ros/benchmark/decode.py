@@ -50,7 +50,7 @@ def bench_decode(path: Path | str, repetitions: int = 30) -> dict:
         "median_s": float(np.median(seconds)),
         "p95_s": float(np.percentile(seconds, 95)),
         "repetitions": repetitions,
-        "machine": _cpu_name(),
+        "machine": cpu_name(),
         "versions": {
             "eventspd_ros": __version__,
             "python": platform.python_version(),
@@ -70,7 +70,7 @@ def _decode_all(decoder: Decoder, packets: list[EventPacket], buffer: EventBuffe
     return count
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

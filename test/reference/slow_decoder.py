@@ -161,7 +161,9 @@ class SlowDecoder:
         projected = self.linear(f"a3.reads.{level - 1}", features.permute(0, 2, 3, 1))  # A3: W_V
         by_head = projected.reshape(windows, rows, columns, heads, -1).permute(0, 3, 4, 1, 2).flatten(0, 1)
         by_head = by_head.contiguous(memory_format=torch.channels_last)
-        grid = sample_grid(anchors_px[:, :, :, None, None], self.config.strides[level], (rows, columns), offsets)  # Eq. 17
+        grid = sample_grid(
+            anchors_px[:, :, :, None, None], self.config.strides[level], (rows, columns), offsets
+        )  # Eq. 17
         grid = grid.permute(0, 3, 1, 2, 4, 5).reshape(windows * heads, queries * anchors, samples, 2)
         v = F.grid_sample(by_head, grid, padding_mode="zeros", align_corners=False)  # Eq. 18: (B·H, E, K·R, M)
         v = v.view(windows, heads, -1, queries, anchors, samples)
