@@ -47,6 +47,21 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("input", type=Path, metavar="IN")
     sub.add_argument("--json", action="store_true")
 
+    sub = command("simulate", simulate, "write simulated events with exact depth: HDF5 for training, or rosbag2")
+    sub.add_argument("--out", type=Path, help="folder of the set; what is there already is kept")
+    sub.add_argument("--domains", nargs="+", default=["drive", "indoor", "fly"], metavar="DOMAIN")
+    sub.add_argument("--scenes", type=int, default=10, help="scenes of every domain (default 10)")
+    sub.add_argument("--seed", type=int, default=0, help="of the first scene; the others count on (default 0)")
+    sub.add_argument("--duration", type=float, default=1.0, help="of a scene, s (default 1)")
+    sub.add_argument("--preset", default="normal", help="event sensor: clean, normal, night (default normal)")
+    sub.add_argument("--size", default="346x260", help="WIDTHxHEIGHT, px (default 346x260)")
+    sub.add_argument("--intrinsics", nargs=4, type=float, metavar=("FX", "FY", "CX", "CY"), help="px")
+    sub.add_argument("--distortion", nargs=4, type=float, metavar=("K1", "K2", "P1", "P2"), default=[0.0] * 4)
+    sub.add_argument("--format", default="hdf5", help="hdf5 or rosbag2 (default hdf5)")
+    sub.add_argument("--label-period-us", type=int, default=8333, help="time between depth maps in HDF5 (8333)")
+    sub.add_argument("--workers", type=int, help="processes (default: one a core)")
+    sub.add_argument("--preview", type=Path, metavar="OUT.png", help="draw the first scene of every domain")
+
     sub = command("convert-f3", convert_f3, "turn an upstream F³ checkpoint into this package's safetensors")
     sub.add_argument("input", type=Path, metavar="IN.pth")
     sub.add_argument("--encoder", required=True, help="its configuration: hd_small, hd_micro, mvsec_small, …")
@@ -69,6 +84,13 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--sensor", type=sensor_size, default=(720, 1280), metavar="WxH", help="default 1280x720")
     sub.add_argument("--k", type=query_counts, default=(1, 64, 256, 1024), help="e.g. 1,64,256,1024")
     sub.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    sub.add_argument("--json", action="store_true")
+
+    sub = bench.add_parser("data", help="windows a second of the training feed, beside what training consumes")
+    sub.set_defaults(run=bench_data)
+    sub.add_argument("input", type=Path, metavar="SET", nargs="?", help="a simulated set; without it one is simulated")
+    sub.add_argument("--preset", default="eventspd_lite", help="the model that trains")
+    sub.add_argument("--seconds", type=float, default=10.0, help="for each of the two measurements")
     sub.add_argument("--json", action="store_true")
     return parser
 
@@ -128,6 +150,36 @@ def info_events(options) -> None:
     show(summarise_events(options.input), options.json)
 
 
+def simulate(options) -> None:
+    from eventspd_ros.simulation.camera import PinholeCamera, parse_size
+    from eventspd_ros.simulation.dataset_writer import SetConfig, simulate_set
+    from eventspd_ros.simulation.preview import write_preview
+
+    if options.out is None and options.preview is None:
+        raise ValueError("nothing to write: give --out FOLDER, --preview OUT.png, or both")
+    width, height = parse_size(options.size)
+    centred = PinholeCamera.centred(width, height)
+    intrinsics = options.intrinsics or (centred.fx, centred.fy, centred.cx, centred.cy)
+    config = SetConfig(
+        domains=tuple(options.domains),
+        scenes=options.scenes,
+        seed=options.seed,
+        duration_s=options.duration,
+        preset=options.preset,
+        camera=PinholeCamera(width, height, *intrinsics, distortion=tuple(options.distortion)),
+        format=options.format,
+        label_period_us=options.label_period_us,
+    )
+    if options.preview:
+        print(write_preview(options.preview, config))
+    if options.out:
+        from tqdm import tqdm
+
+        with tqdm(total=config.scenes * len(config.domains), desc="simulating", unit="scene") as bar:
+            paths = simulate_set(options.out, config, options.workers, bar.update)
+        print(f"{len(paths)} scenes → {options.out}")
+
+
 def convert_f3(options) -> None:
     from eventspd_ros.model.checkpoints import convert_f3_checkpoint, save_checkpoint
 
@@ -151,6 +203,12 @@ def bench_decode(options) -> None:
     from eventspd_ros.benchmark.decode import bench_decode as measure
 
     show(measure(options.input), options.json)
+
+
+def bench_data(options) -> None:
+    from eventspd_ros.benchmark.data import bench_data as measure
+
+    show(measure(options.input, options.preset, options.seconds), options.json)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
 """Event data with exact depth: scenes, a renderer, an event sensor, keypoints, and bags made of them.
 
-`simulator.py` tells the story; the other files are its parts.
+`stream.py` tells the story; the other files are its parts.
 """

@@ -1,4 +1,4 @@
-"""A simulated recording as a rosbag2: event packets, keypoints, camera_info and exact depth."""
+"""A simulated recording as a rosbag2: event packets, keypoints, camera_info, exact depth and the camera's pose."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ FRAME_ID = "event_camera_optical_frame"
 KEYPOINT_ARRAY = "eventspd_ros/msg/KeypointArray"
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 IMAGE = "sensor_msgs/msg/Image"
+POSE_STAMPED = "geometry_msgs/msg/PoseStamped"
+WORLD_FRAME_ID = "world"  # y points down, like the camera's
 STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
 
 
@@ -36,13 +38,14 @@ class Topic(NamedTuple):
 
 
 EVENTS_TOPIC, CAMERA_INFO_TOPIC = "/event_camera/events", "/event_camera/camera_info"
-KEYPOINTS_TOPIC, DEPTH_TOPIC = "/keypoints", "/depth"
+KEYPOINTS_TOPIC, DEPTH_TOPIC, POSE_TOPIC = "/keypoints", "/depth", "/pose"
 # Event cameras publish best effort with a deep queue; the rest is reliable, as its publishers are.
 TOPICS = (
     Topic(EVENTS_TOPIC, EVENT_PACKET, QosReliability.BEST_EFFORT, 1000),
     Topic(CAMERA_INFO_TOPIC, CAMERA_INFO, QosReliability.RELIABLE, 10),
     Topic(KEYPOINTS_TOPIC, KEYPOINT_ARRAY, QosReliability.RELIABLE, 10),
     Topic(DEPTH_TOPIC, IMAGE, QosReliability.RELIABLE, 10),
+    Topic(POSE_TOPIC, POSE_STAMPED, QosReliability.RELIABLE, 10),
 )
 
 
@@ -56,7 +59,7 @@ def write_bag(
     """Simulates and writes a bag of TOPICS; it appears under its name only when it is whole.
 
     progress: called with the number of 4 ms chunks done since the last call; config.chunks in all. camera_info,
-    keypoints and depth (32FC1, m) share their stamps. Returns the path. ValueError if it exists, or for another
+    keypoints, depth (32FC1, m) and pose share their stamps. Returns the path. ValueError if it exists, or for another
     storage than mcap and sqlite3.
     """
     path = Path(path)
@@ -64,7 +67,7 @@ def write_bag(
         raise ValueError(f"{path}: exists already; remove it or name another folder")
     if storage not in STORAGES:
         raise ValueError(f"storage {storage!r}: must be one of {', '.join(STORAGES)}")
-    world = world or World.from_seed(config.seed)
+    world = world or World.of(config)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
@@ -117,14 +120,15 @@ class MessageMaker:
             return [(EVENTS_TOPIC, self._event_packet(item))]
         return [
             (CAMERA_INFO_TOPIC, self.camera_info(item.stamp_ns)),
+            (POSE_TOPIC, self._pose(item)),
             (DEPTH_TOPIC, self._depth(item)),
             (KEYPOINTS_TOPIC, self._keypoints(item)),
         ]
 
-    def _new(self, msgtype: str, stamp_ns: int, **fields) -> Any:
+    def _new(self, msgtype: str, stamp_ns: int, frame_id: str = FRAME_ID, **fields) -> Any:
         types = self.typestore.types
         stamp = types["builtin_interfaces/msg/Time"](sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)
-        return types[msgtype](header=types["std_msgs/msg/Header"](stamp=stamp, frame_id=FRAME_ID), **fields)
+        return types[msgtype](header=types["std_msgs/msg/Header"](stamp=stamp, frame_id=frame_id), **fields)
 
     def _event_packet(self, packet: EventPacket) -> Any:
         return self._new(
@@ -140,7 +144,7 @@ class MessageMaker:
         )
 
     def camera_info(self, stamp_ns: int) -> Any:
-        """The intrinsics; no distortion."""
+        """The intrinsics; p describes the image without distortion, at the same focal length."""
         camera = self.camera
         k = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]], np.float64)
         region = self.typestore.types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False)
@@ -150,7 +154,7 @@ class MessageMaker:
             height=camera.height,
             width=camera.width,
             distortion_model="plumb_bob",
-            d=np.zeros(5),
+            d=np.array([*camera.distortion, 0.0]),
             k=k.ravel(),
             r=np.eye(3).ravel(),
             p=np.hstack([k, np.zeros((3, 1))]).ravel(),
@@ -158,6 +162,17 @@ class MessageMaker:
             binning_y=0,
             roi=region,
         )
+
+    def _pose(self, item: Observation) -> Any:
+        """Camera → world."""
+        types = self.typestore.types
+        x, y, z = item.pose.position_W.tolist()
+        qx, qy, qz, qw = quaternion(item.pose.rotation_WC)
+        pose = types["geometry_msgs/msg/Pose"](
+            position=types["geometry_msgs/msg/Point"](x=x, y=y, z=z),
+            orientation=types["geometry_msgs/msg/Quaternion"](x=qx, y=qy, z=qz, w=qw),
+        )
+        return self._new(POSE_STAMPED, item.stamp_ns, WORLD_FRAME_ID, pose=pose)
 
     def _keypoints(self, item: Observation) -> Any:
         u, v = np.ascontiguousarray(item.keypoints.uv_px.T)
@@ -168,6 +183,23 @@ class MessageMaker:
         data = np.ascontiguousarray(item.depth_m, "<f4").view(np.uint8).ravel()
         layout = {"height": height, "width": width, "encoding": "32FC1", "is_bigendian": 0, "step": 4 * width}
         return self._new(IMAGE, item.stamp_ns, **layout, data=data)
+
+
+def quaternion(rotation: np.ndarray) -> tuple[float, float, float, float]:
+    """A rotation matrix (3, 3) as x, y, z, w of a unit quaternion with w >= 0."""
+    # The column of the largest diagonal entry of 4·q·qᵀ, which never divides by little.
+    r = rotation
+    outer = np.array(
+        [
+            [1 + r[0, 0] - r[1, 1] - r[2, 2], r[1, 0] + r[0, 1], r[2, 0] + r[0, 2], r[2, 1] - r[1, 2]],
+            [r[1, 0] + r[0, 1], 1 - r[0, 0] + r[1, 1] - r[2, 2], r[2, 1] + r[1, 2], r[0, 2] - r[2, 0]],
+            [r[2, 0] + r[0, 2], r[2, 1] + r[1, 2], 1 - r[0, 0] - r[1, 1] + r[2, 2], r[1, 0] - r[0, 1]],
+            [r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1], 1 + r[0, 0] + r[1, 1] + r[2, 2]],
+        ]
+    )
+    q = outer[np.argmax(np.diag(outer))]
+    q = q / np.linalg.norm(q) * (1 if q[3] >= 0 else -1)
+    return tuple(q.tolist())
 
 
 def _qos(topic: Topic) -> Qos:

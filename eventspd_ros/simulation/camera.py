@@ -7,13 +7,19 @@ Points carry the frame they are given in: `_W` world, `_C` camera.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+
+NO_DISTORTION = (0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class PinholeCamera:
-    """A camera without distortion. width, height, fx, fy, cx, cy: pixels."""
+    """A pinhole camera, with a lens where one is given. width, height, fx, fy, cx, cy: pixels.
+
+    distortion: k1, k2, p1, p2 of the radial-tangential model (Brown 1966; OpenCV's order), all 0 for none.
+    """
 
     width: int
     height: int
@@ -21,12 +27,25 @@ class PinholeCamera:
     fy: float
     cx: float
     cy: float
+    distortion: tuple[float, float, float, float] = NO_DISTORTION
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1:
             raise ValueError(f"camera size {self.width}×{self.height}: both sides must be at least 1 pixel")
         if not (self.fx > 0 and self.fy > 0):
             raise ValueError(f"focal lengths fx={self.fx}, fy={self.fy}: both must be positive pixels")
+        if len(self.distortion) != 4:
+            raise ValueError(f"distortion {self.distortion}: must be the four numbers k1, k2, p1, p2")
+        if any(self.distortion):
+            self._refuse_folding()
+
+    def _refuse_folding(self) -> None:
+        """A lens whose image folds back on itself inside the sensor has no rays there."""
+        rays = self.rays(self.pixel_grid())
+        back = np.abs(_distort(rays, self.distortion) * (self.fx, self.fy) + (self.cx, self.cy) - self.pixel_grid())
+        ordered = (np.diff(rays[..., 0], axis=1) > 0).all() and (np.diff(rays[..., 1], axis=0) > 0).all()
+        if not (ordered and back.max() < 1e-6):
+            raise ValueError(f"distortion {self.distortion}: the lens folds the image; give smaller coefficients")
 
     @classmethod
     def centred(cls, width: int, height: int, focal_over_width: float = 0.75) -> PinholeCamera:
@@ -36,7 +55,8 @@ class PinholeCamera:
 
     def rays(self, uv_px: np.ndarray) -> np.ndarray:
         """Pixels (..., 2) → directions (..., 2), the (x, y) of the ray (x, y, 1)."""
-        return (np.asarray(uv_px, np.float64) - (self.cx, self.cy)) / (self.fx, self.fy)
+        rays = (np.asarray(uv_px, np.float64) - (self.cx, self.cy)) / (self.fx, self.fy)
+        return _undistort(rays, self.distortion) if any(self.distortion) else rays
 
     def pixel_grid(self) -> np.ndarray:
         """(u, v) of every pixel centre, (H, W, 2) float64."""
@@ -46,12 +66,53 @@ class PinholeCamera:
         """Points (..., 3) m in the camera frame → pixels (..., 2) float64; NaN for points not in front of it."""
         points_C = np.asarray(points_C, np.float64)
         z = np.where(points_C[..., 2:] > 0, points_C[..., 2:], np.nan)
-        return points_C[..., :2] / z * (self.fx, self.fy) + (self.cx, self.cy)
+        rays = points_C[..., :2] / z
+        if any(self.distortion):
+            rays = _distort(rays, self.distortion)
+        return rays * (self.fx, self.fy) + (self.cx, self.cy)
 
     def contains(self, uv_px: np.ndarray, border_px: float = 0.0) -> np.ndarray:
         """Whether pixels (..., 2) lie inside the image and at least border_px away from its edge."""
         low, high = -0.5 + border_px, np.array((self.width, self.height)) - 0.5 - border_px
         return ((uv_px >= low) & (uv_px < high)).all(-1)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """ "346x260" → (346, 260)."""
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise ValueError(f"size {text!r}: must be WIDTHxHEIGHT in pixels, such as 346x260")
+    return int(width), int(height)
+
+
+def _distort(rays: np.ndarray, distortion: tuple) -> np.ndarray:
+    """Where the lens puts rays (..., 2), in units of the focal length."""
+    k1, k2, p1, p2 = distortion
+    x, y = rays[..., 0], rays[..., 1]
+    r2 = x * x + y * y
+    radial = 1 + r2 * (k1 + r2 * k2)
+    return np.stack(
+        [
+            x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
+            y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
+        ],
+        -1,
+    )
+
+
+def _undistort(seen: np.ndarray, distortion: tuple) -> np.ndarray:
+    """The inverse of _distort by Newton's method, whose derivative is taken by differences."""
+    rays, step = seen.copy(), 1e-6
+    for _ in range(12):
+        error = _distort(rays, distortion) - seen
+        if np.abs(error).max(initial=0.0) < 1e-13:
+            break
+        a, c = np.moveaxis((_distort(rays + (step, 0), distortion) - error - seen) / step, -1, 0)
+        b, d = np.moveaxis((_distort(rays + (0, step), distortion) - error - seen) / step, -1, 0)
+        determinant = a * d - b * c
+        ex, ey = error[..., 0], error[..., 1]
+        rays = rays - np.stack([(d * ex - b * ey) / determinant, (a * ey - c * ex) / determinant], -1)
+    return rays
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +132,13 @@ class Pose:
 
 
 IDENTITY = Pose(np.eye(3), np.zeros(3))
+
+
+class Path(Protocol):
+    """Where a camera or a body is at a time."""
+
+    def pose(self, t_s: float) -> Pose:
+        """Its pose at t_s seconds."""
 
 
 @dataclass(frozen=True, slots=True)

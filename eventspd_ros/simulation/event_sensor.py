@@ -4,6 +4,9 @@ The model of ESIM (Rebecq et al., "ESIM: an open event camera simulator", CoRL 2
 reference level; between two views the log intensity is taken as linear in time, and each time it has moved by one
 threshold from the reference, an event is sent and the reference moves by that threshold. A crossing inside the
 refractory period sends nothing, but the reference moves all the same.
+
+On top of it, where asked for, what v2e describes (sensor_noise.py): a pixel's finite bandwidth ahead of the crossings;
+leak, which moves the reference down by leak_hz thresholds a second; shot noise; hot pixels.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import numpy as np
 from numba import njit
 
 from eventspd_ros.events.types import EventArray
+from eventspd_ros.simulation.sensor_noise import NoiseSource, admit, low_pass
 
 TICK_NS = 1000  # sensors of this kind stamp whole microseconds
 LEAST_THRESHOLD = 0.01
@@ -22,22 +26,39 @@ LEAST_THRESHOLD = 0.01
 @dataclass(frozen=True, slots=True)
 class EventSensorConfig:
     """threshold: contrast C, in log intensity, that makes an event. threshold_spread: standard deviation of C from
-    pixel to pixel and polarity to polarity. refractory_ns: how long a pixel stays silent after an event."""
+    pixel to pixel and polarity to polarity. refractory_ns: how long a pixel stays silent after an event.
+
+    bandwidth_hz: corner of a white pixel's low pass, 0 for none. leak_hz, shot_hz: events a pixel sends by itself,
+    brighter ones by leak, both by shot noise (a black pixel's rate). hot_pixel_share: of all pixels.
+    """
 
     threshold: float = 0.2
     threshold_spread: float = 0.03
     refractory_ns: int = 500_000
+    bandwidth_hz: float = 0.0
+    leak_hz: float = 0.0
+    shot_hz: float = 0.0
+    hot_pixel_share: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.threshold < LEAST_THRESHOLD:
+        if not self.threshold >= LEAST_THRESHOLD:
             raise ValueError(f"threshold {self.threshold}: must be at least {LEAST_THRESHOLD}")
-        if self.threshold_spread < 0 or self.refractory_ns < 0:
-            raise ValueError(
-                f"threshold_spread {self.threshold_spread}, refractory_ns {self.refractory_ns}: neither may be negative"
-            )
+        for name in ("threshold_spread", "refractory_ns", "bandwidth_hz", "leak_hz", "shot_hz", "hot_pixel_share"):
+            if not 0 <= getattr(self, name) < np.inf:
+                raise ValueError(f"{name} {getattr(self, name)}: must not be negative")
+        if self.hot_pixel_share > 1:
+            raise ValueError(f"hot_pixel_share {self.hot_pixel_share}: must be at most 1")
 
 
 IDEAL = EventSensorConfig(threshold_spread=0.0, refractory_ns=0)
+# clean: what a perfect pixel would send; normal: v2e's default figures; night: its figures for little light.
+PRESETS = {
+    "clean": IDEAL,
+    "normal": EventSensorConfig(bandwidth_hz=300.0, leak_hz=0.01, shot_hz=0.001, hot_pixel_share=1e-5),
+    "night": EventSensorConfig(
+        threshold_spread=0.05, bandwidth_hz=30.0, leak_hz=0.1, shot_hz=5.0, hot_pixel_share=1e-4
+    ),
+}
 
 
 class EventSensor:
@@ -49,11 +70,19 @@ class EventSensor:
         """log_intensity: (H, W) float32 at time t_ns (sensor clock, whole microseconds)."""
         self.config = config
         self._t_ns = _whole_ticks(t_ns)
-        self._level = np.ascontiguousarray(log_intensity, np.float32)
+        self._input = np.ascontiguousarray(log_intensity, np.float32)
+        self._filtered = self._level = self._input
         self._reference = self._level.astype(np.float64)  # a sum of thresholds: float32 would drift
         spread = rng.normal(config.threshold, config.threshold_spread, (2, *log_intensity.shape))
         self._threshold = np.maximum(spread, LEAST_THRESHOLD).astype(np.float32)  # [0] darker, [1] brighter
         self._last_event_ns = np.full(log_intensity.shape, np.iinfo(np.int64).min // 2, np.int64)
+        self._leaked = 0.0
+        if config.leak_hz > 0:  # as if it had seen much before: no pixel is in step with another
+            phase = rng.uniform(-1, 1, log_intensity.shape)
+            self._reference -= phase * np.where(phase > 0, self._threshold[1], self._threshold[0])
+        self._noise = None
+        if config.shot_hz > 0 or config.hot_pixel_share > 0:
+            self._noise = NoiseSource(config.shot_hz, config.hot_pixel_share, log_intensity.shape, rng)
 
     def step(self, log_intensity: np.ndarray, t_ns: int) -> EventArray:
         """Events between the last view and this one, sorted by time: last time <= t < t_ns.
@@ -62,17 +91,42 @@ class EventSensor:
         """
         if _whole_ticks(t_ns) <= self._t_ns:
             raise ValueError(f"view at {t_ns} ns: must be later than the last one, at {self._t_ns} ns")
-        level = np.ascontiguousarray(log_intensity, np.float32)
-        if level.shape != self._level.shape:
-            raise ValueError(f"view of shape {level.shape}: the sensor is {self._level.shape}")
+        view = np.ascontiguousarray(log_intensity, np.float32)
+        if view.shape != self._level.shape:
+            raise ValueError(f"view of shape {view.shape}: the sensor is {self._level.shape}")
         duration_ns = t_ns - self._t_ns
+        level = self._see(view, duration_ns)
         crossings = _count_crossings(self._reference, level, self._threshold)
         state = (self._reference, self._last_event_ns)
         times = (self._t_ns, duration_ns, self.config.refractory_ns)
-        x, y, p, tick = _sort_by_tick(*_emit(*state, self._level, level, self._threshold, *times, crossings))
+        *sent, ticks = _emit(*state, self._level, level, self._threshold, *times, crossings)
+        if self._noise is not None:
+            sent = self._with_noise(sent, view, duration_ns)
+        x, y, p, tick = _sort_by_tick(*sent, ticks)
         events = EventArray(x, y, p, self._t_ns + tick * TICK_NS, level.shape[1], level.shape[0])
         self._level, self._t_ns = level, t_ns
         return events
+
+    def _see(self, view: np.ndarray, duration_ns: int) -> np.ndarray:
+        """The level that is compared with the reference: the view through the pixel's bandwidth, plus the leak."""
+        if self.config.bandwidth_hz > 0:
+            state = (self._input, view, self._filtered)
+            self._filtered = low_pass(*state, duration_ns * 1e-9, self.config.bandwidth_hz)
+        else:
+            self._filtered = view
+        self._input = view
+        if self.config.leak_hz == 0:
+            return self._filtered
+        # A reference that sinks steadily is a level that rises steadily.
+        self._leaked += self.config.leak_hz * duration_ns * 1e-9
+        return self._filtered + self._leaked * self._threshold[1]
+
+    def _with_noise(self, sent: list[np.ndarray], view: np.ndarray, duration_ns: int) -> list[np.ndarray]:
+        pixel, polarity, offset_ns = self._noise.draw(view, duration_ns)
+        kept = admit(pixel, offset_ns, self._t_ns, self.config.refractory_ns, self._last_event_ns)
+        y, x = np.divmod(pixel[kept], view.shape[1])
+        noise = (x.astype(np.uint16), y.astype(np.uint16), polarity[kept].astype(np.uint8), offset_ns[kept] // TICK_NS)
+        return [np.concatenate(pair) for pair in zip(sent, noise, strict=True)]
 
 
 def _whole_ticks(t_ns: int) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from eventspd_ros.events.types import EventArray
 from eventspd_ros.simulation.camera import Pose
-from eventspd_ros.simulation.renderer import Renderer
+from eventspd_ros.simulation.renderer import Points, Renderer
 
 CORNER_QUALITY = 0.02  # of the strongest corner's score
 SPACING_PX_PER_WIDTH = 1 / 40  # corners keep this share of the image's width apart
@@ -50,7 +50,7 @@ class Keypoints:
 
 
 class KeypointTracker:
-    """Tracks that follow points of the scene exactly, reported with a front-end's noise.
+    """Tracks that follow points of the scene and its moving bodies exactly, reported with a front-end's noise.
 
     A track is born at a corner of the recent events, sits on the surface seen there, keeps its id, and dies when its
     point leaves the image, is hidden, or is lost by chance (loss_rate per observation). Ids are never used again.
@@ -67,39 +67,41 @@ class KeypointTracker:
         self._renderer, self._rng = renderer, rng
         self._max_keypoints, self._noise_px, self._loss_rate = max_keypoints, noise_px, loss_rate
         self._ids = np.empty(0, np.uint64)
-        self._points_W = np.empty((0, 3))
+        self._points = Points(np.empty(0, np.int64), np.empty((0, 3)))
         self._next_id = 1
 
-    def observe(self, recent: EventArray, pose: Pose) -> Keypoints:
+    def observe(self, recent: EventArray, pose: Pose, t_s: float = 0.0) -> Keypoints:
         """What the front-end reports at this pose. recent: the events of some 30 ms, at whose corners tracks start."""
-        seen = self._seen(pose)
-        self._ids, self._points_W = self._ids[seen], self._points_W[seen]
-        self._start_tracks(recent, pose)
-        uv_px = self._project(self._points_W, pose)
+        seen = self._seen(pose, t_s)
+        self._ids, self._points = self._ids[seen], self._points[seen]
+        self._start_tracks(recent, pose, t_s)
+        uv_px, _ = self._project(pose, t_s)
         uv_px += self._rng.normal(0.0, self._noise_px, uv_px.shape)
         inside = self._renderer.camera.contains(uv_px)
         return Keypoints(self._ids[inside], uv_px[inside].astype(np.float32))
 
-    def _project(self, points_W: np.ndarray, pose: Pose) -> np.ndarray:
-        return self._renderer.camera.project(pose.to_camera(points_W))
+    def _project(self, pose: Pose, t_s: float) -> tuple[np.ndarray, np.ndarray]:
+        """Where the tracks' points are: pixels (K, 2) and depth (K,) m."""
+        points_C = self._renderer.to_camera(self._points, pose, t_s)
+        return self._renderer.camera.project(points_C), points_C[:, 2]
 
-    def _seen(self, pose: Pose) -> np.ndarray:
+    def _seen(self, pose: Pose, t_s: float) -> np.ndarray:
         """Which tracks go on, (K,) bool."""
         kept = self._rng.random(len(self._ids)) >= self._loss_rate
-        uv_px = self._project(self._points_W, pose)
+        uv_px, depth_m = self._project(pose, t_s)
         kept &= self._renderer.camera.contains(uv_px, BORDER_PX)
-        depth_m = pose.to_camera(self._points_W)[:, 2]
-        kept[kept] &= self._renderer.depth_at(pose, uv_px[kept]) > (1 - OCCLUSION) * depth_m[kept]
+        kept[kept] &= self._renderer.depth_at(pose, uv_px[kept], t_s) > (1 - OCCLUSION) * depth_m[kept]
         return kept
 
-    def _start_tracks(self, recent: EventArray, pose: Pose) -> None:
+    def _start_tracks(self, recent: EventArray, pose: Pose, t_s: float) -> None:
         camera = self._renderer.camera
         wanted = self._max_keypoints - len(self._ids)
-        taken_px = self._project(self._points_W, pose)
-        uv_px = event_corners(recent, camera.height, camera.width, wanted, taken_px)
-        points_W = self._renderer.points_at(pose, uv_px[camera.contains(uv_px, BORDER_PX)])
-        points_W = points_W[np.isfinite(points_W).all(1)]
-        new_ids = np.arange(self._next_id, self._next_id + len(points_W), dtype=np.uint64)
-        self._next_id += len(points_W)
+        uv_px = event_corners(recent, camera.height, camera.width, wanted, self._project(pose, t_s)[0])
+        points = self._renderer.surface_at(pose, uv_px[camera.contains(uv_px, BORDER_PX)], t_s)
+        points = points[np.isfinite(points.points_B).all(1)]
+        new_ids = np.arange(self._next_id, self._next_id + len(points.body), dtype=np.uint64)
+        self._next_id += len(new_ids)
         self._ids = np.concatenate([self._ids, new_ids])
-        self._points_W = np.concatenate([self._points_W, points_W])
+        self._points = Points(
+            np.concatenate([self._points.body, points.body]), np.concatenate([self._points.points_B, points.points_B])
+        )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eventspd_ros.simulation.camera import rotation_from_vector
+from eventspd_ros.simulation.camera import Path, rotation_from_vector
 from eventspd_ros.simulation.textures import reflectance_tile, ripmap
 
 
@@ -16,7 +16,8 @@ class TexturedPlane:
 
     centre_W: (3,) m; axis_s, axis_t: (3,) orthonormal, in the world; half_size_m: its extent along them from the
     centre. gain: mean reflectance, times the light it receives. tile: which texture; tile_m: the length one period of
-    it covers; shift: (2,) start inside the tile, in periods.
+    it covers; shift: (2,) start inside the tile, in periods. body: 0 stands still; b > 0 is carried along by the
+    scene's motions[b - 1], and centre and axes are given in that body's frame.
     """
 
     centre_W: np.ndarray
@@ -27,15 +28,20 @@ class TexturedPlane:
     tile: int = 0
     tile_m: float = 4.0
     shift: tuple[float, float] = (0.0, 0.0)
+    body: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """planes: what there is; ripmaps: (T, 2n, 2n) float32 textures of mean 1; sky: brightness beyond all planes."""
+    """planes: what there is; ripmaps: (T, 2n, 2n) float32 textures of mean 1; sky: brightness beyond all planes.
+
+    motions: where the bodies that move on their own are; motions[b - 1].pose(t_s) is body → world for body b.
+    """
 
     planes: tuple[TexturedPlane, ...]
     ripmaps: np.ndarray
     sky: float = 0.8
+    motions: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.planes:
@@ -43,6 +49,9 @@ class Scene:
         worst = max(plane.tile for plane in self.planes)
         if worst >= len(self.ripmaps):
             raise ValueError(f"a plane uses texture {worst}, the scene has {len(self.ripmaps)}")
+        worst = max(plane.body for plane in self.planes)
+        if worst > len(self.motions):
+            raise ValueError(f"a plane belongs to body {worst}, the scene has {len(self.motions)} motions")
 
 
 X, Y, Z = np.eye(3)

@@ -17,11 +17,12 @@ import numpy as np
 
 from eventspd_ros.events.codecs.evt3 import encode_evt3
 from eventspd_ros.events.types import EventArray, EventPacket
-from eventspd_ros.simulation.camera import PinholeCamera, Pose, Trajectory, handheld
+from eventspd_ros.simulation.camera import Path, PinholeCamera, Pose, handheld
 from eventspd_ros.simulation.event_sensor import TICK_NS, EventSensor, EventSensorConfig
 from eventspd_ros.simulation.keypoints import Keypoints, KeypointTracker
 from eventspd_ros.simulation.renderer import Renderer
 from eventspd_ros.simulation.scenes import Scene, hall
+from eventspd_ros.simulation.worlds import make_world
 
 CHUNK_NS = 4_000_000  # a packet every 4 ms
 LARGEST_SHIFT_PX = 0.9  # between two views; below 1 px, as speed may vary a little inside a chunk
@@ -30,7 +31,10 @@ CORNER_MEMORY_NS = 30_000_000  # keypoints start at corners of the events of thi
 
 @dataclass(frozen=True, slots=True)
 class SimulationConfig:
-    """What to simulate. duration_s: length; start_ns: ROS time at which the sensor's clock reads 0."""
+    """What to simulate. duration_s: length; start_ns: ROS time at which the sensor's clock reads 0.
+
+    domain: drive, indoor or fly, or hall, the demo's small scene. threads: render ahead; None: one a core.
+    """
 
     camera: PinholeCamera = field(default_factory=lambda: PinholeCamera.centred(346, 260))
     duration_s: float = 3.0
@@ -39,6 +43,8 @@ class SimulationConfig:
     keypoint_hz: float = 30.0
     max_keypoints: int = 150
     start_ns: int = 1_700_000_000_000_000_000
+    domain: str = "hall"
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         if not self.duration_s * 1e9 >= CHUNK_NS:
@@ -57,7 +63,14 @@ class World:
     """A scene and the camera's path through it."""
 
     scene: Scene
-    trajectory: Trajectory
+    trajectory: Path
+
+    @classmethod
+    def of(cls, config: SimulationConfig) -> World:
+        """The world of a configuration's domain, seed and duration."""
+        if config.domain == "hall":
+            return cls.from_seed(config.seed)
+        return cls(*make_world(config.domain, config.seed, config.duration_s))
 
     @classmethod
     def from_seed(cls, seed: int) -> World:
@@ -81,11 +94,15 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """A front-end's moment. stamp_ns: ROS time; depth_m: (H, W) float32, exact, NaN where there is nothing."""
+    """A front-end's moment. stamp_ns: ROS time; depth_m: (H, W) float32, exact, NaN where there is nothing.
+
+    pose: where the camera is.
+    """
 
     stamp_ns: int
     keypoints: Keypoints
     depth_m: np.ndarray
+    pose: Pose
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +114,14 @@ class Recording:
 
 
 def simulate_stream(config: SimulationConfig, world: World | None = None) -> Iterator[Chunk]:
-    """Chunks of 4 ms, one after the other without gaps. world: the hall of config.seed if not given."""
-    world = world or World.from_seed(config.seed)
+    """Chunks of 4 ms, one after the other without gaps. world: World.of(config) if not given."""
+    world = world or World.of(config)
     renderer = Renderer(world.scene, config.camera)
     sensor_rng = np.random.default_rng([config.seed, 2])
-    sensor = EventSensor(config.sensor, renderer.render(world.pose(0)).log_intensity, 0, sensor_rng)
+    sensor = EventSensor(config.sensor, renderer.render(world.pose(0), 0.0).log_intensity, 0, sensor_rng)
     starts = range(0, config.chunks * CHUNK_NS, CHUNK_NS)
-    for start_ns, views in zip(starts, _ahead(lambda t_ns: views_of_chunk(renderer, world, t_ns), starts), strict=True):
+    rendered = _ahead(lambda t_ns: views_of_chunk(renderer, world, t_ns), starts, config.threads)
+    for start_ns, views in zip(starts, rendered, strict=True):
         steps = [sensor.step(log_intensity, t_ns) for t_ns, log_intensity in views]
         end_ns = start_ns + CHUNK_NS
         yield Chunk(concatenate(steps), start_ns, end_ns, world.pose(end_ns))
@@ -112,11 +130,11 @@ def simulate_stream(config: SimulationConfig, world: World | None = None) -> Ite
 def views_of_chunk(renderer: Renderer, world: World, start_ns: int) -> list[tuple[int, np.ndarray]]:
     """The views (time ns, log intensity) that follow start_ns, close enough that nothing moves more than a pixel."""
     end_ns, ticks = start_ns + CHUNK_NS, CHUNK_NS // TICK_NS
-    last = renderer.render(world.pose(end_ns))
-    shifts = renderer.largest_shift_px(last, world.pose(start_ns)) / LARGEST_SHIFT_PX
+    last = renderer.render(world.pose(end_ns), end_ns / 1e9)
+    shifts = renderer.largest_shift_px(last, world.pose(start_ns), start_ns / 1e9) / LARGEST_SHIFT_PX
     count = math.ceil(min(max(shifts, 1.0), ticks))
     times_ns = start_ns + TICK_NS * (np.arange(1, count) * ticks // count)
-    views = [(t_ns, renderer.render(world.pose(t_ns)).log_intensity) for t_ns in times_ns.tolist()]
+    views = [(t_ns, renderer.render(world.pose(t_ns), t_ns / 1e9).log_intensity) for t_ns in times_ns.tolist()]
     return [*views, (end_ns, last.log_intensity)]
 
 
@@ -126,7 +144,7 @@ def simulate_recording(config: SimulationConfig, world: World | None = None) -> 
     A packet's stamp is the ROS time of its first event, so the sensor's clock is exactly start_ns behind ROS time.
     Chunks without events send no packet.
     """
-    world = world or World.from_seed(config.seed)
+    world = world or World.of(config)
     renderer = Renderer(world.scene, config.camera)
     tracker = KeypointTracker(renderer, np.random.default_rng([config.seed, 3]), config.max_keypoints)
     recent: deque[EventArray] = deque(maxlen=CORNER_MEMORY_NS // CHUNK_NS)
@@ -136,7 +154,8 @@ def simulate_recording(config: SimulationConfig, world: World | None = None) -> 
         while (t_ns := observation_time_ns(config, next_observation)) <= chunk.end_ns:
             pose = world.pose(t_ns)
             past = concatenate([before(events, t_ns) for events in recent])
-            observation = Observation(config.start_ns + t_ns, tracker.observe(past, pose), renderer.depth_m(pose))
+            keypoints, depth_m = tracker.observe(past, pose, t_ns / 1e9), renderer.depth_m(pose, t_ns / 1e9)
+            observation = Observation(config.start_ns + t_ns, keypoints, depth_m, pose)
             yield Recording(observation.stamp_ns, observation)
             next_observation += 1
         if len(chunk.events):
@@ -168,9 +187,17 @@ def before(events: EventArray, t_ns: int) -> EventArray:
     return EventArray(events.x[:n], events.y[:n], events.p[:n], events.t_ns[:n], events.width, events.height)
 
 
-def _ahead(work: Callable, items: range) -> Iterator:
-    """work(item) for every item, in order, computed by threads that run a little ahead of the caller."""
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _ahead(work: Callable, items: range, threads: int | None) -> Iterator:
+    """work(item) for every item, in order, computed by threads (None: one a core) that run a little ahead."""
+    threads = threads or cores()
+    if threads == 1:
+        yield from map(work, items)
+        return
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future] = deque()
         try:

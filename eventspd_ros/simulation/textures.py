@@ -26,9 +26,11 @@ def value_noise(rng: np.random.Generator, cells: int, texels: int = TILE_TEXELS)
     return rows[:, low] * (1 - weight) + rows[:, (low + 1) % cells] * weight
 
 
-def octave_noise(rng: np.random.Generator, first_cells: int, octaves: int, persistence: float) -> np.ndarray:
+def octave_noise(
+    rng: np.random.Generator, first_cells: int, octaves: int, persistence: float, texels: int = TILE_TEXELS
+) -> np.ndarray:
     """Octaves from first_cells upwards, each finer by two and weaker by persistence; unit standard deviation."""
-    total = sum(persistence**k * value_noise(rng, first_cells << k) for k in range(octaves))
+    total = sum(persistence**k * value_noise(rng, first_cells << k, texels) for k in range(octaves))
     return total / total.std()
 
 
@@ -95,9 +97,23 @@ def _row(ripmaps, tile, t, taps):
 
 
 @njit(inline="always")
+def _magnified(ripmaps, tile, n, s, t):
+    across, down = s * np.float32(n) - np.float32(0.5), t * np.float32(n) - np.float32(0.5)
+    column, row = np.int32(math.floor(across)), np.int32(math.floor(down))
+    right, below = across - np.float32(column), down - np.float32(row)
+    c0, c1 = np.uint32(column & (n - 1)), np.uint32((column + 1) & (n - 1))
+    r0, r1 = np.uint32(row & (n - 1)), np.uint32((row + 1) & (n - 1))
+    upper = ripmaps[tile, r0, c0] + right * (ripmaps[tile, r0, c1] - ripmaps[tile, r0, c0])
+    lower = ripmaps[tile, r1, c0] + right * (ripmaps[tile, r1, c1] - ripmaps[tile, r1, c0])
+    return upper + below * (lower - upper)
+
+
+@njit(inline="always")
 def sample_ripmap(ripmaps, tile, s, t, footprint_s, footprint_t):
     """One texture averaged over a footprint. s, t: its centre; footprint_*: its extent; all in periods of the tile."""
     n = ripmaps.shape[1] // 2
+    if max(footprint_s, footprint_t) * np.float32(n) <= np.float32(1.0):  # seen close by: the finest level alone
+        return _magnified(ripmaps, tile, n, s, t)
     columns = _taps(n, s, footprint_s * np.float32(n))
     rows = _taps(n, t, footprint_t * np.float32(n))
     fine = rows[4] * _row(ripmaps, tile, rows[0], columns) + rows[5] * _row(ripmaps, tile, rows[1], columns)

@@ -8,8 +8,15 @@ from eventspd_ros.events.codecs import make_decoder
 from eventspd_ros.events.files import open_events
 from eventspd_ros.events.files.rosbag import open_bag
 from eventspd_ros.simulation import bag as bag_module
-from eventspd_ros.simulation.bag import CAMERA_INFO_TOPIC, DEPTH_TOPIC, EVENTS_TOPIC, KEYPOINTS_TOPIC, write_bag
-from eventspd_ros.simulation.camera import PinholeCamera
+from eventspd_ros.simulation.bag import (
+    CAMERA_INFO_TOPIC,
+    DEPTH_TOPIC,
+    EVENTS_TOPIC,
+    KEYPOINTS_TOPIC,
+    POSE_TOPIC,
+    write_bag,
+)
+from eventspd_ros.simulation.camera import PinholeCamera, rotation_from_vector
 from eventspd_ros.simulation.stream import (
     Observation,
     SimulationConfig,
@@ -79,7 +86,8 @@ def test_messages_are_in_order_of_arrival_and_name_one_frame(bag_path):
         messages = [(topic, t_ns, bag.deserialize(data, types[topic])) for topic, t_ns, data in bag.messages()]
     times = [t_ns for _, t_ns, _ in messages]
     assert times == sorted(times)
-    assert {message.header.frame_id for _, _, message in messages} == {bag_module.FRAME_ID}
+    for topic, _, message in messages:
+        assert message.header.frame_id == ("world" if topic == POSE_TOPIC else bag_module.FRAME_ID)
     assert all(stamp_ns(message) <= t_ns for _, t_ns, message in messages)
     last_topic = None
     for topic, _, _ in messages:  # depth and camera_info are there when the keypoints ask
@@ -90,7 +98,7 @@ def test_messages_are_in_order_of_arrival_and_name_one_frame(bag_path):
 def test_the_offered_qos_is_that_of_a_camera(bag_path):
     with open_bag(bag_path) as bag:
         qos = {c.topic: c.ext.offered_qos_profiles for c in bag.connections}
-    assert set(qos) == {EVENTS_TOPIC, CAMERA_INFO_TOPIC, KEYPOINTS_TOPIC, DEPTH_TOPIC}
+    assert set(qos) == {EVENTS_TOPIC, CAMERA_INFO_TOPIC, KEYPOINTS_TOPIC, DEPTH_TOPIC, POSE_TOPIC}
     for topic, (profile,) in qos.items():
         expected = QosReliability.BEST_EFFORT if topic == EVENTS_TOPIC else QosReliability.RELIABLE
         assert profile.reliability == expected
@@ -117,3 +125,25 @@ def test_existing_folders_and_unknown_storages_are_refused(tmp_path):
     with pytest.raises(ValueError, match="storage 'rosbag1'"):
         write_bag(tmp_path / "new", CONFIG, "rosbag1")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_poses_come_back_as_they_were(bag_path):
+    observations = [item.message for item in simulate_recording(CONFIG) if isinstance(item.message, Observation)]
+    poses = read(bag_path, POSE_TOPIC)
+    assert [stamp_ns(message) for message in poses] == [item.stamp_ns for item in observations]
+    for item, message in zip(observations, poses, strict=True):
+        at, q = message.pose.position, message.pose.orientation
+        np.testing.assert_array_equal([at.x, at.y, at.z], item.pose.position_W)
+        angle = 2 * np.arctan2(np.linalg.norm([q.x, q.y, q.z]), q.w)
+        vector = np.array([q.x, q.y, q.z]) * (angle / max(np.sin(angle / 2), 1e-12))
+        np.testing.assert_allclose(rotation_from_vector(vector), item.pose.rotation_WC, atol=1e-9)
+
+
+@pytest.mark.parametrize("vector", [(0, 0, 0), (0.1, -0.2, 0.3), (0, 3.1, 0), (np.pi, 0, 0), (0, 0, -2.5), (2, 2, 0.5)])
+def test_quaternions_turn_as_their_matrices_do(vector):
+    angle = np.linalg.norm(vector)
+    axis = np.array(vector) / max(angle, 1e-12)
+    expected = np.array([*(axis * np.sin(angle / 2)), np.cos(angle / 2)])
+    q = np.array(bag_module.quaternion(rotation_from_vector(np.array(vector, float))))
+    np.testing.assert_allclose(abs(q @ expected), 1, atol=1e-9)
+    assert np.linalg.norm(q) == pytest.approx(1)

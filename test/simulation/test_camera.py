@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from eventspd_ros.simulation.camera import PinholeCamera, Pose, handheld, rotation_from_vector, straight
+from eventspd_ros.simulation.camera import PinholeCamera, Pose, handheld, parse_size, rotation_from_vector, straight
 
 CAMERA = PinholeCamera(64, 48, 50.0, 52.0, 30.0, 25.0)
 
@@ -71,3 +71,34 @@ def test_impossible_cameras_are_refused():
         PinholeCamera(0, 48, 50, 50, 0, 0)
     with pytest.raises(ValueError, match="fx=-1"):
         PinholeCamera(64, 48, -1, 50, 0, 0)
+
+
+LENS = PinholeCamera(64, 48, 50.0, 52.0, 30.0, 25.0, (-0.3, 0.08, 0.002, -0.001))
+
+
+def test_the_lens_agrees_with_opencv():
+    matrix = np.array([[50, 0, 30], [0, 52, 25], [0, 0, 1.0]])
+    points = np.random.default_rng(0).uniform((-1, -1, 2), (1, 1, 4), (300, 3))
+    expected, _ = cv2.projectPoints(points, np.zeros(3), np.zeros(3), matrix, np.array(LENS.distortion))
+    np.testing.assert_allclose(LENS.project(points), expected[:, 0], atol=1e-10)
+
+
+def test_rays_through_the_lens_come_back_to_their_pixels():
+    uv = LENS.pixel_grid().reshape(-1, 2)
+    rays = LENS.rays(uv)
+    assert abs(rays - CAMERA.rays(uv)).max() > 0.02
+    np.testing.assert_allclose(LENS.project(np.concatenate([rays, np.ones((len(rays), 1))], 1) * 3.0), uv, atol=1e-9)
+
+
+def test_a_lens_that_folds_the_image_is_refused():
+    with pytest.raises(ValueError, match=r"distortion \(-3.0, 0.0, 0.0, 0.0\): the lens folds"):
+        PinholeCamera(64, 48, 50.0, 52.0, 30.0, 25.0, (-3.0, 0.0, 0.0, 0.0))
+    with pytest.raises(ValueError, match="four numbers"):
+        PinholeCamera(64, 48, 50.0, 52.0, 30.0, 25.0, (0.1, 0.1))
+
+
+def test_sizes_are_read_from_words():
+    assert parse_size("346x260") == (346, 260)
+    for text in ("346", "346x", "ax2", "-1x2"):
+        with pytest.raises(ValueError, match=f"size '{text}'"):
+            parse_size(text)

@@ -1,0 +1,127 @@
+"""From sequences to batches: what a DataLoader is given. The only file of this room that knows torch.
+
+loader = DataLoader(Feed(sequences, Augmentation()), batch_size=8, num_workers=2, collate_fn=collate)
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from eventspd_ros.datasets.augment import Augmentation, augment
+from eventspd_ros.datasets.queries import TRAINING_QUERIES, LossMap, category_bits, draw_pixels
+from eventspd_ros.datasets.sample import Intrinsics, Sample, cut_windows
+from eventspd_ros.datasets.sequence import Sequence
+from eventspd_ros.events.types import EventArray, EventWindow
+
+
+class Feed:
+    """Sequences one after another as one map-style dataset, augmented.
+
+    feed[i] is sample i; feed[epoch, i] is sample i as epoch `epoch` varies it (a sampler may yield such pairs). What
+    augmentation does depends on (seed, epoch, i) alone: not on the number of workers, nor on what was read before.
+    """
+
+    def __init__(self, sequences: Iterable[Sequence], augmentation: Augmentation | None = None, seed: int = 0):
+        self.sequences, self.augmentation, self.seed = list(sequences), augmentation, seed
+        self.ends = list(accumulate(len(sequence) for sequence in self.sequences))
+
+    def __len__(self) -> int:
+        return self.ends[-1] if self.ends else 0
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Sample:
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        if not 0 <= index < len(self):
+            raise IndexError(f"sample {index} of {len(self)}")
+        number = bisect_right(self.ends, index)
+        sequence = self.sequences[number]
+        sample = sequence[index - self.ends[number] + len(sequence)]
+        if self.augmentation is None:
+            return sample
+        return augment(sample, np.random.default_rng((self.seed, epoch, index)), self.augmentation)
+
+
+@dataclass(frozen=True)
+class Queries:
+    """K queries of each of B samples. uv_px: float32 (B, K, 2), pixels. category: uint8 (B, K), Category.
+
+    depth_m, pseudo_inverse_depth: float32 (B, K), the targets at these pixels, NaN where there is none.
+    """
+
+    uv_px: Tensor
+    category: Tensor
+    depth_m: Tensor
+    pseudo_inverse_depth: Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B samples of one sensor size and one number of windows n.
+
+    depth_m: float32 (B, H, W), NaN where unknown. pseudo_inverse_depth: likewise, all NaN for samples without one;
+    None where no sample has one. event_mask: bool (B, H, W). category_bits: uint8 (B, H, W), what queries are drawn
+    from. metric_per_canonical: float32 (B,), fx/W.
+    events: B spans; window_bounds_ns: (B, n, 2). intrinsics, names, t_ns: of each sample.
+    """
+
+    depth_m: Tensor
+    pseudo_inverse_depth: Tensor | None
+    event_mask: Tensor
+    category_bits: Tensor
+    metric_per_canonical: Tensor
+    events: list[EventArray]
+    window_bounds_ns: np.ndarray
+    intrinsics: list[Intrinsics]
+    names: list[str]
+    t_ns: list[int]
+
+    def steps(self) -> list[list[EventWindow]]:
+        """n steps, oldest first, each with one window of every sample: what encode() takes one after another."""
+        cut = [cut_windows(events, bounds) for events, bounds in zip(self.events, self.window_bounds_ns, strict=True)]
+        return [list(step) for step in zip(*cut, strict=True)]
+
+    def queries(
+        self, rng: np.random.Generator, count: int = TRAINING_QUERIES, loss_map: LossMap | None = None
+    ) -> Queries:
+        """K = count queries of each sample (queries.py), drawn where the loss map is: in the training process."""
+        drawn = [draw_pixels(bits, rng, count, loss_map) for bits in self.category_bits.numpy()]
+        uv, category = (_stack(list(column)) for column in zip(*drawn, strict=True))
+        sample = torch.arange(len(uv))[:, None]
+        depth = self.depth_m[sample, uv[..., 1], uv[..., 0]]
+        pseudo = torch.full_like(depth, torch.nan)
+        if self.pseudo_inverse_depth is not None:
+            pseudo = self.pseudo_inverse_depth[sample, uv[..., 1], uv[..., 0]]
+        return Queries(uv.float(), category, depth, pseudo)
+
+
+def collate(samples: list[Sample]) -> Batch:
+    """Samples to one batch. ValueError: samples of several sizes or numbers of windows."""
+    kinds = {(*sample.depth_m.shape, len(sample.window_bounds_ns)) for sample in samples}
+    if len(kinds) != 1:
+        raise ValueError(f"a batch of samples of several (height, width, windows): {sorted(kinds)}; batch each apart")
+    pseudo = None
+    if any(sample.pseudo_inverse_depth is not None for sample in samples):
+        nothing = np.full(samples[0].depth_m.shape, np.nan, np.float32)
+        pseudo = _stack([nothing if s.pseudo_inverse_depth is None else s.pseudo_inverse_depth for s in samples])
+    return Batch(
+        depth_m=_stack([sample.depth_m for sample in samples]),
+        pseudo_inverse_depth=pseudo,
+        event_mask=_stack([sample.event_mask for sample in samples]),
+        category_bits=_stack([category_bits(sample) for sample in samples]),
+        metric_per_canonical=torch.tensor([s.intrinsics.metric_per_canonical for s in samples], dtype=torch.float32),
+        events=[sample.events for sample in samples],
+        window_bounds_ns=np.stack([sample.window_bounds_ns for sample in samples]),
+        intrinsics=[sample.intrinsics for sample in samples],
+        names=[sample.name for sample in samples],
+        t_ns=[sample.t_ns for sample in samples],
+    )
+
+
+def _stack(arrays: list[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.stack(arrays))

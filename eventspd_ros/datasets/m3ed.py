@@ -1,0 +1,68 @@
+"""M3ED (Chaney et al. 2023, https://m3ed.io): Prophesee 1280×720, LiDAR depth in the distorted frame.
+
+NAME_data.h5      prophesee/left/{x, y, t µs, p, ms_map_idx}, prophesee/left/calib/…
+NAME_depth_gt.h5  depth/prophesee/left (N, H, W) m, +inf where unknown; ts (N,) µs; ts_map_prophesee_left (N,)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from eventspd_ros.datasets import hdf5
+from eventspd_ros.datasets.event_store import EventStore
+from eventspd_ros.datasets.sample import Intrinsics, Windowing
+from eventspd_ros.datasets.sequence import Sequence, ordered_times
+
+CAMERA = "prophesee/left"
+DEPTH = "depth/prophesee/left"
+DATA_ENDING, DEPTH_ENDING = "_data.h5", "_depth_gt.h5"
+
+
+class M3edSequence(Sequence):
+    """The left event camera of one recording. path: its NAME_data.h5; the depth file lies beside it."""
+
+    dataset = "m3ed"
+
+    def __init__(self, path: Path | str, windowing: Windowing | None = None, pseudo_labels: Path | None = None):
+        path = Path(path)
+        if not path.name.endswith(DATA_ENDING):
+            raise ValueError(f"{path}: expected a file named NAME{DATA_ENDING}")
+        name = path.name.removesuffix(DATA_ENDING)
+        self.depth_path = path.with_name(name + DEPTH_ENDING)
+        intrinsics = read_calibration(path)
+        self.shape = (None, intrinsics.height, intrinsics.width)
+        events = EventStore(path, CAMERA, intrinsics.width, intrinsics.height, ms_index=f"{CAMERA}/ms_map_idx")
+        times_us = hdf5.read(self.depth_path, "ts", (None,), kinds="iu").astype(np.int64)
+        times_ns = ordered_times(self.depth_path, "ts", times_us * 1000)
+        hdf5.find(self.depth_path, DEPTH, (len(times_ns), *self.shape[1:]), "f")
+        at_event = hdf5.read(self.depth_path, "ts_map_prophesee_left", (len(times_ns),), kinds="iu")
+        if len(at_event) and int(at_event[-1]) > events.count:
+            raise ValueError(
+                f"{self.depth_path}: ts_map_prophesee_left: points at event {at_event[-1]}, but {path} has "
+                f"{events.count}; the two files are of different recordings"
+            )
+        super().__init__(name, events, intrinsics, times_ns, windowing or Windowing(), pseudo_labels)
+
+    def read_depth(self, label: int) -> np.ndarray:
+        return hdf5.read(self.depth_path, DEPTH, self.shape, label, "f")
+
+
+def read_calibration(path: Path) -> Intrinsics:
+    """Kalibr's calibration as M3ED stores it. ValueError: a key is missing or holds something else."""
+    calib = f"{CAMERA}/calib"
+    width, height = hdf5.read(path, f"{calib}/resolution", (2,)).tolist()
+    intrinsics = hdf5.read(path, f"{calib}/intrinsics", (4,)).tolist()
+    distortion = tuple(hdf5.read(path, f"{calib}/distortion_coeffs", (4,)).tolist())
+    model = hdf5.read_text(path, f"{calib}/distortion_model")
+    try:
+        return Intrinsics(int(width), int(height), *intrinsics, distortion, model)
+    except ValueError as error:
+        raise ValueError(f"{path}: {calib}: {error}") from error
+
+
+def find_sequences(folder: Path) -> list[Path]:
+    """NAME_data.h5 files below a folder that have their depth beside them."""
+    found = sorted(Path(folder).rglob("*" + DATA_ENDING))
+    return [path for path in found if path.with_name(path.name.removesuffix(DATA_ENDING) + DEPTH_ENDING).exists()]

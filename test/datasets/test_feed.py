@@ -1,0 +1,105 @@
+"""From files to batches: what a training loop is handed."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from reference import dataset_layouts as layouts
+from reference.samples import assert_same, make_sample
+from torch.utils.data import DataLoader
+
+from eventspd_ros.datasets.augment import Augmentation
+from eventspd_ros.datasets.feed import Feed, collate
+from eventspd_ros.datasets.queries import Category, LossMap
+from eventspd_ros.datasets.sample import Windowing
+from eventspd_ros.datasets.simulated import SimulatedSequence
+
+
+@pytest.fixture
+def sequences(tmp_path):
+    paths = [layouts.write_simulated(tmp_path, seed=seed).path for seed in range(3)]
+    return [SimulatedSequence(path, Windowing(4)) for path in paths]
+
+
+def test_a_batch_holds_its_samples():
+    samples = [make_sample(0), make_sample(1, pseudo=False)]
+    batch = collate(samples)
+    assert batch.depth_m.shape == (2, 48, 64) and batch.names == ["test/hand/000000", "test/hand/000001"]
+    for index, sample in enumerate(samples):
+        np.testing.assert_array_equal(batch.depth_m[index].numpy(), sample.depth_m)
+        np.testing.assert_array_equal(batch.event_mask[index].numpy(), sample.event_mask)
+        for step, window in enumerate(sample.windows):
+            other = batch.steps()[step][index]
+            assert (window.start_ns, window.end_ns) == (other.start_ns, other.end_ns)
+            np.testing.assert_array_equal(window.t_ns, other.t_ns)
+    assert batch.pseudo_inverse_depth[1].isnan().all() and not batch.pseudo_inverse_depth[0].isnan().all()
+    assert collate([samples[1]]).pseudo_inverse_depth is None
+    torch.testing.assert_close(batch.metric_per_canonical, torch.full((2,), 50 / 64))
+    with pytest.raises(ValueError, match="several"):
+        collate([make_sample(), make_sample(width=32)])
+    with pytest.raises(ValueError, match="several"):
+        collate([make_sample(), make_sample(windows=2)])
+
+
+def test_queries_bring_the_targets_of_their_pixels():
+    samples = [make_sample(0), make_sample(1)]
+    batch, loss_map = collate(samples), LossMap(48, 64)
+    loss_map.update(np.array([[20, 20]]), np.array([1.0]))
+    queries = batch.queries(np.random.default_rng(0), 512, loss_map)
+    assert queries.uv_px.shape == (2, 512, 2) and queries.uv_px.dtype == torch.float32
+    for index, sample in enumerate(samples):
+        u, v = queries.uv_px[index].long().numpy().T
+        np.testing.assert_array_equal(queries.depth_m[index].numpy(), sample.depth_m[v, u])
+        np.testing.assert_array_equal(queries.pseudo_inverse_depth[index].numpy(), sample.pseudo_inverse_depth[v, u])
+    of_depth = queries.category == Category.DEPTH
+    assert (
+        queries.depth_m[of_depth].isfinite().all()
+        and queries.depth_m[queries.category == Category.PSEUDO].isnan().all()
+    )
+    again = batch.queries(np.random.default_rng(0), 512, loss_map)
+    torch.testing.assert_close(queries.uv_px, again.uv_px, rtol=0, atol=0)
+    loss_map.update(queries.uv_px, torch.rand(2, 512))  # tensors go straight in
+    unlabelled = replace(samples[0], depth_m=np.full((48, 64), np.nan, np.float32), pseudo_inverse_depth=None)
+    queries = collate([unlabelled]).queries(np.random.default_rng(0), 7)
+    assert queries.depth_m.isnan().all() and (queries.category == Category.NONE).all()
+
+
+def test_the_feed_is_its_sequences_in_order(sequences):
+    feed = Feed(sequences)
+    assert len(feed) == sum(map(len, sequences)) == 15
+    expected = [sample for sequence in sequences for sample in sequence]
+    for index, sample in enumerate(expected):
+        assert_same(feed[index], sample)
+    for outside in (-1, 15):
+        with pytest.raises(IndexError):
+            feed[outside]
+    assert len(Feed([])) == 0
+
+
+def test_augmentation_depends_on_seed_epoch_and_sample_only(sequences):
+    feed = Feed(sequences, Augmentation(), seed=1)
+    first = feed[0, 4]
+    feed[0, 5], feed[3, 4]
+    assert_same(feed[0, 4], first)
+    assert_same(feed[4], first)
+    for other in (feed[1, 4], Feed(sequences, Augmentation(), seed=2)[0, 4]):
+        assert len(other.events) != len(first.events)
+
+
+def test_batches_are_the_same_with_any_number_of_workers(sequences):
+    feed = Feed(sequences, Augmentation(), seed=1)
+    loads = []
+    for workers in (0, 2):
+        loader = DataLoader(
+            feed, batch_size=4, sampler=[(2, i) for i in range(15)], num_workers=workers, collate_fn=collate
+        )
+        loads.append(list(loader))
+    assert [len(batch.names) for batch in loads[0]] == [4, 4, 4, 3]
+    for one, other in zip(*loads, strict=True):
+        assert one.names == other.names and one.intrinsics == other.intrinsics
+        torch.testing.assert_close(one.depth_m, other.depth_m, rtol=0, atol=0, equal_nan=True)
+        torch.testing.assert_close(one.category_bits, other.category_bits)
+        for a, b in zip(one.events, other.events, strict=True):
+            np.testing.assert_array_equal(a.t_ns, b.t_ns)
+            np.testing.assert_array_equal(a.x, b.x)
