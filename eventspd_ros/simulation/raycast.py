@@ -2,8 +2,9 @@
 
 The kernels use one core each and hold no lock: views are what runs in parallel (stream.py), which needs no barrier in
 every view and does not stall on a machine that has other work. They index whole arrays (forms[k, 0], not forms[k]), as
-a view costs two atomic operations; the loop over a row is a function so that it is vectorised. "contract" lets a·b + c
-be one instruction; the numpy error model leaves out a test for zero before every division.
+a view costs two atomic operations; the loop over a row is a function so that it is vectorised. The numpy error model
+leaves out a test for zero before every division. Multiplications are not contracted with additions: where that is done
+depends on inlining, and a kernel from the cache would differ from a fresh one in its last bits.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from numba import njit
 
 from eventspd_ros.simulation.textures import sample_ripmap
 
-KERNEL = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+KERNEL = {"cache": True, "nogil": True, "error_model": "numpy"}
 NEAR_M = 1e-3
 SEAM = 1e-5  # rectangles are this much larger than asked, so that no ray slips between two faces of a box
 FORM_WIDTH = 11  # N (3), S (3), T (3), half size along s and t

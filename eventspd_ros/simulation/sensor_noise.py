@@ -10,7 +10,7 @@ from numba import njit
 
 HOT_RATE_HZ = (10.0, 300.0)  # a hot pixel's own rate is drawn from this range, even in its logarithm
 SHOT_DIMMING = 0.75  # a bright pixel sends this share less shot noise than a dark one
-KERNEL = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+KERNEL = {"cache": True, "nogil": True, "error_model": "numpy"}
 
 
 class NoiseSource:
