@@ -78,7 +78,9 @@ class TokenAttention(nn.Module):
         kept = F.dropout(weights, self.dropout, self.training)
         context = self._context((kept * tokens.inverse_stddev).to(scores.dtype), tokens.parts)
         read = torch.bmm(context.transpose(0, 1), value.view(by_head).transpose(1, 2)).transpose(0, 1)  # (N, H, E)
-        read = read + kept.sum(-1, keepdim=True) * value_bias.view(by_head[:2])
+        # Σ a_i is one but for dropped weights.
+        share = kept.sum(-1, keepdim=True) if self.training and self.dropout else 1.0
+        read = read + share * value_bias.view(by_head[:2])
         return self.out(read.reshape(count, dim)), weights
 
     @staticmethod
