@@ -72,6 +72,10 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--sensor", type=sensor_size, default=(720, 1280), metavar="WxH", help="default 1280x720")
     sub.add_argument("--json", action="store_true")
 
+    sub = command("train", train, "train depth as a YAML file says; goes on where the folder's last checkpoint stands")
+    sub.add_argument("config", type=Path, metavar="CONFIG")
+    sub.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run")
+
     bench = command("bench", None, "measure speed").add_subparsers(dest="what", required=True, metavar="WHAT")
     sub = bench.add_parser("decode", help="events decoded a second, one core")
     sub.set_defaults(run=bench_decode)
@@ -184,6 +188,16 @@ def convert_f3(options) -> None:
     from eventspd_ros.model.checkpoints import convert_f3_checkpoint, save_checkpoint
 
     save_checkpoint(convert_f3_checkpoint(options.input, options.encoder), options.out)
+    print(options.out)
+
+
+def train(options) -> None:
+    from eventspd_ros.training.config import read_config, to_yaml
+    from eventspd_ros.training.depth_task import DepthTask
+    from eventspd_ros.training.loop import Trainer
+
+    config = read_config(options.config)
+    Trainer(DepthTask(config), config.run, config.optimizer, to_yaml(config), options.out).run()
     print(options.out)
 
 

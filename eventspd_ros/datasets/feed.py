@@ -87,10 +87,16 @@ class Batch:
         return [list(step) for step in zip(*cut, strict=True)]
 
     def queries(
-        self, rng: np.random.Generator, count: int = TRAINING_QUERIES, loss_map: LossMap | None = None
+        self, rngs: Iterable[np.random.Generator], count: int = TRAINING_QUERIES, loss_map: LossMap | None = None
     ) -> Queries:
-        """K = count queries of each sample (queries.py), drawn where the loss map is: in the training process."""
-        drawn = [draw_pixels(bits, rng, count, loss_map) for bits in self.category_bits.numpy()]
+        """K = count queries of each sample (queries.py), drawn where the loss map is: in the training process.
+
+        rngs: a random state for each sample, so that what is drawn does not depend on what else is in the batch.
+        """
+        drawn = [
+            draw_pixels(bits, rng, count, loss_map)
+            for bits, rng in zip(self.category_bits.numpy(), rngs, strict=True)
+        ]
         uv, category = (_stack(list(column)) for column in zip(*drawn, strict=True))
         sample = torch.arange(len(uv))[:, None]
         depth = self.depth_m[sample, uv[..., 1], uv[..., 0]]
