@@ -158,13 +158,13 @@ class GridEncoding(nn.Module):
     def field(self, events: EventTensors, planes: Tensor) -> Tensor:
         """The sum of the encodings of each pixel's events, (B·H·W, L·F) float32: what training differentiates.
 
-        planes: of this sensor size, (H·W, F·time_nodes). A pixel's events are first counted by age, which needs no gradient, and counts
-        become weights of time nodes; every pixel with events then is one weighted sum of its planes, however many
-        events it has. That is a seventh of the time of evaluating the grids event by event.
+        planes: of this sensor size, (H·W, F·time_nodes). A pixel's events are first counted by age, which needs no
+        gradient, and counts become weights of time nodes; every pixel with events then is one weighted sum of its
+        planes, however many events it has. That takes a seventh of the time of the grids event by event.
         """
         pixels, inverse = torch.unique(events.pixel, return_inverse=True)
         counts = torch.bincount(inverse * self.time_bins + events.bin, minlength=len(pixels) * self.time_bins)
-        by_bin = torch.zeros(self.time_bins, self.time_nodes, device=self.table.device)
+        by_bin = self.node_weight.new_zeros(self.time_bins, self.time_nodes)
         by_bin.scatter_add_(1, self.node_index.flatten(1), self.node_weight.flatten(1))
         weights = counts.view(-1, self.time_bins).to(by_bin.dtype) @ by_bin
         area = events.height * events.width

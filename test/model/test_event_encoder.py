@@ -180,3 +180,22 @@ def test_encoder_configs_are_checked():
     fine = EncoderConfig((8,), (1,), (1,), (4,), (1,), (7,), levels=((640, 480, 20),))
     with pytest.raises(ValueError, match="would need hashing"):
         EventEncoder(fine)
+
+
+@pytest.mark.parametrize(("width", "height"), [(64, 48), (33, 17), (346, 20)])
+def test_the_training_field_equals_the_grids_and_so_does_its_gradient(width, height):
+    """Whole windows, an empty one and one of a single event among them; grid values of size one."""
+    encoder = encoder_of("mvsec_small").double()
+    windows = [random_window(width, height, count, seed=count) for count in (5_000, 0, 1, 40)]
+    weights = torch.rand(4, 8, height, width, dtype=torch.float64)
+    fields, gradients = [], []
+    for training in (False, True):
+        encoder.train(training).zero_grad()
+        fields.append(encoder.scatter(windows))
+        (fields[-1] * weights).sum().backward()
+        gradients.append(encoder.grids.table.grad.clone())
+    # Weights of nodes are float32 in both.
+    torch.testing.assert_close(fields[1], fields[0], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-5, atol=1e-5)
+    with torch.no_grad():
+        torch.testing.assert_close(encoder.scatter(windows), fields[1].detach(), rtol=1e-6, atol=1e-6)

@@ -1,0 +1,40 @@
+import pytest
+
+from eventspd_ros.training.config import TrainConfig, read_config, to_yaml
+
+
+def test_what_is_written_is_read_back(write_config, tmp_path):
+    config = read_config(write_config())
+    again = tmp_path / "again.yaml"
+    again.write_text(to_yaml(config))
+    assert read_config(again) == config and isinstance(config, TrainConfig)
+    assert config.model().decoder.attention_dropout == 0.0 and config.model().preset == "eventspd_lite"
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"losses": {"pointt": 1.0}}, "pointt"),
+        ({"run": {"steps": "many"}}, "run.steps"),
+        ({"run": {"batch": 3, "accumulate": 2}}, "accumulate"),
+        ({"data": {"train": []}}, "data.train"),
+        ({"changes": {"decoder": {"dims": 3}}}, "dims"),
+        ({"preset": "huge"}, "huge"),
+        ({"bptt": 0}, "bptt"),
+    ],
+)
+def test_errors_name_the_file_and_the_key(write_config, changes, named):
+    path = write_config(**changes)
+    with pytest.raises(ValueError, match=named) as error:
+        read_config(path)
+    assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
+
+
+def test_what_is_not_yaml_is_refused(tmp_path):
+    path = tmp_path / "bad.yaml"
+    for content in (b"a: [1", b"\xff\xfe\x00", b"!!python/object/apply:os.system ['true']"):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="cannot be read as YAML"):
+            read_config(path)
+    with pytest.raises(ValueError, match="nowhere.yaml"):
+        read_config(tmp_path / "nowhere.yaml")
