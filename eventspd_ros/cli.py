@@ -59,8 +59,16 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--distortion", nargs=4, type=float, metavar=("K1", "K2", "P1", "P2"), default=[0.0] * 4)
     sub.add_argument("--format", default="hdf5", help="hdf5 or rosbag2 (default hdf5)")
     sub.add_argument("--label-period-us", type=int, default=8333, help="time between depth maps in HDF5 (8333)")
+    sub.add_argument("--images", action="store_true", help="a camera's picture beside every depth map, for a teacher")
     sub.add_argument("--workers", type=int, help="processes (default: one a core)")
     sub.add_argument("--preview", type=Path, metavar="OUT.png", help="draw the first scene of every domain")
+
+    text = "write a teacher's dense relative depth beside recordings that have images, for training"
+    sub = command("pseudo-label", pseudo_label, text)
+    sub.add_argument("dataset", metavar="DATASET", help="mvsec, tartanair or simulated")
+    sub.add_argument("folder", type=Path, metavar="FOLDER", help="where its sequences lie; finished ones are kept")
+    sub.add_argument("--teacher", type=Path, required=True, help="folder of Depth Anything V2, in transformers' layout")
+    sub.add_argument("--device", help="cpu, cuda or cuda:N (default: CUDA where there is one)")
 
     sub = command("convert-f3", convert_f3, "turn an upstream F³ checkpoint into this package's safetensors")
     sub.add_argument("input", type=Path, metavar="IN.pth")
@@ -169,6 +177,7 @@ def simulate(options) -> None:
         camera=PinholeCamera(width, height, *intrinsics, distortion=tuple(options.distortion)),
         format=options.format,
         label_period_us=options.label_period_us,
+        images=options.images,
     )
     if options.preview:
         print(write_preview(options.preview, config))
@@ -178,6 +187,23 @@ def simulate(options) -> None:
         with tqdm(total=config.scenes * len(config.domains), desc="simulating", unit="scene") as bar:
             paths = simulate_set(options.out, config, options.workers, bar.update)
         print(f"{len(paths)} scenes → {options.out}")
+
+
+def pseudo_label(options) -> None:
+    from tqdm import tqdm
+
+    from eventspd_ros.training.pseudo_labels import label_dataset
+    from eventspd_ros.training.teacher import load_teacher
+
+    teacher = load_teacher(options.teacher, options.device)
+    with tqdm(desc="labelling", unit="image") as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done)
+
+        paths = label_dataset(options.dataset, options.folder, teacher, progress)
+    print(f"pseudo-labels of {len(paths)} sequences → {options.folder}")
 
 
 def convert_f3(options) -> None:
