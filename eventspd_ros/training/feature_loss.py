@@ -29,12 +29,7 @@ class FeatureLoss(nn.Module):
     def __init__(self, channels: tuple[int, ...], strides: tuple[int, ...], teacher_channels: int):
         super().__init__()
         self.strides = strides
-        self.connectors = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(own, teacher_channels, 1), nn.GELU(), nn.Conv2d(teacher_channels, teacher_channels, 1)
-            )
-            for own in channels
-        )
+        self.connectors = nn.ModuleList(_connector(own, teacher_channels) for own in channels)
 
     def forward(
         self, levels: tuple[Tensor, ...], targets: tuple[Tensor, ...], windows: list[EventWindow]
@@ -54,6 +49,10 @@ class FeatureLoss(nn.Module):
             distance = 1 - F.cosine_similarity(connector(level).float(), wanted, dim=1)
             losses.append((weight * distance).mean(dim=(1, 2)))
         return tuple(losses)
+
+
+def _connector(channels: int, out_channels: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(channels, out_channels, 1), nn.GELU(), nn.Conv2d(out_channels, out_channels, 1))
 
 
 def read_at_cells(target: Tensor, stride: int, cells_hw: tuple[int, int], size_hw: tuple[int, int]) -> Tensor:

@@ -45,9 +45,7 @@ def label_dataset(
         try:
             job.run(lambda done: progress(done, total))
         except OSError as error:
-            raise ValueError(
-                f"{job.out}: cannot be written ({error}); free the disk or the folder, and go on"
-            ) from error
+            raise ValueError(f"{job.out}: cannot be written ({error}); mend that and go on") from error
     return [job.out for job in jobs]
 
 
@@ -65,9 +63,8 @@ class _Job:
             )
         self.shape = (sequence.intrinsics.height, sequence.intrinsics.width)
         # Of another teacher or other images, labels begun or finished are not ours to go on with.
-        self.key = hashlib.sha256(
-            repr((teacher.fingerprint, self.shape)).encode() + self.times_ns.tobytes()
-        ).hexdigest()
+        made_from = repr((teacher.fingerprint, self.shape)).encode() + self.times_ns.tobytes()
+        self.key = hashlib.sha256(made_from).hexdigest()
         self.begun = out.with_name(f".{out.name}.{self.key[:16]}.part")
         self.label_bytes = STORED.itemsize * self.shape[0] * self.shape[1]
         self.finished = out.exists()
@@ -118,11 +115,9 @@ class _Job:
             with h5py.File(unfinished, "w") as file:
                 file.attrs.update(key=self.key, teacher=self.teacher.fingerprint)
                 file["ts"] = self.times_ns // 1000
-                chunk = (1, *self.shape)
-                predictions = file.create_dataset(
-                    "predictions", (*labels.shape, 1), STORED, chunks=(*chunk, 1), **packed
-                )
-                mask = file.create_dataset("mask", labels.shape, bool, chunks=chunk, **packed)
+                shape, chunk = (*labels.shape, 1), (1, *self.shape, 1)
+                predictions = file.create_dataset("predictions", shape, STORED, chunks=chunk, **packed)
+                mask = file.create_dataset("mask", labels.shape, bool, chunks=chunk[:3], **packed)
                 for number, label in enumerate(labels):
                     predictions[number, ..., 0] = label
                     mask[number] = ~(np.isfinite(label) & (label > 0))

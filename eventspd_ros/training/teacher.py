@@ -21,9 +21,7 @@ from torch import Tensor
 LAYERS = (6, 12)  # transformer blocks counted from 1: output_hidden_states[6] and [12], as [0] is the embedded patches
 # Of ImageNet's pixels in 0…1, red, green, blue: what DINOv2, inside the teacher, was trained with.
 MEAN, STDDEV = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-NEEDS = (
-    "the teacher needs the transformers library: pip install 'transformers>=4.45' (or this package's extra: teacher)"
-)
+NEEDS = "the teacher needs the transformers library: pip install 'transformers>=4.45' (the extra `teacher`)"
 
 
 class Teacher:
@@ -36,11 +34,8 @@ class Teacher:
         """model: a DepthAnythingForDepthEstimation; read load_teacher()."""
         self.model, self.fingerprint = model.eval().requires_grad_(False), fingerprint
         backbone = model.config.backbone_config
-        self.channels, self.patch_px, self.short_side_px = (
-            backbone.hidden_size,
-            backbone.patch_size,
-            backbone.image_size,
-        )
+        self.channels, self.patch_px = backbone.hidden_size, backbone.patch_size
+        self.short_side_px = backbone.image_size
 
     @torch.no_grad()
     def features(self, images: Tensor) -> tuple[Tensor, ...]:

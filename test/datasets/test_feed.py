@@ -23,7 +23,7 @@ def sequences(tmp_path):
 
 
 def test_a_batch_holds_its_samples():
-    samples = [make_sample(0), make_sample(1, pseudo=False)]
+    samples = [make_sample(0), replace(make_sample(1, pseudo=False), image=None)]
     batch = collate(samples)
     assert batch.depth_m.shape == (2, 48, 64) and batch.names == ["test/hand/000000", "test/hand/000001"]
     for index, sample in enumerate(samples):
@@ -33,6 +33,9 @@ def test_a_batch_holds_its_samples():
             other = batch.steps()[step][index]
             assert (window.start_ns, window.end_ns) == (other.start_ns, other.end_ns)
             np.testing.assert_array_equal(window.t_ns, other.t_ns)
+    assert batch.has_image.tolist() == [True, False] and batch.image.dtype == torch.uint8
+    np.testing.assert_array_equal(batch.image[0].numpy(), samples[0].image)
+    assert (batch.image[1] == 0).all() and collate([samples[1]]).image is None
     assert batch.pseudo_inverse_depth[1].isnan().all() and not batch.pseudo_inverse_depth[0].isnan().all()
     assert collate([samples[1]]).pseudo_inverse_depth is None
     torch.testing.assert_close(batch.metric_per_canonical, torch.full((2,), 50 / 64))
