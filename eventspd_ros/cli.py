@@ -192,18 +192,15 @@ def simulate(options) -> None:
 def pseudo_label(options) -> None:
     from tqdm import tqdm
 
-    from eventspd_ros.training.pseudo_labels import label_dataset
+    from eventspd_ros.training.pseudo_labels import label_jobs
     from eventspd_ros.training.teacher import load_teacher
 
-    teacher = load_teacher(options.teacher, options.device)
-    with tqdm(desc="labelling", unit="image") as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done)
-
-        paths = label_dataset(options.dataset, options.folder, teacher, progress)
-    print(f"pseudo-labels of {len(paths)} sequences → {options.folder}")
+    jobs = label_jobs(options.dataset, options.folder, load_teacher(options.teacher, options.device))
+    count, done = (sum(getattr(job, name) for job in jobs) for name in ("count", "done"))
+    with tqdm(total=count, initial=done, desc="labelling", unit="image") as bar:
+        for job in jobs:
+            job.run(bar.update)
+    print(f"pseudo-labels of {len(jobs)} sequences → {options.folder}")
 
 
 def convert_f3(options) -> None:

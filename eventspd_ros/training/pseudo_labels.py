@@ -13,6 +13,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import h5py
 import hdf5plugin
@@ -27,30 +28,20 @@ BATCH = 8  # images a forward pass
 STORED = np.dtype("<f2")  # 11 bits: finer than any teacher is right
 
 
-def label_dataset(
-    name: str, folder: Path | str, teacher: Teacher, progress: Callable[[int, int], object] | None = None
-) -> list[Path]:
-    """Pseudo-labels for every sequence of a dataset at or below a folder; returns the files.
+def label_jobs(name: str, folder: Path | str, teacher: Teacher) -> list[LabelJob]:
+    """What there is to do for a dataset at or below a folder: a job a sequence, those that are finished too.
 
-    Files that are there are kept. progress: called with how many images were done since the last call, and how many
-    there are in all. Stopped at any moment it goes on when called again. ValueError, one line: no sequences or no
-    images, a file of another teacher, one that cannot be written.
+    ValueError, one line: no sequences, a sequence without images, labels of another teacher.
     """
-    progress = progress or (lambda done, total: None)
     kind, paths = find_dataset(name, folder)
-    jobs = [_Job(kind(path).open_images(), pseudo_path(path), teacher) for path in paths]
-    total = sum(job.count for job in jobs)
-    for job in jobs:
-        progress(job.done, total)
-        try:
-            job.run(lambda done: progress(done, total))
-        except OSError as error:
-            raise ValueError(f"{job.out}: cannot be written ({error}); mend that and go on") from error
-    return [job.out for job in jobs]
+    return [LabelJob(kind(path).open_images(), pseudo_path(path), teacher) for path in paths]
 
 
-class _Job:
-    """One recording. done: images that were labelled before; count: of all."""
+class LabelJob:
+    """The pseudo-labels of one sequence, into the file `out`. done: images labelled already; count: of all.
+
+    A file that is there is kept. Stopped at any moment, a job goes on when it is made and run again.
+    """
 
     def __init__(self, sequence: Sequence, out: Path, teacher: Teacher):
         self.sequence, self.out, self.teacher = sequence, out, teacher
@@ -73,26 +64,32 @@ class _Job:
         self.done = self.count if self.finished else self._whole_labels()
 
     def run(self, progress: Callable[[int], object]) -> None:
-        """Labels what is missing, then puts the file in its place."""
+        """Labels what is missing, then puts the file in its place. progress: called with how many images were done
+        since the last call. ValueError, one line: it cannot be written, or another process is at it."""
         if self.finished:
             return
-        with open(self.begun, "ab") as file:
-            try:
+        try:
+            with open(self.begun, "ab") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ValueError(f"{self.begun}: another process is writing it; wait for it, or end it") from None
-            first = self._whole_labels()
-            file.truncate(first * self.label_bytes)
-            for start in range(first, self.count, BATCH):
-                numbers = range(start, min(start + BATCH, self.count))
-                images = np.stack([self.sequence.read_image(number) for number in numbers])
-                labels = self.teacher.inverse_depth(torch.from_numpy(images)).cpu().numpy()
-                with np.errstate(over="ignore"):  # too large is infinite, and masked
-                    file.write(labels.astype(STORED).tobytes())
-                file.flush()
-                progress(len(numbers))
-            self._write_file()
-            self.begun.unlink()
+                self._append_labels(file, progress)
+                self._write_file()
+                self.begun.unlink()
+        except BlockingIOError:
+            raise ValueError(f"{self.begun}: another process is writing it; wait for it, or end it") from None
+        except OSError as error:
+            raise ValueError(f"{self.out}: cannot be written ({error}); mend that and go on") from error
+
+    def _append_labels(self, file: BinaryIO, progress: Callable[[int], object]) -> None:
+        first = self._whole_labels()
+        file.truncate(first * self.label_bytes)
+        for start in range(first, self.count, BATCH):
+            numbers = range(start, min(start + BATCH, self.count))
+            images = np.stack([self.sequence.read_image(number) for number in numbers])
+            labels = self.teacher.inverse_depth(torch.from_numpy(images)).cpu().numpy()
+            with np.errstate(over="ignore"):  # too large is infinite, and masked
+                file.write(labels.astype(STORED).tobytes())
+            file.flush()
+            progress(len(numbers))
 
     def _whole_labels(self) -> int:
         return min(self.begun.stat().st_size // self.label_bytes, self.count) if self.begun.exists() else 0

@@ -82,10 +82,10 @@ def load_teacher(path: Path | str, device: torch.device | str | None = None) -> 
     for needed in (path / "config.json", weights):
         if not needed.is_file():
             raise ValueError(f"{needed}: no such file; name a folder with Depth Anything V2 as transformers stores it")
-    with _named(path):
+    with _reading(path):
         config = AutoConfig.from_pretrained(path, local_files_only=True)
     _check(path, config)
-    with _named(path):
+    with _reading(path):
         model, found = DepthAnythingForDepthEstimation.from_pretrained(
             path, config=config, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
@@ -99,11 +99,19 @@ def load_teacher(path: Path | str, device: torch.device | str | None = None) -> 
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
+def _reading(path: Path) -> Iterator[None]:
+    """Without the library's progress bar, and with whatever it raises for a broken folder as one line."""
+    from transformers.utils import logging
+
+    bar_wanted = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
     try:
         yield
-    except Exception as error:  # the library raises nearly anything for a broken folder
+    except Exception as error:
         raise ValueError(f"{path}: cannot be read as a teacher: {_line(error)}") from None
+    finally:
+        if bar_wanted:
+            logging.enable_progress_bar()
 
 
 def _check(path: Path, config) -> None:
