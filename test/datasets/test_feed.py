@@ -10,7 +10,7 @@ from reference.samples import assert_same, make_sample
 from torch.utils.data import DataLoader
 
 from eventspd_ros.datasets.augment import Augmentation
-from eventspd_ros.datasets.feed import Feed, collate
+from eventspd_ros.datasets.feed import Feed, collate, locate
 from eventspd_ros.datasets.queries import Category, LossMap
 from eventspd_ros.datasets.sample import Windowing
 from eventspd_ros.datasets.simulated import SimulatedSequence
@@ -78,6 +78,10 @@ def test_the_feed_is_its_sequences_in_order(sequences):
         with pytest.raises(IndexError):
             feed[outside]
     assert len(Feed([])) == 0
+
+
+def test_items_are_found_in_sets_of_unequal_size():
+    assert [locate([2, 2, 5], index) for index in range(5)] == [(0, 0), (0, 1), (2, 0), (2, 1), (2, 2)]
 
 
 def test_augmentation_depends_on_seed_epoch_and_sample_only(sequences):

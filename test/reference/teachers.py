@@ -29,6 +29,15 @@ def write_teacher(folder: Path, seed: int = 0, blocks: int = BLOCKS, **changes) 
     with torch.no_grad():
         for parameter in model.parameters():  # far from zero, so that no part of it is silent
             parameter.add_(0.1 * torch.randn_like(parameter))
-        model.head.conv3.bias += 1.0  # its last ReLU would make an untrained one answer zero
+        _spread_answers(model)
     model.save_pretrained(folder)
     return folder
+
+
+def _spread_answers(model) -> None:
+    """Last layer scaled so that answers have mean 1 and deviation 1: its ReLU leaves some zeros, as for the sky."""
+    last = model.head.conv3
+    last.bias.fill_(100.0)
+    answers = model.eval()(torch.randn(4, 3, SHORT_SIDE_PX, SHORT_SIDE_PX)).predicted_depth - 100.0
+    last.weight /= answers.std()
+    last.bias.fill_(1.0 - float(answers.mean() / answers.std()))

@@ -7,7 +7,6 @@ import shutil
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
 from eventspd_ros.training.teacher import LAYERS, load_teacher
 
@@ -59,7 +58,6 @@ def test_layers_six_and_twelve_are_the_outputs_of_these_blocks(teacher):
         expected = norm(states[layer])[:, 1:].reshape(2, 3, 4, CHANNELS).permute(0, 3, 1, 2)
         torch.testing.assert_close(features, expected)
     assert LAYERS == (6, 12) and not torch.allclose(*found)
-    torch.testing.assert_close(found[1].flatten(2).transpose(1, 2), norm(seen[12])[:, 1:])
 
 
 @torch.no_grad()
@@ -83,9 +81,25 @@ def test_any_size_is_scaled_to_whole_patches_and_the_answer_back(teacher):
     found = teacher.inverse_depth(pixels)
     torch.testing.assert_close(found, expected)
     assert found.dtype == torch.float32 and (found >= 0).all() and found.std() > 0
-    doubled = pixels.repeat_interleave(2, dim=1).repeat_interleave(2, dim=2)
-    coarse = F.avg_pool2d(teacher.inverse_depth(doubled)[:, None], 2)[:, 0]
-    assert torch.corrcoef(torch.stack((coarse.flatten(), found.flatten())))[0, 1] > 0.9, "aligned after scaling"
+
+
+@torch.no_grad()
+def test_scaling_keeps_every_pixel_s_place(teacher):
+    """Ramps, which any exact interpolation keeps: in at half the size, out at twice, (0, 0) a pixel's centre."""
+    v, u = torch.meshgrid(torch.arange(84), torch.arange(112), indexing="ij")
+    seen = []
+    hooks = [
+        teacher.model.backbone.embeddings.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])),
+        teacher.model.head.register_forward_hook(lambda *_: (3 * v - u + 200.0)[None, :42, :56]),
+    ]
+    answer = teacher.inverse_depth(torch.stack((2 * u, 3 * v, u + v), dim=-1).byte()[None])
+    for hook in hooks:
+        hook.remove()
+    half_v, half_u = 2 * v[:42, :56] + 0.5, 2 * u[:42, :56] + 0.5  # centres of the pixels of half the size
+    expected = normalised(torch.stack((2 * half_u, 3 * half_v, half_u + half_v), dim=-1)[None])
+    torch.testing.assert_close(seen[0][..., 2:-2, 2:-2], expected[..., 2:-2, 2:-2], rtol=1e-4, atol=1e-4)
+    whole = 3 * (v / 2 - 0.25) - (u / 2 - 0.25) + 200.0
+    torch.testing.assert_close(answer[0, 1:-1, 1:-1], whole[1:-1, 1:-1])
 
 
 def test_it_is_frozen_and_no_module_takes_it_in(teacher):
