@@ -115,7 +115,8 @@ def _write_labels(file: h5py.File, config: SimulationConfig, world: World, label
 
 def _create_maps(group: h5py.Group, name: str, shape: tuple[int, int, int], dtype: type) -> h5py.Dataset:
     """An empty dataset of N maps, a chunk each."""
-    packed = {"chunks": (1, *shape[1:]), **_packed(hdf5plugin.Blosc.BITSHUFFLE)} if shape[0] else {}
+    shuffle = hdf5plugin.Blosc.NOSHUFFLE if dtype is np.uint8 else hdf5plugin.Blosc.BITSHUFFLE  # each the smaller
+    packed = {"chunks": (1, *shape[1:]), **_packed(shuffle)} if shape[0] else {}
     return group.create_dataset(name, shape, dtype, **packed)
 
 
