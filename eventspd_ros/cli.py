@@ -59,8 +59,16 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--distortion", nargs=4, type=float, metavar=("K1", "K2", "P1", "P2"), default=[0.0] * 4)
     sub.add_argument("--format", default="hdf5", help="hdf5 or rosbag2 (default hdf5)")
     sub.add_argument("--label-period-us", type=int, default=8333, help="time between depth maps in HDF5 (8333)")
+    sub.add_argument("--images", action="store_true", help="a camera's picture beside every depth map, for a teacher")
     sub.add_argument("--workers", type=int, help="processes (default: one a core)")
     sub.add_argument("--preview", type=Path, metavar="OUT.png", help="draw the first scene of every domain")
+
+    text = "write a teacher's dense relative depth beside recordings that have images, for training"
+    sub = command("pseudo-label", pseudo_label, text)
+    sub.add_argument("dataset", metavar="DATASET", help="mvsec, tartanair or simulated")
+    sub.add_argument("folder", type=Path, metavar="FOLDER", help="where its sequences lie; finished ones are kept")
+    sub.add_argument("--teacher", type=Path, required=True, help="folder of Depth Anything V2, in transformers' layout")
+    sub.add_argument("--device", help="cpu, cuda or cuda:N (default: CUDA where there is one)")
 
     sub = command("convert-f3", convert_f3, "turn an upstream F³ checkpoint into this package's safetensors")
     sub.add_argument("input", type=Path, metavar="IN.pth")
@@ -71,6 +79,10 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--preset", default="eventspd")
     sub.add_argument("--sensor", type=sensor_size, default=(720, 1280), metavar="WxH", help="default 1280x720")
     sub.add_argument("--json", action="store_true")
+
+    sub = command("pretrain", pretrain, "pretrain F³ to predict the next 20 ms of events, as a YAML file says")
+    sub.add_argument("config", type=Path, metavar="CONFIG")
+    sub.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run")
 
     sub = command("train", train, "train depth as a YAML file says; goes on where the folder's last checkpoint stands")
     sub.add_argument("config", type=Path, metavar="CONFIG")
@@ -173,6 +185,7 @@ def simulate(options) -> None:
         camera=PinholeCamera(width, height, *intrinsics, distortion=tuple(options.distortion)),
         format=options.format,
         label_period_us=options.label_period_us,
+        images=options.images,
     )
     if options.preview:
         print(write_preview(options.preview, config))
@@ -184,6 +197,20 @@ def simulate(options) -> None:
         print(f"{len(paths)} scenes → {options.out}")
 
 
+def pseudo_label(options) -> None:
+    from tqdm import tqdm
+
+    from eventspd_ros.training.pseudo_labels import label_jobs
+    from eventspd_ros.training.teacher import load_teacher
+
+    jobs = label_jobs(options.dataset, options.folder, load_teacher(options.teacher, options.device))
+    count, done = (sum(getattr(job, name) for job in jobs) for name in ("count", "done"))
+    with tqdm(total=count, initial=done, desc="labelling", unit="image") as bar:
+        for job in jobs:
+            job.run(bar.update)
+    print(f"pseudo-labels of {len(jobs)} sequences → {options.folder}")
+
+
 def convert_f3(options) -> None:
     from eventspd_ros.model.checkpoints import convert_f3_checkpoint, save_checkpoint
 
@@ -191,13 +218,27 @@ def convert_f3(options) -> None:
     print(options.out)
 
 
+def pretrain(options) -> None:
+    from eventspd_ros.training.config import PretrainConfig
+    from eventspd_ros.training.pretraining import pretrain_task
+
+    run_task(options, PretrainConfig, pretrain_task)
+
+
 def train(options) -> None:
-    from eventspd_ros.training.config import read_config, to_yaml
+    from eventspd_ros.training.config import TrainConfig
     from eventspd_ros.training.depth_task import DepthTask
+
+    run_task(options, TrainConfig, DepthTask)
+
+
+def run_task(options, config_kind: type, build_task) -> None:
+    """Read a run's config, build its task and train it."""
+    from eventspd_ros.training.config import read_config, to_yaml
     from eventspd_ros.training.loop import Trainer
 
-    config = read_config(options.config)
-    Trainer(DepthTask(config), config.run, config.optimizer, to_yaml(config), options.out).run()
+    config = read_config(options.config, config_kind)
+    Trainer(build_task(config), config.run, config.optimizer, to_yaml(config), options.out).run()
     print(options.out)
 
 

@@ -8,6 +8,10 @@
 
 Samples are in the raw frame, so depth is brought back: the raw pixel's place in the rectified image gives a disparity,
 cams_03 makes it a point, and R_rect0 turned back gives that point's depth along the raw camera's axis.
+
+No image is aligned with the event pixels: the RGB camera stands beside the event camera, and to carry its pixels over
+needs the depth of every pixel. Disparity covers a part of them and says nothing of what one camera sees and the other
+does not; the homography of the points at infinity, which is known, is wrong for all that is near.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
@@ -133,6 +133,24 @@ class TrainConfig:
     def model(self) -> ModelConfig:
         """The preset with the changes made."""
         return ModelConfig.from_dict(_merged(preset_config(self.preset).to_dict(), self.changes, "changes"))
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """A pretraining of F³. preset: the model whose encoder it is, or an encoder's own preset.
+
+    Of data, windows and most augmentations do not apply: a sample is 20 ms of events and the 20 ms that followed.
+    """
+
+    data: DataConfig
+    preset: str = "eventspd"
+    initial_encoder: str = ""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def model(self) -> ModelConfig:
+        """The encoder with its pretraining head."""
+        return replace(preset_config(self.preset), family="encoder", pyramid=None, decoder=None)
 
 
 def to_yaml(config) -> str:

@@ -16,7 +16,9 @@ from torch.utils.data import DataLoader
 from eventspd_ros.datasets.augment import Augmentation
 from eventspd_ros.datasets.catalogue import open_dataset
 from eventspd_ros.datasets.feed import Feed, collate
+from eventspd_ros.datasets.future import FutureFeed
 from eventspd_ros.datasets.sample import Windowing
+from eventspd_ros.datasets.sequence import Sequence
 from eventspd_ros.model.config import ModelConfig
 from eventspd_ros.training.config import DataConfig, RunConfig, Source
 
@@ -74,30 +76,16 @@ class StepSampler:
         return epoch, int(self.first[source] + orders[source][1][place])
 
 
-class TrainingData:
-    """The training and validation feeds of a run."""
+class RunData:
+    """The training and validation samples of a run.
 
-    def __init__(self, config: DataConfig, model: ModelConfig, run: RunConfig):
-        self.config, self.run = config, run
-        self.windowing = Windowing(config.windows, model.window_ms, model.stride_ms)
-        self.feed, self.counts = self._open(config.train, config.augmentation)
-        self.validation = None
-        if config.validation:
-            self.validation, _ = self._open(config.validation, None)
+    train, validation: map-style datasets; train takes a Key. counts: samples of each source, in the order of train.
+    collate: samples to a batch. size_of: what the samples of one batch must have in common.
+    """
 
-    def _open(self, sources: tuple[Source, ...], augmentation: Augmentation | None) -> tuple[Feed, list[int]]:
-        """All sources as one feed, and how many samples each has."""
-        sequences, counts = [], []
-        for source in sources:
-            opened = open_dataset(source.dataset, source.folder, self.windowing)
-            sizes = sorted({(sequence.intrinsics.width, sequence.intrinsics.height) for sequence in opened})
-            if len(sizes) > 1:
-                raise ValueError(f"{source.folder}: sequences of several sizes {sizes} px; give each a source of its own")
-            counts.append(sum(len(sequence) for sequence in opened))
-            if counts[-1] == 0:
-                raise ValueError(f"{source.folder}: no sample has {self.windowing.count} windows of events before it")
-            sequences += opened
-        return Feed(sequences, augmentation, self.run.seed), counts
+    def __init__(self, config: DataConfig, run: RunConfig, train, counts: list[int], validation, collate, size_of):
+        self.config, self.run, self.counts = config, run, counts
+        self.train, self.validation, self.collate, self.size_of = train, validation, collate, size_of
 
     def sampler(self, share: Share, start: int) -> StepSampler:
         return StepSampler(self.counts, [source.weight for source in self.config.train], self.run, share, start)
@@ -105,10 +93,10 @@ class TrainingData:
     def batches(self, share: Share, start: int) -> Iterator:
         """(batch, keys) for ever, from step `start` on."""
         loader = DataLoader(
-            self.feed,
+            self.train,
             batch_sampler=self.sampler(share, start),
             num_workers=self.config.workers,
-            collate_fn=collate,
+            collate_fn=self.collate,
         )
         return zip(loader, self.sampler(share, start), strict=False)
 
@@ -120,12 +108,59 @@ class TrainingData:
         held: list = []
         for index in np.linspace(0, len(self.validation) - 1, count).astype(int).tolist():
             sample = self.validation[index]
-            if held and (len(held) == self.run.batch or held[0].depth_m.shape != sample.depth_m.shape):
-                yield collate(held)
+            if held and (len(held) == self.run.batch or self.size_of(held[0]) != self.size_of(sample)):
+                yield self.collate(held)
                 held = []
             held.append(sample)
         if held:
-            yield collate(held)
+            yield self.collate(held)
+
+
+def depth_data(config: DataConfig, run: RunConfig, model: ModelConfig, images: bool = False) -> RunData:
+    """Samples with depth for a model's windows. images: with the images that a teacher looks at."""
+    windowing = Windowing(config.windows, model.window_ms, model.stride_ms)
+
+    def feed(sources: tuple[Source, ...], augmentation: Augmentation | None) -> tuple[Feed, list[int]]:
+        by_source = _open(sources, windowing, images)
+        counts = [sum(map(len, sequences)) for sequences in by_source]
+        for source, count in zip(sources, counts, strict=True):
+            if count == 0:
+                raise ValueError(f"{source.folder}: no sample has {config.windows} windows of events before it")
+        return Feed(sum(by_source, []), augmentation, run.seed), counts
+
+    train, counts = feed(config.train, config.augmentation)
+    validation = feed(config.validation, None)[0] if config.validation else None
+    return RunData(config, run, train, counts, validation, collate, lambda sample: sample.depth_m.shape)
+
+
+def pretraining_data(config: DataConfig, run: RunConfig, window_ms: float) -> RunData:
+    """Pairs of a window and its future. Of the augmentations, only flips apply."""
+
+    def feed(sources: tuple[Source, ...], flip: float) -> tuple[FutureFeed, list[int]]:
+        stores = [[sequence.events for sequence in sequences] for sequences in _open(sources)]
+        counts = [len(FutureFeed(of_source, window_ms)) for of_source in stores]
+        for source, count in zip(sources, counts, strict=True):
+            if count == 0:
+                raise ValueError(f"{source.folder}: no recording is longer than two windows of {window_ms:g} ms")
+        return FutureFeed(sum(stores, []), window_ms, flip, run.seed), counts
+
+    train, counts = feed(config.train, config.augmentation.flip)
+    validation = feed(config.validation, 0.0)[0] if config.validation else None
+    return RunData(config, run, train, counts, validation, list, lambda pair: (pair.context.height, pair.context.width))
+
+
+def _open(
+    sources: tuple[Source, ...], windowing: Windowing | None = None, images: bool = False
+) -> list[list[Sequence]]:
+    """The sequences of each source. ValueError: a source of several sensor sizes, which no batch could hold."""
+    by_source = []
+    for source in sources:
+        sequences = open_dataset(source.dataset, source.folder, windowing, images=images)
+        sizes = sorted({(sequence.intrinsics.width, sequence.intrinsics.height) for sequence in sequences})
+        if len(sizes) > 1:
+            raise ValueError(f"{source.folder}: sequences of several sizes {sizes} px; give each a source of its own")
+        by_source.append(sequences)
+    return by_source
 
 
 def query_states(seed: int, keys: list[Key]) -> list[np.random.Generator]:

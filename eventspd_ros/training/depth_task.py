@@ -18,10 +18,12 @@ from eventspd_ros.datasets.queries import LossMap
 from eventspd_ros.model.checkpoints import load_encoder, load_weights
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.training.config import LossConfig, TrainConfig
-from eventspd_ros.training.data import TrainingData, query_states
+from eventspd_ros.training.data import depth_data, query_states
+from eventspd_ros.training.feature_loss import FeatureLoss
 from eventspd_ros.training.losses import cell_depth, dense_loss, nll_loss, point_loss, silog_loss
 from eventspd_ros.training.pictures import draw_answers
 from eventspd_ros.training.task import StepInputs, Task
+from eventspd_ros.training.teacher import load_teacher
 
 VALIDATION_QUERIES = 1024
 
@@ -66,7 +68,12 @@ class DepthTask(Task):
         losses = config.losses
         dense = hasattr(self.model, "pyramid") and (losses.dense_l2 or losses.dense_l3)
         self.dense = DenseHeads(self.model) if dense else None
-        self.data = TrainingData(config.data, self.model.config, config.run)
+        self.teacher, self.features = None, None
+        if losses.feature_l3 or losses.feature_l4:
+            self.teacher = load_teacher(losses.teacher)
+            channels, strides = self.model.config.pyramid.channels[2:], self.model.level_strides[2:]
+            self.features = FeatureLoss(channels, strides, self.teacher.channels)
+        self.data = depth_data(config.data, config.run, self.model.config, images=self.teacher is not None)
         self.loss_maps: dict[tuple[int, int], LossMap] = {}
 
     def draw(self, batch: Batch, keys: list[tuple[int, int]]) -> Queries:
@@ -80,7 +87,7 @@ class DepthTask(Task):
         scale = batch.metric_per_canonical.to(canonical.device)[:, None]
         target = drawn.depth_m.to(canonical.device) / scale
         terms, log_error = self._query_terms(canonical, stddev, target, drawn)
-        terms |= self._dense_terms(tensors, batch, inputs.progress)
+        terms |= self._dense_terms(tensors, batch, inputs.progress) | self._feature_terms(tensors, batch)
         loss = sum(terms.values()).mean()
         shown = {name: term.detach().mean() for name, term in terms.items()}
         seen = {"size": batch.depth_m.shape[1:], "uv_px": drawn.uv_px, "losses": log_error.detach().abs().cpu()}
@@ -135,11 +142,24 @@ class DepthTask(Task):
             if not weight:
                 continue
             prediction = self.dense(tensors, level)
-            depth = batch.depth_m.to(prediction.device) / batch.metric_per_canonical.to(prediction.device)[:, None, None]
+            depth = (
+                batch.depth_m.to(prediction.device) / batch.metric_per_canonical.to(prediction.device)[:, None, None]
+            )
             target = cell_depth(depth, self.dense.strides[level], prediction.shape[1:])
             loss = dense_loss(prediction, target, self.dense.inverse, weights.huber_delta)
             terms[f"dense_l{level + 1}"] = weight * factor * loss
         return terms
+
+    def _feature_terms(self, tensors: Any, batch: Batch) -> dict:
+        """L_feat by level, each (B,); 0 for samples without an image."""
+        if self.features is None:
+            return {}
+        device = tensors.levels[2].device
+        targets = self.teacher.features(batch.image.to(device))
+        losses = self.features(tensors.levels[2:], targets, batch.steps()[-1])
+        weights = (self.config.losses.feature_l3, self.config.losses.feature_l4)
+        seen = batch.has_image.to(device)
+        return {f"feature_l{level}": w * seen * loss for level, w, loss in zip((3, 4), weights, losses, strict=True)}
 
     def observe(self, outcomes: list[dict]) -> None:
         """Eq. 33: the loss map of the sensor size follows the losses of every process."""

@@ -186,13 +186,13 @@ class Trainer:
     def _skip(self, parts: list, terms: dict) -> None:
         """A step that would have spoilt the weights is not taken; ten in a row end the run."""
         self.bad_in_row += 1
-        names = [name for batch, _ in parts for name in batch.names]
+        names = [name for batch, keys in parts for name in getattr(batch, "names", keys)]
         bad = ", ".join(name for name, value in terms.items() if not math.isfinite(value)) or "a gradient"
         print(f"step {self.step}: {bad} not finite; step skipped ({self.bad_in_row} in a row); samples {names}")
         if self.bad_in_row >= MAX_BAD_STEPS:
             saved = f"bad_step_{self.step}_{self.share.rank}.pt"
             if self.folder is not None:
-                torch.save([{"keys": keys, "names": batch.names} for batch, keys in parts], self.folder.path / saved)
+                self.folder.save_batch([{"keys": keys, "batch": batch} for batch, keys in parts], saved)
             raise ValueError(
                 f"step {self.step}: {MAX_BAD_STEPS} steps in a row were not finite; the last batch is in {saved}; "
                 "lower learning_rate, or look at its samples"

@@ -46,6 +46,26 @@ def draw_answers(task, batch, path: Path) -> None:
     pyplot.close(figure)
 
 
+def draw_prediction(context: np.ndarray, future: np.ndarray, predicted: np.ndarray, path: Path) -> None:
+    """Pretraining, a row a window, shares of 1 ms bins with an event by pixel, each (B, H, W)."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    rows = min(SHOWN, len(context))
+    figure, axes = pyplot.subplots(rows, 3, figsize=(10, 2.6 * rows), dpi=75, layout="constrained", squeeze=False)
+    for panels, *shares in zip(axes, context, future, predicted, strict=False):
+        for panel, share, title in zip(panels, shares, ("context", "future", "predicted future"), strict=True):
+            panel.imshow(share, cmap="Greys", vmin=0, vmax=max(float(np.max(shares[1])), 1e-6))
+            panel.set_title(title, fontsize=9)
+            panel.set_xticks([])
+            panel.set_yticks([])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"Software": None})
+    pyplot.close(figure)
+
+
 def _grid_answers(task, batch) -> np.ndarray:
     """Metric depth at every STEP_PX-th pixel, (B, ⌈H/STEP⌉, ⌈W/STEP⌉)."""
     height, width = batch.depth_m.shape[1:]

@@ -15,9 +15,11 @@ import json
 import os
 import platform
 import subprocess
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -65,6 +67,10 @@ class RunFolder:
             partial.unlink(missing_ok=True)
             raise OSError(f"{path}: cannot be written ({' '.join(str(error).split())[:160]})") from None
 
+    def save_batch(self, parts: Any, name: str) -> None:
+        """What a step was given, as tensors, lists and dicts."""
+        torch.save(_as_tensors(parts), self.path / name)
+
     def write_metrics(self, history: list[dict]) -> None:
         content = {"versions": code_versions(), "history": history}
         self._write(self.path / "metrics.json", (json.dumps(content, indent=1) + "\n").encode())
@@ -105,6 +111,17 @@ def load_state(path: Path) -> dict[str, Any] | None:
     if found:
         raise ValueError(f"{path}: no checkpoint can be read; delete the folder to start again")
     return None
+
+
+def _as_tensors(value: Any) -> Any:
+    """Dataclasses and arrays, nested, as dicts and tensors: what weights_only=True reads."""
+    if is_dataclass(value):
+        return {item.name: _as_tensors(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(np.ascontiguousarray(value))
+    if isinstance(value, dict):
+        return {key: _as_tensors(item) for key, item in value.items()}
+    return [_as_tensors(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _sync(path: Path) -> None:

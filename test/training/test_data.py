@@ -55,7 +55,10 @@ def test_a_source_of_weight_zero_is_never_drawn():
 
 
 def test_queries_depend_on_the_sample_alone():
-    one, two = (states[1].integers(0, 1000, 5).tolist() for states in (query_states(0, [(0, 1), (2, 5)]), query_states(0, [(7, 7), (2, 5)])))
+    one, two = (
+        states[1].integers(0, 1000, 5).tolist()
+        for states in (query_states(0, [(0, 1), (2, 5)]), query_states(0, [(7, 7), (2, 5)]))
+    )
     assert one == two
     assert one != query_states(1, [(2, 5)])[0].integers(0, 1000, 5).tolist()
 
@@ -66,7 +69,7 @@ def test_samples_of_several_sizes_in_one_source_are_named(scene_set, tmp_path):
     from eventspd_ros.simulation.dataset_writer import SetConfig
     from eventspd_ros.simulation.scene_file import write_scene
     from eventspd_ros.training.config import DataConfig, Source
-    from eventspd_ros.training.data import TrainingData
+    from eventspd_ros.training.data import depth_data
 
     for path in scene_set.glob("*.h5"):
         (tmp_path / path.name).symlink_to(path)
@@ -74,4 +77,4 @@ def test_samples_of_several_sizes_in_one_source_are_named(scene_set, tmp_path):
     for path, scene in other.files(tmp_path).items():
         write_scene(path, scene, other.preset)
     with pytest.raises(ValueError, match="48, 32"):
-        TrainingData(DataConfig((Source(str(tmp_path)),)), preset_config("eventspd_lite"), RunConfig())
+        depth_data(DataConfig((Source(str(tmp_path)),)), RunConfig(), preset_config("eventspd_lite"))

@@ -1,8 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from reference.teachers import write_teacher
 
 from eventspd_ros.datasets.queries import LossMap
+from eventspd_ros.simulation.camera import PinholeCamera
+from eventspd_ros.simulation.dataset_writer import SetConfig
+from eventspd_ros.simulation.scene_file import write_scene
 from eventspd_ros.training.config import read_config
 from eventspd_ros.training.data import Share
 from eventspd_ros.training.depth_task import DepthTask
@@ -38,6 +44,7 @@ def test_gradients_reach_the_features_of_the_last_windows_and_every_step_of_the_
         task.model.unroll(fields, gradients).levels[3].square().sum().backward()
         reached = fields.grad.flatten(1).abs().amax(1) > 0
         assert reached.tolist() == [False] * (4 - gradients) + [True] * gradients
+
     # The memory's weights see all steps: without the early windows their gradient is another one.
     def candidate_gradient(windows):
         task.zero_grad()
@@ -104,6 +111,7 @@ def test_the_loss_map_follows_and_is_kept(task):
 def test_validation_of_a_model_that_knows_scores_zero(task, monkeypatch):
     """The real path but for the network: answers are the truth times a factor."""
     for factor, inside in ((1.0, 1.0), (1.5, 0.0)):
+
         def truth(tensors, uv_px, factor=factor):
             u, v = uv_px[0].long().T
             depth = tensors.depth_m[:, v, u] / tensors.metric_per_canonical[:, None] * factor
@@ -123,3 +131,21 @@ def test_the_offset_head_and_a_frozen_encoder_learn_apart(write_config):
     assert [share for share, _ in groups] == [1.0, 0.1, 0.0]
     assert {id(p) for p in groups[1][1]} == {id(p) for p in task.model.decoder.b4.offsets.parameters()}
     assert sum(len(parameters) for _, parameters in groups) == len(list(task.parameters()))
+
+
+def test_the_teacher_is_followed_where_there_are_images(write_config, tmp_path):
+    config = SetConfig(("drive",), 1, 0, 0.1, camera=PinholeCamera.centred(64, 48), images=True)
+    for path, scene in config.files(tmp_path / "set").items():
+        write_scene(path, scene, config.preset, images=True)
+    teacher = write_teacher(tmp_path / "teacher")
+    losses = {"feature_l3": 0.1, "feature_l4": 0.2, "teacher": str(teacher)}
+    source = [{"folder": str(tmp_path / "set")}]
+    task = DepthTask(read_config(write_config(losses=losses, data={"train": source, "validation": []})))
+    batch, keys = first_batch(task)
+    outcome = task(StepInputs(batch, task.draw(batch, keys), 0.0))
+    assert 0 < outcome["feature_l3"] < 0.4 and 0 < outcome["feature_l4"] < 0.8
+    outcome["loss"].backward()
+    assert all(p.grad.abs().sum() > 0 for p in task.features.parameters())
+    assert not [name for name in task.state_dict() if "teacher" in name], "frozen and not kept"
+    without = replace(batch, has_image=torch.zeros_like(batch.has_image))
+    assert task(StepInputs(without, task.draw(batch, keys), 0.0))["feature_l3"] == 0

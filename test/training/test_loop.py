@@ -88,7 +88,9 @@ def test_two_processes_lose_what_one_does(write_config, tmp_path, one_thread):
     assert main(["train", str(one), "--out", str(tmp_path / "one")]) == 0
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
     launch += ["-m", "eventspd_ros.cli", "train", str(two), "--out", str(tmp_path / "two")]
-    done = subprocess.run(launch, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        launch, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     alone, together = history(tmp_path / "one"), history(tmp_path / "two")
     assert len(alone) == len(together) == 3

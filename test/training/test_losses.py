@@ -38,7 +38,9 @@ def test_silog_by_hand():
 def test_silog_at_full_focus_does_not_see_scale(errors, shift):
     error = torch.tensor([errors], dtype=torch.float64)
     valid = torch.ones_like(error, dtype=torch.bool)
-    torch.testing.assert_close(silog_loss(error + shift, valid, 1.0), silog_loss(error, valid, 1.0), atol=1e-3, rtol=1e-6)
+    torch.testing.assert_close(
+        silog_loss(error + shift, valid, 1.0), silog_loss(error, valid, 1.0), atol=1e-3, rtol=1e-6
+    )
 
 
 def test_nll_is_the_laplace_density_and_its_minimum_the_true_spread():
@@ -48,7 +50,9 @@ def test_nll_is_the_laplace_density_and_its_minimum_the_true_spread():
     torch.testing.assert_close(nll_loss(log_error, stddev, ALL), -law.log_prob(log_error).mean(dim=1))
     draws = torch.distributions.Laplace(0.0, 0.4 / math.sqrt(2)).sample((1, 200_000))
     candidates = [0.3, 0.35, 0.4, 0.45, 0.5]
-    values = [nll_loss(draws, torch.full_like(draws, s), torch.ones_like(draws, dtype=torch.bool)).item() for s in candidates]
+    values = [
+        nll_loss(draws, torch.full_like(draws, s), torch.ones_like(draws, dtype=torch.bool)).item() for s in candidates
+    ]
     assert candidates[values.index(min(values))] == 0.4
 
 
