@@ -104,6 +104,19 @@ class GridEncoding(nn.Module):
         self._voxels: dict[tuple[int, int], tuple[int, Tensor]] = {}
         self.register_load_state_dict_post_hook(_drop_voxel_tables)
 
+    @torch.no_grad()
+    def start_as_time_bins(self) -> None:
+        """Values that do not depend on the pixel, for training without pretraining.
+
+        Published grids start at ±1e-4, where LayerNorm's ε hides them, and at random in space, which pretraining must
+        first unlearn. Here channel (l, f) answers 1 at time node f of its level and falls to 0 at the next ones: counts
+        of the newest events over 20, 10, 5 and 2.5 ms and of those before them.
+        """
+        for (rx, ry, rt), offset, slots in zip(self.levels, self.offsets, self.slots, strict=True):
+            node = (torch.arange(slots, device=self.table.device) // (rx * ry)).clamp_max(rt)
+            for feature in range(self.table.shape[1]):
+                self.table[offset : offset + slots, feature] = (node == feature).to(self.table.dtype)
+
     @property
     def channels(self) -> int:
         return len(self.levels) * self.table.shape[1]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from torch.utils.data import DataLoader
@@ -126,7 +127,7 @@ def depth_data(config: DataConfig, run: RunConfig, model: ModelConfig, images: b
         for source, count in zip(sources, counts, strict=True):
             if count == 0:
                 raise ValueError(f"{source.folder}: no sample has {config.windows} windows of events before it")
-        return Feed(sum(by_source, []), augmentation, run.seed), counts
+        return Feed(chain.from_iterable(by_source), augmentation, run.seed), counts
 
     train, counts = feed(config.train, config.augmentation)
     validation = feed(config.validation, None)[0] if config.validation else None
@@ -142,7 +143,7 @@ def pretraining_data(config: DataConfig, run: RunConfig, window_ms: float) -> Ru
         for source, count in zip(sources, counts, strict=True):
             if count == 0:
                 raise ValueError(f"{source.folder}: no recording is longer than two windows of {window_ms:g} ms")
-        return FutureFeed(sum(stores, []), window_ms, flip, run.seed), counts
+        return FutureFeed(chain.from_iterable(stores), window_ms, flip, run.seed), counts
 
     train, counts = feed(config.train, config.augmentation.flip)
     validation = feed(config.validation, 0.0)[0] if config.validation else None

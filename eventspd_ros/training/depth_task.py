@@ -65,6 +65,8 @@ class DepthTask(Task):
             load_weights(self.model, config.initial)
         elif config.initial_encoder:
             load_encoder(self.model, config.initial_encoder)
+        else:
+            self.model.encoder.grids.start_as_time_bins()
         losses = config.losses
         dense = hasattr(self.model, "pyramid") and (losses.dense_l2 or losses.dense_l3)
         self.dense = DenseHeads(self.model) if dense else None
@@ -162,10 +164,11 @@ class DepthTask(Task):
         return {f"feature_l{level}": w * seen * loss for level, w, loss in zip((3, 4), weights, losses, strict=True)}
 
     def observe(self, outcomes: list[dict]) -> None:
-        """Eq. 33: the loss map of the sensor size follows the losses of every process."""
-        for seen in outcomes:
-            loss_map = self.loss_maps.setdefault(tuple(seen["size"]), LossMap(*seen["size"]))
-            loss_map.update(seen["uv_px"].numpy(), seen["losses"].numpy())
+        """Eq. 33, once a step: the loss map of the sensor size follows the queries of every process and part."""
+        size = tuple(outcomes[0]["size"])
+        loss_map = self.loss_maps.setdefault(size, LossMap(*size))
+        uv_px, losses = (torch.cat([seen[name] for seen in outcomes]).numpy() for name in ("uv_px", "losses"))
+        loss_map.update(uv_px, losses)
 
     def _loss_map(self, batch: Batch) -> LossMap | None:
         return self.loss_maps.get(tuple(batch.depth_m.shape[1:]))

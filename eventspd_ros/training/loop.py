@@ -50,7 +50,7 @@ def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
 
 
 class WeightAverage:
-    """A running mean of a model's weights: what is validated and saved. Short at first, so that it forgets the start."""
+    """A running mean of a model's weights: what is validated and saved. Short at first, to forget the start."""
 
     def __init__(self, model: nn.Module, decay: float):
         self.decay = decay
@@ -148,7 +148,9 @@ class Trainer:
             for name, value in outcome.items():
                 terms[name] += value.item() / len(parts)
             finite = finite and math.isfinite(terms["loss"])
-        norm = self.fabric.clip_gradients(self.wrapped, self.optimizer, max_norm=self.rates.clip_norm)
+        norm = self.fabric.clip_gradients(
+            self.wrapped, self.optimizer, max_norm=self.rates.clip_norm, error_if_nonfinite=False
+        )
         if self._everywhere(finite and bool(torch.isfinite(norm))):
             self.optimizer.step()
             self.average.update(self.task.model, self.step)
@@ -181,7 +183,7 @@ class Trainer:
             seen = [item for of_rank in gathered for item in of_rank]
         for name, value in terms.items():
             self.terms[name].append(value)
-        self.task.observe([item for item in seen if item is not None])
+        self.task.observe(seen)
 
     def _skip(self, parts: list, terms: dict) -> None:
         """A step that would have spoilt the weights is not taken; ten in a row end the run."""

@@ -37,7 +37,7 @@ class Task(nn.Module):
         raise NotImplementedError
 
     def observe(self, outcomes: list[dict]) -> None:
-        """After a step: what all processes' forward() left under "seen", in the order of their ranks."""
+        """After a step: what forward() left under "seen", of all processes in the order of their ranks."""
 
     def validate(self, batches: Iterable[Any]) -> dict[str, float]:
         """Figures on held-out batches; "score", the lower the better, decides which weights are the best."""

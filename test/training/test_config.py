@@ -36,5 +36,5 @@ def test_what_is_not_yaml_is_refused(tmp_path):
         path.write_bytes(content)
         with pytest.raises(ValueError, match="cannot be read as YAML"):
             read_config(path)
-    with pytest.raises(ValueError, match="nowhere.yaml"):
+    with pytest.raises(ValueError, match="nowhere"):
         read_config(tmp_path / "nowhere.yaml")

@@ -15,7 +15,7 @@ def steps_of(counts, weights, world, batch, start=0, seed=3, accumulate=1):
     run = RunConfig(seed=seed, batch=batch, accumulate=accumulate)
     by_rank = [StepSampler(counts, weights, run, Share(rank, world), start) for rank in range(world)]
     parts = zip(*[islice(sampler, (STEPS - start) * accumulate) for sampler in by_rank], strict=True)
-    return [sum(lists, []) for lists in parts]
+    return [[key for keys in lists for key in keys] for lists in parts]
 
 
 @given(
@@ -47,7 +47,7 @@ def test_every_sample_comes_once_an_epoch_and_a_step_has_one_source(counts, seed
 def test_parts_of_a_step_are_the_step():
     parts = steps_of([30], [1.0], 1, 6, accumulate=3)
     whole = steps_of([30], [1.0], 1, 6)
-    assert [sum(parts[n : n + 3], []) for n in range(0, len(parts), 3)] == whole
+    assert [[key for part in parts[n : n + 3] for key in part] for n in range(0, len(parts), 3)] == whole
 
 
 def test_a_source_of_weight_zero_is_never_drawn():

@@ -1,5 +1,6 @@
 """Runs as a user starts them: whole, killed and gone on, on two processes, with bad losses, on folders that refuse."""
 
+import itertools
 import json
 import math
 import os
@@ -59,16 +60,17 @@ def test_a_run_leaves_what_it_should_and_a_second_one_is_bit_equal(write_config,
 
 def test_a_killed_run_goes_on_to_the_same_losses(write_config, tmp_path, one_thread):
     config = write_config(changes={}, run={"steps": 6, "checkpoint_every": 1})
-    assert main(["train", str(config), "--out", str(tmp_path / "whole")]) == 0
-    command = [sys.executable, "-m", "eventspd_ros.cli", "train", str(config), "--out", str(tmp_path / "killed")]
-    process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "eventspd_ros.cli", "train", str(config), "--out"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, tmp_path / "whole"], env=environment, check=True, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([*command, tmp_path / "killed"], env=environment, stderr=subprocess.DEVNULL)
     while process.poll() is None and not (tmp_path / "killed/checkpoints/previous.ckpt").exists():
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.wait()
     reached = load_state(tmp_path / "killed")["step"]
     assert 1 <= reached < 6
-    assert main(["train", str(config), "--out", str(tmp_path / "killed")]) == 0
+    subprocess.run([*command, tmp_path / "killed"], env=environment, check=True, stderr=subprocess.DEVNULL)
     # What was averaged since the last validation is not in a checkpoint; validations and weights are the same.
     assert [e["validation"] for e in history(tmp_path / "killed")] == [
         e["validation"] for e in history(tmp_path / "whole")
@@ -86,7 +88,7 @@ def test_two_processes_lose_what_one_does(write_config, tmp_path, one_thread):
     one = write_config("one.yaml", run={"batch": 4, "validate_every": 1, "steps": 3})
     two = write_config("two.yaml", run={"batch": 2, "validate_every": 1, "steps": 3})
     assert main(["train", str(one), "--out", str(tmp_path / "one")]) == 0
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     launch += ["-m", "eventspd_ros.cli", "train", str(two), "--out", str(tmp_path / "two")]
     done = subprocess.run(
         launch, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300
@@ -153,7 +155,7 @@ def test_a_full_disk_stops_with_one_line_and_the_last_checkpoint_stays(tmp_path,
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="last.ckpt: cannot be written.*No space left") as error:
+    with pytest.raises(OSError, match=r"last\.ckpt: cannot be written.*No space left") as error:
         folder.save_state({"step": 2})
     assert "\n" not in str(error.value)
     assert load_state(tmp_path / "run")["step"] == 1 and not list((tmp_path / "run/checkpoints").glob(".*"))
@@ -170,7 +172,7 @@ def test_learning_rate_warms_up_and_falls_to_its_share():
     rates = [learning_rate(step, 110, config) for step in range(111)]
     assert rates[:10] == [pytest.approx((n + 1) / 10) for n in range(10)]
     assert rates[60] == pytest.approx(0.55) and rates[110] == pytest.approx(0.1)
-    assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(a >= b for a, b in itertools.pairwise(rates[10:]))
 
 
 def test_the_average_forgets_its_start_and_gives_the_weights_back():
