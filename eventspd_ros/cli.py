@@ -62,6 +62,18 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--workers", type=int, help="processes (default: one a core)")
     sub.add_argument("--preview", type=Path, metavar="OUT.png", help="draw the first scene of every domain")
 
+    sub = command("evaluate", evaluate, "accuracy and uncertainty of checkpoints on a set, beside baselines")
+    sub.add_argument("input", type=Path, metavar="SET", help="folder of the dataset; simulated scenes by default")
+    sub.add_argument("--weights", type=Path, nargs="+", required=True, help="the model, then others to set beside it")
+    sub.add_argument("--train-set", type=Path, metavar="SET", help="what it was trained on, for the baselines")
+    sub.add_argument("--dataset", default="simulated", help="simulated, m3ed, dsec, mvsec, tartanair")
+    sub.add_argument("--every", type=int, default=4, help="ask at every how many labels (default 4)")
+    sub.add_argument("--queries", type=int, default=512, help="pixels drawn at a label (default 512)")
+    sub.add_argument("--warm-up", type=int, default=8, help="windows before the first question (default 8)")
+    sub.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    sub.add_argument("--out", type=Path, metavar="OUT.json", help="everything, scene by scene")
+    sub.add_argument("--json", action="store_true", help="print that instead of tables")
+
     sub = command("convert-f3", convert_f3, "turn an upstream F³ checkpoint into this package's safetensors")
     sub.add_argument("input", type=Path, metavar="IN.pth")
     sub.add_argument("--encoder", required=True, help="its configuration: hd_small, hd_micro, mvsec_small, …")
@@ -178,6 +190,28 @@ def simulate(options) -> None:
         with tqdm(total=config.scenes * len(config.domains), desc="simulating", unit="scene") as bar:
             paths = simulate_set(options.out, config, options.workers, bar.update)
         print(f"{len(paths)} scenes → {options.out}")
+
+
+def evaluate(options) -> None:
+    from tqdm import tqdm
+
+    from eventspd_ros.evaluation.evaluate import evaluate_checkpoints, write_json
+    from eventspd_ros.evaluation.questions import Settings
+    from eventspd_ros.evaluation.table import show_evaluation
+
+    settings = Settings(uniform=options.queries, every=options.every, warm_up=options.warm_up)
+    with tqdm(desc="evaluating", unit="scene") as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done)
+
+        result = evaluate_checkpoints(
+            options.input, options.weights, options.train_set, settings, options.dataset, options.device, progress
+        )
+    if options.out:
+        write_json(result, options.out)
+    print(json.dumps(result, indent=1) if options.json else show_evaluation(result))
 
 
 def convert_f3(options) -> None:
