@@ -94,8 +94,8 @@ class CoordinateBaseline:
         if self.domains is not None:
             if domain not in self.domains:
                 raise ValueError(
-                    f"domain {domain!r} is not in the training set ({', '.join(self.domains)}), so that a baseline told "
-                    "the domain cannot answer"
+                    f"domain {domain!r} is not in the training set ({', '.join(self.domains)}): "
+                    "a baseline that is told the domain cannot answer"
                 )
             number = torch.full((len(inputs),), self.domains.index(domain))
             inputs = torch.cat((inputs, _one_hot(number, len(self.domains))), dim=1)
@@ -123,7 +123,7 @@ def _one_hot(number: Tensor, count: int) -> Tensor:
 
 def _fit(inputs: Tensor, log_depth: Tensor, seed: int) -> nn.Module:
     """An MLP (N, C) -> (N, 1) with the least mean |error|; starts at the median."""
-    generator = torch.Generator().manual_seed(seed)
+    generator, threads = torch.Generator().manual_seed(seed), torch.get_num_threads()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         mlp = nn.Sequential(
@@ -133,6 +133,7 @@ def _fit(inputs: Tensor, log_depth: Tensor, seed: int) -> nn.Module:
     nn.init.constant_(mlp[-1].bias, float(log_depth.median()))
     optimizer = torch.optim.Adam(mlp.parameters(), LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=STEPS)
+    torch.set_num_threads(1)  # faster for layers this small, and the same numbers whatever the machine's cores
     with torch.enable_grad():
         for _ in range(STEPS):
             drawn = torch.randint(len(inputs), (min(BATCH, len(inputs)),), generator=generator)
@@ -141,4 +142,5 @@ def _fit(inputs: Tensor, log_depth: Tensor, seed: int) -> nn.Module:
             loss.backward()
             optimizer.step()
             schedule.step()
+    torch.set_num_threads(threads)
     return mlp.eval()

@@ -11,8 +11,8 @@ def compare(own: np.ndarray, other: np.ndarray, stratum: np.ndarray, seed: int =
     """own, other: (S,) errors of S scenes, less is better. stratum: (S,), the domain of each scene.
 
     ratio: mean own / mean other. interval: 95 % of that ratio under resampling of scenes (percentile bootstrap, Efron
-    1979; pairs stay together and domains keep their size). won: share of scenes with own < other. Ratio and interval are
-    None where the other makes no error at all.
+    1979; pairs stay together and domains keep their size); None, both of them, where the other makes no error at all.
+    won: share of scenes with own < other.
     """
     rng = np.random.default_rng(seed)
     own, other = np.asarray(own, np.float64), np.asarray(other, np.float64)

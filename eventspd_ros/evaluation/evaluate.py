@@ -19,8 +19,10 @@ from eventspd_ros.evaluation.baselines import fit_baselines
 from eventspd_ros.evaluation.comparison import compare
 from eventspd_ros.evaluation.metrics import align_images, by_range, depth_metrics, mean_error_below, per_image
 from eventspd_ros.evaluation.questions import KINDS, Settings
+from eventspd_ros.evaluation.targets import check_targets
 from eventspd_ros.evaluation.uncertainty import uncertainty_report
 from eventspd_ros.model.checkpoints import load_checkpoint
+from eventspd_ros.simulation.stream import cores
 
 RESET = " (memory reset)"
 POOLED = "pooled"
@@ -40,31 +42,33 @@ def evaluate_checkpoints(
     """Evaluates checkpoints on a dataset. weights: the first is the model in question, also with its memory reset; the
     others stand beside it. train_folder: the set it was trained on, for the baselines; None: without them.
 
+    On the CPU one process a core streams scenes; a script that calls this needs `if __name__ == "__main__":`.
     progress: called with (scenes done since the last call, scenes in all), a scene counted once a method.
     """
     settings = settings or Settings()
     sequences = open_dataset(dataset, folder)
     baselines = {} if train_folder is None else fit_baselines(open_dataset(dataset, train_folder), settings.seed)
     methods = _methods([load_checkpoint(path, device) for path in weights], [Path(path) for path in weights])
-    for method in methods:
-        for height, width in {(s.intrinsics.height, s.intrinsics.width) for s in sequences}:
-            method.model.prepare(height, width)
     total = len(sequences) * len(methods)
-    answers = collect_answers(
-        sequences, methods, baselines, settings, None if progress is None else lambda done: progress(done, total)
-    )
+    workers = cores() if device == "cpu" else 1
+    report = None if progress is None else lambda done: progress(done, total)
+    answers = collect_answers(sequences, methods, baselines, settings, min(workers, len(sequences)), report)
+    summary = summarise(answers, methods[0].name)
+    minimal = next((method.name for method in methods[2:] if method.model.config.preset == "minimal"), None)
+    targets = check_targets(summary, methods[1].name, minimal)
     return {
         "set": str(folder),
         "train_set": None if train_folder is None else str(train_folder),
         "weights": {method.name: str(path) for method, path in zip(methods, [weights[0], *weights], strict=True)},
         "version": __version__,
         "settings": asdict(settings),
-        **summarise(answers, methods[0].name),
+        "targets": [{**asdict(target), "met": target.met} for target in targets],
+        **summary,
     }
 
 
 def _methods(models: list, paths: list[Path]) -> list[Method]:
-    """The first model, the first with its memory reset, then the others. Named by preset; by file where two share it."""
+    """The first model, the same with its memory reset, then the others. Two of one preset are named by file too."""
     presets = [model.config.preset for model in models]
     names = [
         preset if presets.count(preset) == 1 else f"{preset}:{path.stem}"

@@ -25,15 +25,14 @@ class Settings:
 
     uniform: pixels drawn at a label, without replacement, among those with known depth; a number larger than the
     image asks all of them. keypoints: at most so many corners of the window's events. every: every how many labels.
-    warm_up: windows that only fill the memory before the first question. parallel: scenes encoded as one batch.
-    centred: windows end half their length after their label, as F³ does; they then hold events of the future.
+    warm_up: windows that only fill the memory before the first question. centred: windows end half their length after
+    their label, as F³ does; they then hold events of the future.
     """
 
     uniform: int = 512
     keypoints: int = 150
     every: int = 4
     warm_up: int = 8
-    parallel: int = 8
     seed: int = 0
     centred: bool = False
 
@@ -41,8 +40,8 @@ class Settings:
         for name in ("uniform", "keypoints", "warm_up", "seed"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} {getattr(self, name)}: must not be negative")
-        if self.every < 1 or self.parallel < 1:
-            raise ValueError(f"every {self.every}, parallel {self.parallel}: each must be at least 1")
+        if self.every < 1:
+            raise ValueError(f"every {self.every}: must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -99,12 +98,8 @@ class Scene:
 
     def questions(self) -> Questions:
         """Reads the asked labels and windows. Of a scene too short for the warm-up there is none."""
-        parts = [self._ask(number) for number in self.asked().tolist()]
-        if not parts:
-            empty = np.empty(0)
-            return Questions(
-                *(empty.reshape(0, 2), empty, empty.astype(np.uint8), empty.astype(bool), empty.astype(int))
-            )
+        nothing = np.empty((0, 2), np.float32), np.empty(0, np.float32), *(np.empty(0, t) for t in ("u1", "?", "i8"))
+        parts = [self._ask(number) for number in self.asked().tolist()] or [nothing]
         return Questions(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
     def _ask(self, number: int) -> tuple[np.ndarray, ...]:

@@ -18,6 +18,8 @@ def show_evaluation(result: dict) -> str:
     for kind in result["accuracy"]:
         parts += [_accuracy(result, kind), _comparison(result, kind)]
     parts += [_uncertainty(result, kind) for kind in result["uncertainty"]]
+    if result.get("targets"):
+        parts.append(_targets(result["targets"]))
     return "\n\n".join(parts)
 
 
@@ -56,6 +58,14 @@ def _uncertainty(result: dict, kind: str) -> str:
                 ratios = (values["abs_rel"]["ause_ratio"], values["rmse"]["ause_ratio"])
                 rows.append([method, group, *covered, *map(_number, (*numbers, *ratios))])
     return format_table([*head, "AUSE AbsRel/random", "AUSE RMSE/random"], rows)
+
+
+def _targets(targets: list[dict]) -> str:
+    rows = []
+    for target in targets:
+        ends = [f"{sign} {target[end]:g}" for end, sign in (("low", "≥"), ("high", "≤")) if target[end] is not None]
+        rows.append([target["name"], " ".join(ends), _number(target["value"]), "met" if target["met"] else "MISSED"])
+    return format_table(["targets", "", "", ""], rows)
 
 
 def format_table(head: list[str], rows: Iterable[list[str]]) -> str:

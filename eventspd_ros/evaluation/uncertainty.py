@@ -2,11 +2,10 @@
 
 σ is the predicted standard deviation of log depth (depth_stddev / depth), δ = ln predicted − ln true, K points of each.
 
-From σ to a probability the package takes ONE distribution: log depth is Laplace around ln predicted, with standard
-deviation σ. Depth errors have heavier tails than a Gaussian's (a keypoint beside an edge reads the other surface, a
-scene's scale is misread): a Gaussian σ that covers 68 % leaves too much outside 95 %. A Laplace interval of 95 % is 2.63
-times one of 68 %, a Gaussian one 1.97 times. Its likelihood is the mean |log error| weighted by 1/σ, the error that
-training and evaluation judge by.
+From σ to a probability the package takes ONE distribution: true log depth is Laplace around ln predicted, with standard
+deviation σ, as the uncertainty loss of training has it. Depth errors have heavier tails than a Gaussian's (a keypoint
+beside an edge reads the other surface, a scene's scale is misread): a Gaussian σ that covers 68 % leaves too much
+outside 95 %. A Laplace interval of 95 % is 2.63 times as wide as one of 68 %, a Gaussian one 1.97 times.
 """
 
 from __future__ import annotations
@@ -77,7 +76,7 @@ def _area(gap: np.ndarray) -> float:
 
 
 def uncertainty_report(predicted_m: np.ndarray, true_m: np.ndarray, log_stddev: np.ndarray) -> dict:
-    """Everything about σ over K points: predicted_m, true_m (K,) m, log_stddev (K,). Points without either are left out.
+    """Everything about σ over K points: predicted_m, true_m (K,) m, log_stddev (K,). Points without one are left out.
 
     width: mean of the whole interval in log depth. AbsRel is sorted by σ, RMSE by depth·σ, what the node publishes.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -35,6 +36,13 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> nn.
     _load_strictly(model, tensors, path)
     model.trained = True
     return model.to(device)
+
+
+def scale_temperature(path: str | Path, factor: float, out: str | Path) -> None:
+    """Copy a checkpoint, its weights as they are stored and head.temperature times factor."""
+    config, tensors = _read(path)
+    head = replace(config.head, temperature=config.head.temperature * factor)
+    save_file(tensors, str(out), metadata={CONFIG_KEY: json.dumps(replace(config, head=head).to_dict())})
 
 
 def load_encoder(model: nn.Module, path: str | Path) -> None:

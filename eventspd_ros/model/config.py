@@ -80,6 +80,7 @@ class HeadConfig:
     prior: bool = False  # a dense coarse log depth in Phase A, of which z is then the residual (needs "log")
     median_depth_m: float = 6.0  # canonical metres (fx = W): the depth an untrained head answers
     initial_stddev: float = 0.5  # of log depth: the uncertainty an untrained head answers
+    temperature: float = 1.0  # the head's standard deviation times this is the answer; fitted on validation scenes
 
     def __post_init__(self):
         if self.parametrization not in ("log", "inverse"):
@@ -88,6 +89,8 @@ class HeadConfig:
             raise ValueError("head.prior=True: a residual to a coarse map needs head.parametrization='log'")
         if not self.median_depth_m > 0:
             raise ValueError(f"head.median_depth_m={self.median_depth_m}: expected a positive number of metres")
+        if not self.temperature > 0:
+            raise ValueError(f"head.temperature={self.temperature}: expected a positive factor")
         if not self.initial_stddev > 0.01:
             raise ValueError(f"head.initial_stddev={self.initial_stddev}: expected more than the floor of 0.01")
 

@@ -101,7 +101,7 @@ class EventSPD(PointDepthModel):
         z, log_stddev = self.decoder(tensors.context, uv_px)
         # Out of B5: the code becomes depth (Eq. 26).
         depth = self.depth(z, tensors, uv_px)
-        return depth, depth * log_stddev
+        return depth, depth * log_stddev * self.config.head.temperature
 
     def depth(self, z: Tensor, tensors: EventSPDTensors, uv_px: Tensor) -> Tensor:
         """Codes z (B, K) -> canonical depth (B, K): Eq. 26, or exp(z), or exp(z + the coarse map at the query)."""
