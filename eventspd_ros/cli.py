@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from eventspd_ros import __version__
@@ -69,6 +70,25 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("folder", type=Path, metavar="FOLDER", help="where its sequences lie; finished ones are kept")
     sub.add_argument("--teacher", type=Path, required=True, help="folder of Depth Anything V2, in transformers' layout")
     sub.add_argument("--device", help="cpu, cuda or cuda:N (default: CUDA where there is one)")
+
+    sub = command("evaluate", evaluate, "accuracy and uncertainty of checkpoints on a set, beside baselines")
+    sub.add_argument("input", type=Path, metavar="SET", help="folder of the dataset; simulated scenes by default")
+    sub.add_argument("--weights", type=Path, nargs="+", required=True, help="the model, then others to set beside it")
+    sub.add_argument("--train-set", type=Path, metavar="SET", help="what it was trained on, for the baselines")
+    sub.add_argument("--dataset", default="simulated", help="simulated, m3ed, dsec, mvsec, tartanair")
+    sub.add_argument("--every", type=int, default=4, help="ask at every how many labels (default 4)")
+    sub.add_argument("--queries", type=int, default=512, help="pixels drawn at a label (default 512)")
+    sub.add_argument("--warm-up", type=int, default=8, help="windows before the first question (default 8)")
+    sub.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    sub.add_argument("--out", type=Path, metavar="OUT.json", help="everything, scene by scene")
+    sub.add_argument("--json", action="store_true", help="print that instead of tables")
+
+    sub = command("calibrate", calibrate, "fit the temperature of a checkpoint's uncertainty on validation scenes")
+    sub.add_argument("input", type=Path, metavar="SET", help="scenes it was neither trained nor is tested on")
+    sub.add_argument("--weights", type=Path, required=True)
+    sub.add_argument("--out", type=Path, required=True, help="the checkpoint with the temperature")
+    sub.add_argument("--dataset", default="simulated", help="simulated, m3ed, dsec, mvsec, tartanair")
+    sub.add_argument("--json", action="store_true")
 
     sub = command("convert-f3", convert_f3, "turn an upstream F³ checkpoint into this package's safetensors")
     sub.add_argument("input", type=Path, metavar="IN.pth")
@@ -209,6 +229,43 @@ def pseudo_label(options) -> None:
         for job in jobs:
             job.run(bar.update)
     print(f"pseudo-labels of {len(jobs)} sequences → {options.folder}")
+
+
+def evaluate(options) -> None:
+    from eventspd_ros.evaluation.evaluate import evaluate_checkpoints, write_json
+    from eventspd_ros.evaluation.questions import Settings
+    from eventspd_ros.evaluation.table import show_evaluation
+
+    settings = Settings(uniform=options.queries, every=options.every, warm_up=options.warm_up)
+    with progress_bar("evaluating") as progress:
+        result = evaluate_checkpoints(
+            options.input, options.weights, options.train_set, settings, options.dataset, options.device, progress
+        )
+    if options.out:
+        write_json(result, options.out)
+    print(json.dumps(result, indent=1) if options.json else show_evaluation(result))
+
+
+def calibrate(options) -> None:
+    from eventspd_ros.evaluation.calibrate import calibrate_checkpoint
+
+    with progress_bar("calibrating") as progress:
+        result = calibrate_checkpoint(options.input, options.weights, options.out, None, options.dataset, progress)
+    show(result, options.json)
+
+
+@contextmanager
+def progress_bar(text: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar over scenes, as a function of (done since the last call, all)."""
+    from tqdm import tqdm
+
+    with tqdm(desc=text, unit="scene") as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done)
+
+        yield progress
 
 
 def convert_f3(options) -> None:

@@ -50,7 +50,8 @@ class Sequence:
         )
         if recorded_ns is None and events.count == 0:
             raise ValueError(f"{events.path}: {events.group}: holds no events")
-        first_ns, last_ns = recorded_ns or (events.first_ns - MATCH_NS, events.last_ns + MATCH_NS)
+        self.recorded_ns = recorded_ns or (events.first_ns - MATCH_NS, events.last_ns + MATCH_NS)
+        first_ns, last_ns = self.recorded_ns
         covered = (self.times_ns + windowing.bounds_ns(0)[0, 0] >= first_ns) & (self.times_ns <= last_ns)
         self.labels = np.flatnonzero(covered)
 

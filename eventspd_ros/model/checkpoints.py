@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -43,6 +44,13 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> nn.
 def load_weights(model: nn.Module, path: str | Path) -> None:
     """Put the weights of a checkpoint into a model of the same shape, whatever else its config says."""
     _load_strictly(model, _read(path)[1], path)
+
+
+def scale_temperature(path: str | Path, factor: float, out: str | Path) -> None:
+    """Copy a checkpoint, its weights as they are stored and head.temperature times factor."""
+    config, tensors = _read(path)
+    head = replace(config.head, temperature=config.head.temperature * factor)
+    save_file(tensors, str(out), metadata={CONFIG_KEY: json.dumps(replace(config, head=head).to_dict())})
 
 
 def load_encoder(model: nn.Module, path: str | Path) -> None:
