@@ -199,3 +199,18 @@ def test_the_training_field_equals_the_grids_and_so_does_its_gradient(width, hei
     torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-5, atol=1e-5)
     with torch.no_grad():
         torch.testing.assert_close(encoder.scatter(windows), fields[1].detach(), rtol=1e-6, atol=1e-6)
+
+
+@torch.no_grad()
+def test_grids_that_start_as_time_bins_say_when_and_not_where():
+    encoder = encoder_of("mvsec_small").train()
+    encoder.grids.start_as_time_bins()
+    ages_ms = (0, 3, 7, 12, 19)
+    at = [(0, 0), (39, 0), (0, 29), (39, 29), (17, 11)]
+    for age_ms in ages_ms:
+        events = [(x, y, 19_900_000 - age_ms * 1_000_000) for x, y in at]
+        field = encoder.scatter([hand_window(events, 40, 30)])[0]
+        answers = torch.stack([field[:, y, x] for x, y in at])
+        torch.testing.assert_close(answers, answers[:1].expand_as(answers), rtol=1e-5, atol=1e-6)
+        hats = [max(0.0, 1 - abs(age_ms / 20 * rt - node)) for rt in (1, 2, 4, 8) for node in (0, 1)]
+        torch.testing.assert_close(answers[0], torch.tensor(hats), rtol=1e-5, atol=1e-5)

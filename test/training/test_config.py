@@ -1,6 +1,11 @@
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+
 import pytest
 
-from eventspd_ros.training.config import TrainConfig, read_config, to_yaml
+from eventspd_ros.training.config import DataConfig, PretrainConfig, TrainConfig, read_config, to_yaml
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_what_is_written_is_read_back(write_config, tmp_path):
@@ -38,3 +43,21 @@ def test_what_is_not_yaml_is_refused(tmp_path):
             read_config(path)
     with pytest.raises(ValueError, match="nowhere"):
         read_config(tmp_path / "nowhere.yaml")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config/train").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_presets_are_read(path):
+    kind = PretrainConfig if path.stem == "pretrain" else TrainConfig
+    assert read_config(path, kind).model().preset in ("eventspd", "eventspd_lite")
+
+
+def test_the_table_of_knobs_names_every_one():
+    text = (ROOT / "docs/training.md").read_text()
+
+    def knobs(kind, prefix=""):
+        for item in fields(kind):
+            default = item.default_factory() if item.default_factory is not MISSING else item.default
+            nested = default if is_dataclass(default) else DataConfig if item.name == "data" else None
+            yield from knobs(nested, f"{prefix}{item.name}.") if nested else [prefix + item.name]
+
+    assert [knob for knob in knobs(TrainConfig) if f"`{knob}`" not in text] == []
