@@ -110,7 +110,8 @@ class GridEncoding(nn.Module):
 
         Published grids start at ±1e-4, where LayerNorm's ε hides them, and at random in space, which pretraining must
         first unlearn. Here channel (l, f) answers 1 at time node f of its level and falls to 0 at the next ones: counts
-        of the newest events over 20, 10, 5 and 2.5 ms and of those before them.
+        of the newest events over 20, 10, 5 and 2.5 ms and of those before them. In a level's last row of cells, whose
+        lower nodes share slots with the next time node, the two are mixed.
         """
         for (rx, ry, rt), offset, slots in zip(self.levels, self.offsets, self.slots, strict=True):
             node = (torch.arange(slots, device=self.table.device) // (rx * ry)).clamp_max(rt)
