@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from eventspd_ros import __version__
 def main(arguments: list[str] | None = None) -> int:
     """The command line; errors a user can mend are one line on stderr and exit status 2."""
     options = build_parser().parse_args(arguments)
+    # Ends as Ctrl-C does: what started other processes ends them too.
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         options.run(options)
     except (ValueError, OSError) as error:
@@ -22,6 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return 0
 
 

@@ -144,15 +144,16 @@ def test_an_interrupted_scene_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_interrupt_ends_every_process_at_once_and_leaves_whole_scenes_only(tmp_path):
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_every_process_at_once_and_leaves_whole_scenes_only(tmp_path, signal_number):
     command = [sys.executable, "-m", "eventspd_ros.cli", "simulate", "--out", str(tmp_path), "--workers", "2"]
     process = subprocess.Popen([*command, "--scenes", "9", "--duration", "20"], stderr=subprocess.DEVNULL)
     for _ in range(600):  # until both workers write
         if len(list(tmp_path.glob(".*.h5.*"))) == 2:
             break
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 130
+    process.send_signal(signal_number)
+    assert process.wait(20) == 128 + signal_number
     assert [path.name for path in tmp_path.iterdir()] == ["set.json"]
 
 

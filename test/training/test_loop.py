@@ -144,7 +144,7 @@ def test_ten_in_a_row_end_the_run(write_config, tmp_path):
     with pytest.raises(ValueError, match="bad_step_11"):
         run_spoilt(config, tmp_path / "run", range(2, 30)).run()
     (saved,) = torch.load(tmp_path / f"run/bad_step_{MAX_BAD_STEPS + 1}_0.pt", weights_only=True)
-    assert len(saved["names"]) == 2
+    assert len(saved["batch"]["names"]) == 2 and saved["batch"]["depth_m"].shape == (2, 48, 64)
 
 
 def test_a_full_disk_stops_with_one_line_and_the_last_checkpoint_stays(tmp_path, monkeypatch):
