@@ -30,7 +30,7 @@ def calibrate_checkpoint(
     sequences = open_dataset(dataset, folder)
     method = Method("model", load_checkpoint(weights))
     report = None if progress is None else lambda done: progress(done, len(sequences))
-    answers = collect_answers(sequences, [method], {}, Settings(), min(cores(), len(sequences)), report)
+    answers = collect_answers(sequences, [method], {}, Settings(), cores(), report)
     domains = sorted({answer.domain for answer in answers})
     errors, stddevs, groups = [], [], []
     for number, domain in enumerate(domains):

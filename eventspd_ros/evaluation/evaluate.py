@@ -58,7 +58,7 @@ def evaluate_checkpoints(
     total = len(sequences) * len(methods)
     workers = cores() if device == "cpu" else 1
     report = None if progress is None else lambda done: progress(done, total)
-    answers = collect_answers(sequences, methods, baselines, settings, min(workers, len(sequences)), report)
+    answers = collect_answers(sequences, methods, baselines, settings, workers, report)
     summary = summarise(answers, methods[0].name)
     minimal = next((method.name for method in methods[1:] if method.model.config.preset == "minimal"), None)
     targets = check_targets(summary, methods[0].name + RESET, minimal) if dataset == "simulated" else []

@@ -60,7 +60,8 @@ def test_memory_makes_a_difference(answers):
         assert np.abs(answer.depth_m["model"] / answer.depth_m["forgetful"] - 1).max() > 1e-3
 
 
-def test_processes_give_the_same_answers(model, sequences, answers):
+def test_processes_give_the_same_answers(model, sequences, answers, monkeypatch):
+    monkeypatch.setattr("eventspd_ros.evaluation.answers.PIXELS_AT_ONCE", 1)  # every scene on its own
     again = collect_answers(sequences, [Method("model", model)], {}, SETTINGS, workers=2)
     for one, two in zip(answers, again, strict=True):
         np.testing.assert_array_equal(one.questions.uv_px, two.questions.uv_px)
