@@ -82,7 +82,8 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--train-set", type=Path, metavar="SET", help="what it was trained on, for the baselines")
     sub.add_argument("--dataset", default="simulated", help="simulated, m3ed, dsec, mvsec, tartanair")
     sub.add_argument("--every", type=int, default=4, help="ask at every how many labels (default 4)")
-    sub.add_argument("--queries", type=int, default=512, help="pixels drawn at a label (default 512)")
+    sub.add_argument("--queries", type=int, help="pixels drawn at a label (default 512; by a protocol all with depth)")
+    sub.add_argument("--protocol", help="score as published too: e2depth, hmnet, f3, dsec")
     sub.add_argument("--warm-up", type=int, default=8, help="windows before the first question (default 8)")
     sub.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     sub.add_argument("--out", type=Path, metavar="OUT.json", help="everything, scene by scene")
@@ -238,13 +239,20 @@ def pseudo_label(options) -> None:
 
 def evaluate(options) -> None:
     from eventspd_ros.evaluation.evaluate import evaluate_checkpoints, write_json
-    from eventspd_ros.evaluation.questions import Settings
+    from eventspd_ros.evaluation.questions import ALL, Settings
     from eventspd_ros.evaluation.table import show_evaluation
 
-    settings = Settings(uniform=options.queries, every=options.every, warm_up=options.warm_up)
+    queries = options.queries or (ALL if options.protocol else Settings.uniform)
     with progress_bar("evaluating") as progress:
         result = evaluate_checkpoints(
-            options.input, options.weights, options.train_set, settings, options.dataset, options.device, progress
+            options.input,
+            options.weights,
+            options.train_set,
+            Settings(uniform=queries, every=options.every, warm_up=options.warm_up),
+            options.dataset,
+            options.device,
+            options.protocol,
+            progress,
         )
     if options.out:
         write_json(result, options.out)
@@ -255,7 +263,7 @@ def calibrate(options) -> None:
     from eventspd_ros.evaluation.calibrate import calibrate_checkpoint
 
     with progress_bar("calibrating") as progress:
-        result = calibrate_checkpoint(options.input, options.weights, options.out, None, options.dataset, progress)
+        result = calibrate_checkpoint(options.input, options.weights, options.out, options.dataset, progress)
     show(result, options.json)
 
 

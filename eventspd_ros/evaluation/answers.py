@@ -50,15 +50,16 @@ def collect_answers(
 ) -> list[SceneAnswers]:
     """Every scene's windows in order through every method; several scenes of one size are encoded as one batch.
 
-    workers: processes of one thread each; 1: this process, as it is. progress: called with the number of scenes done
-    since the last call, each counted once a method. ValueError: models of different windows, which cannot be asked the
-    same, or a set without a question.
+    workers: processes of one thread each, at most one a batch; 1: this process, as it is. progress: called with the
+    number of scenes done since the last call, each counted once a method. ValueError: models of different windows,
+    which cannot be asked the same, or a set without a question.
     """
     windowings = {(method.model.config.window_ms, method.model.config.stride_ms) for method in methods}
     if len(windowings) != 1:
         raise ValueError(f"models of several (window_ms, stride_ms) {sorted(windowings)}; evaluate them apart")
     scenes = [Scene(sequence, *next(iter(windowings)), settings) for sequence in sequences]
-    with _pool(workers) as each:
+    groups = _groups(scenes)
+    with _pool(min(workers, len(groups))) as each:
         asked = list(each(Scene.questions, scenes))
         if not any(len(questions.true_m) for questions in asked):
             raise ValueError(
@@ -68,7 +69,7 @@ def collect_answers(
         for scene, answer in zip(scenes, answers, strict=True):
             for name, baseline in baselines.items():
                 answer.depth_m[name] = baseline.depth_m(answer.questions.uv_px, scene.sequence.intrinsics, scene.domain)
-        work = [(method, group) for method in methods for group in _groups(scenes)]
+        work = [(method, group) for method in methods for group in groups]
         given = each(
             _stream,
             [method for method, _ in work],

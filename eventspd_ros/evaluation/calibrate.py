@@ -20,7 +20,6 @@ def calibrate_checkpoint(
     folder: Path | str,
     weights: Path | str,
     out: Path | str,
-    settings: Settings | None = None,
     dataset: str = "simulated",
     progress: Callable[[int, int], object] | None = None,
 ) -> dict:
@@ -28,10 +27,10 @@ def calibrate_checkpoint(
 
     Returns the factor, and the coverage of every domain before and after. progress: as in evaluate_checkpoints().
     """
-    settings, sequences = settings or Settings(), open_dataset(dataset, folder)
+    sequences = open_dataset(dataset, folder)
     method = Method("model", load_checkpoint(weights))
     report = None if progress is None else lambda done: progress(done, len(sequences))
-    answers = collect_answers(sequences, [method], {}, settings, min(cores(), len(sequences)), report)
+    answers = collect_answers(sequences, [method], {}, Settings(), cores(), report)
     domains = sorted({answer.domain for answer in answers})
     errors, stddevs, groups = [], [], []
     for number, domain in enumerate(domains):

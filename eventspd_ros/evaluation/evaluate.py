@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from eventspd_ros import __version__
 from eventspd_ros.datasets.catalogue import open_dataset
+from eventspd_ros.datasets.sequence import Sequence
 from eventspd_ros.evaluation.answers import Method, SceneAnswers, collect_answers
 from eventspd_ros.evaluation.baselines import fit_baselines
 from eventspd_ros.evaluation.comparison import compare
 from eventspd_ros.evaluation.metrics import align_images, by_range, depth_metrics, mean_error_below, per_image
+from eventspd_ros.evaluation.protocols import PROTOCOLS, Protocol
 from eventspd_ros.evaluation.questions import KINDS, Settings
 from eventspd_ros.evaluation.targets import check_targets
 from eventspd_ros.evaluation.uncertainty import uncertainty_report
@@ -37,45 +39,73 @@ def evaluate_checkpoints(
     settings: Settings | None = None,
     dataset: str = "simulated",
     device: str = "cpu",
+    protocol: str | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> dict:
     """Evaluates checkpoints on a dataset. weights: the first is the model in question, also with its memory reset; the
-    others stand beside it. train_folder: the set it was trained on, for the baselines; None: without them.
+    others stand beside it. train_folder: the set it was trained on, for the baselines; None: without them. protocol: a
+    name of PROTOCOLS, by which the uniformly drawn pixels are scored too; a centred one moves the windows.
 
     On the CPU one process a core streams scenes; a script that calls this needs `if __name__ == "__main__":`.
     progress: called with (scenes done since the last call, scenes in all), a scene counted once a method.
     """
-    settings = settings or Settings()
+    if protocol is not None and protocol not in PROTOCOLS:
+        raise ValueError(f"protocol {protocol!r} is unknown; choose one of {', '.join(PROTOCOLS)}")
+    settings = replace(settings or Settings(), centred=protocol is not None and PROTOCOLS[protocol].centred)
     sequences = open_dataset(dataset, folder)
     baselines = {} if train_folder is None else fit_baselines(open_dataset(dataset, train_folder), settings.seed)
     methods = _methods([load_checkpoint(path, device) for path in weights], [Path(path) for path in weights])
     total = len(sequences) * len(methods)
     workers = cores() if device == "cpu" else 1
     report = None if progress is None else lambda done: progress(done, total)
-    answers = collect_answers(sequences, methods, baselines, settings, min(workers, len(sequences)), report)
+    answers = collect_answers(sequences, methods, baselines, settings, workers, report)
     summary = summarise(answers, methods[0].name)
-    minimal = next((method.name for method in methods[2:] if method.model.config.preset == "minimal"), None)
-    targets = check_targets(summary, methods[1].name, minimal)
+    minimal = next((method.name for method in methods[1:] if method.model.config.preset == "minimal"), None)
+    targets = check_targets(summary, methods[0].name + RESET, minimal) if dataset == "simulated" else []
     return {
         "set": str(folder),
         "train_set": None if train_folder is None else str(train_folder),
-        "weights": {method.name: str(path) for method, path in zip(methods, [weights[0], *weights], strict=True)},
+        "weights": [str(path) for path in weights],
         "version": __version__,
         "settings": asdict(settings),
+        **({} if protocol is None else {"protocol": {protocol: score_by_protocol(protocol, sequences, answers)}}),
         "targets": [{**asdict(target), "met": target.met} for target in targets],
         **summary,
     }
 
 
 def _methods(models: list, paths: list[Path]) -> list[Method]:
-    """The first model, the same with its memory reset, then the others. Two of one preset are named by file too."""
+    """The first model, the same with its memory reset if it has one, then the others. Two of one preset are named by
+    file too."""
     presets = [model.config.preset for model in models]
     names = [
         preset if presets.count(preset) == 1 else f"{preset}:{path.stem}"
         for preset, path in zip(presets, paths, strict=True)
     ]
-    first = [Method(names[0], models[0]), Method(names[0] + RESET, models[0], reset=True)]
-    return first + [Method(name, model) for name, model in zip(names[1:], models[1:], strict=True)]
+    methods = [Method(name, model) for name, model in zip(names, models, strict=True)]
+    if models[0].memory_shape(480, 640) is not None:
+        methods.insert(1, Method(names[0] + RESET, models[0], reset=True))
+    return methods
+
+
+def score_by_protocol(name: str, sequences: list[Sequence], answers: list[SceneAnswers]) -> dict[str, dict]:
+    """Scores of every method at the uniformly drawn pixels, as the protocol has it. ValueError: a dataset without what
+    it scores."""
+    protocol, scores = PROTOCOLS[name], {}
+    for method in answers[0].depth_m:
+        points = Points.of(answers, method, "uniform")
+        if isinstance(protocol, Protocol):
+            scores[method] = protocol.score(points.predicted_m, points.true_m, points.uv_px, points.image)
+            continue
+        if not all(hasattr(sequence, "disparity_px") for sequence in sequences):
+            raise ValueError(f"protocol {name!r} scores disparity, which {sequences[0].dataset} does not have")
+        disparities = []
+        for sequence, answer in zip(sequences, answers, strict=True):
+            own = Points.of([answer], method, "uniform")
+            disparities.append([sequence.disparity_px(own.uv_px, depth) for depth in (own.predicted_m, own.true_m)])
+        predicted, true = (np.concatenate(column) for column in zip(*disparities, strict=True))
+        scores[method] = protocol.score(predicted, true, points.image)
+    return scores
 
 
 def summarise(answers: list[SceneAnswers], judged: str) -> dict:
@@ -115,6 +145,7 @@ def summarise(answers: list[SceneAnswers], judged: str) -> dict:
 class Points:
     """The answers of one method to one kind of question, of several scenes. image: (K,), equal within one label."""
 
+    uv_px: np.ndarray
     predicted_m: np.ndarray
     true_m: np.ndarray
     image: np.ndarray
@@ -127,9 +158,8 @@ class Points:
         for answer in answers:
             asked, which = answer.questions, answer.questions.kind == KINDS[kind]
             stddev = answer.log_stddev.get(method, np.full(len(which), np.nan))
-            columns.append(
-                [c[which] for c in (answer.depth_m[method], asked.true_m, asked.window + image, asked.on_event, stddev)]
-            )
+            own = (asked.uv_px, answer.depth_m[method], asked.true_m, asked.window + image, asked.on_event, stddev)
+            columns.append([column[which] for column in own])
             image += int(asked.window.max(initial=0)) + 1
         return cls(*(np.concatenate(column) for column in zip(*columns, strict=True)))
 

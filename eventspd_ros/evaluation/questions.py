@@ -16,6 +16,7 @@ from eventspd_ros.events.types import EventWindow
 from eventspd_ros.simulation.keypoints import event_corners
 
 UNIFORM, KEYPOINT = 0, 1
+ALL = 10**9  # more pixels than any image has
 KINDS = {"uniform": UNIFORM, "keypoints": KEYPOINT}
 
 

@@ -17,6 +17,7 @@ def show_evaluation(result: dict) -> str:
     parts = [f"{result.get('set', '')}: scenes {scenes}; judged: {result['judged']}"]
     for kind in result["accuracy"]:
         parts += [_accuracy(result, kind), _comparison(result, kind)]
+    parts += [_protocol(name, scores) for name, scores in result.get("protocol", {}).items()]
     parts += [_uncertainty(result, kind) for kind in result["uncertainty"]]
     if result.get("targets"):
         parts.append(_targets(result["targets"]))
@@ -44,6 +45,12 @@ def _comparison(result: dict, kind: str) -> str:
             rows.append([method, metric, _number(pooled["ratio"]), f"{_number(low)} … {_number(high)}", *won])
     head = [f"{result['judged']} against", f"ratio of, {kind}", "", "95 % interval", *(f"won, {g}" for g in groups)]
     return format_table(head, rows)
+
+
+def _protocol(name: str, scores: dict) -> str:
+    columns = list(dict.fromkeys(column for values in scores.values() for column in values))
+    rows = [[method, "", *(_number(values.get(column)) for column in columns)] for method, values in scores.items()]
+    return format_table([f"protocol {name}, mean over images", "", *columns], rows)
 
 
 def _uncertainty(result: dict, kind: str) -> str:
@@ -82,4 +89,6 @@ def format_table(head: list[str], rows: Iterable[list[str]]) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    if value is None:
+        return "–"
+    return str(value) if isinstance(value, int) else f"{value:.3f}"

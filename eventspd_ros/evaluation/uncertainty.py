@@ -52,7 +52,7 @@ def sparsification(error: np.ndarray, uncertainty: np.ndarray, root: bool = Fals
     error: (K,), |p − t|/t for AbsRel, (p − t)² with root for RMSE. uncertainty = error gives the oracle's curve.
     """
     order = np.argsort(uncertainty, kind="stable")
-    stay = np.maximum(1, np.ceil(len(error) * (1 - np.arange(STEPS) / STEPS)).astype(np.int64))
+    stay = -(-len(error) * (STEPS - np.arange(STEPS)) // STEPS)
     curve = np.cumsum(np.asarray(error, np.float64)[order])[stay - 1] / stay
     return np.sqrt(curve) if root else curve
 
