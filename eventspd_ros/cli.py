@@ -84,6 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--every", type=int, default=4, help="ask at every how many labels (default 4)")
     sub.add_argument("--queries", type=int, help="pixels drawn at a label (default 512; by a protocol all with depth)")
     sub.add_argument("--protocol", help="score as published too: e2depth, hmnet, f3, dsec")
+    sub.add_argument("--alignment", default="none", help="of the protocol: none, median, scale-and-shift")
     sub.add_argument("--warm-up", type=int, default=8, help="windows before the first question (default 8)")
     sub.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     sub.add_argument("--out", type=Path, metavar="OUT.json", help="everything, scene by scene")
@@ -239,9 +240,11 @@ def pseudo_label(options) -> None:
 
 def evaluate(options) -> None:
     from eventspd_ros.evaluation.evaluate import evaluate_checkpoints, write_json
+    from eventspd_ros.evaluation.protocols import choose_protocol
     from eventspd_ros.evaluation.questions import ALL, Settings
     from eventspd_ros.evaluation.table import show_evaluation
 
+    protocol = choose_protocol(options.protocol, options.alignment) if options.protocol else None
     queries = options.queries or (ALL if options.protocol else Settings.uniform)
     with progress_bar("evaluating") as progress:
         result = evaluate_checkpoints(
@@ -251,7 +254,7 @@ def evaluate(options) -> None:
             Settings(uniform=queries, every=options.every, warm_up=options.warm_up),
             options.dataset,
             options.device,
-            options.protocol,
+            protocol,
             progress,
         )
     if options.out:

@@ -19,7 +19,7 @@ from eventspd_ros.evaluation.answers import Method, SceneAnswers, collect_answer
 from eventspd_ros.evaluation.baselines import fit_baselines
 from eventspd_ros.evaluation.comparison import compare
 from eventspd_ros.evaluation.metrics import align_images, by_range, depth_metrics, mean_error_below, per_image
-from eventspd_ros.evaluation.protocols import PROTOCOLS, Protocol
+from eventspd_ros.evaluation.protocols import DisparityProtocol, Protocol
 from eventspd_ros.evaluation.questions import KINDS, Settings
 from eventspd_ros.evaluation.targets import check_targets
 from eventspd_ros.evaluation.uncertainty import uncertainty_report
@@ -39,19 +39,17 @@ def evaluate_checkpoints(
     settings: Settings | None = None,
     dataset: str = "simulated",
     device: str = "cpu",
-    protocol: str | None = None,
+    protocol: Protocol | DisparityProtocol | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> dict:
     """Evaluates checkpoints on a dataset. weights: the first is the model in question, also with its memory reset; the
-    others stand beside it. train_folder: the set it was trained on, for the baselines; None: without them. protocol: a
-    name of PROTOCOLS, by which the uniformly drawn pixels are scored too; a centred one moves the windows.
+    others stand beside it. train_folder: the set it was trained on, for the baselines; None: without them. protocol: by
+    which the uniformly drawn pixels are scored too, of choose_protocol(); a centred one moves the windows.
 
     On the CPU one process a core streams scenes; a script that calls this needs `if __name__ == "__main__":`.
     progress: called with (scenes done since the last call, scenes in all), a scene counted once a method.
     """
-    if protocol is not None and protocol not in PROTOCOLS:
-        raise ValueError(f"protocol {protocol!r} is unknown; choose one of {', '.join(PROTOCOLS)}")
-    settings = replace(settings or Settings(), centred=protocol is not None and PROTOCOLS[protocol].centred)
+    settings = replace(settings or Settings(), centred=protocol is not None and protocol.centred)
     sequences = open_dataset(dataset, folder)
     baselines = {} if train_folder is None else fit_baselines(open_dataset(dataset, train_folder), settings.seed)
     methods = _methods([load_checkpoint(path, device) for path in weights], [Path(path) for path in weights])
@@ -68,7 +66,7 @@ def evaluate_checkpoints(
         "weights": [str(path) for path in weights],
         "version": __version__,
         "settings": asdict(settings),
-        **({} if protocol is None else {"protocol": {protocol: score_by_protocol(protocol, sequences, answers)}}),
+        **({} if protocol is None else {"protocol": {protocol.name: score_by_protocol(protocol, sequences, answers)}}),
         "targets": [{**asdict(target), "met": target.met} for target in targets],
         **summary,
     }
@@ -88,17 +86,18 @@ def _methods(models: list, paths: list[Path]) -> list[Method]:
     return methods
 
 
-def score_by_protocol(name: str, sequences: list[Sequence], answers: list[SceneAnswers]) -> dict[str, dict]:
-    """Scores of every method at the uniformly drawn pixels, as the protocol has it. ValueError: a dataset without what
-    it scores."""
-    protocol, scores = PROTOCOLS[name], {}
+def score_by_protocol(
+    protocol: Protocol | DisparityProtocol, sequences: list[Sequence], answers: list[SceneAnswers]
+) -> dict[str, dict]:
+    """Scores of every method at the uniformly drawn pixels. ValueError: a dataset without what the protocol scores."""
+    scores = {}
     for method in answers[0].depth_m:
         points = Points.of(answers, method, "uniform")
         if isinstance(protocol, Protocol):
             scores[method] = protocol.score(points.predicted_m, points.true_m, points.uv_px, points.image)
             continue
         if not all(hasattr(sequence, "disparity_px") for sequence in sequences):
-            raise ValueError(f"protocol {name!r} scores disparity, which {sequences[0].dataset} does not have")
+            raise ValueError(f"protocol {protocol.name!r} scores disparity, which {sequences[0].dataset} does not have")
         disparities = []
         for sequence, answer in zip(sequences, answers, strict=True):
             own = Points.of([answer], method, "uniform")

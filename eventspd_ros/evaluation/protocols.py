@@ -11,11 +11,11 @@ left out. A number made by a protocol on other pixels than all labelled ones, or
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from eventspd_ros.evaluation.metrics import BELOW_M, align, depth_metrics, known_points, split_images
+from eventspd_ros.evaluation.metrics import ALIGNMENTS, BELOW_M, align, depth_metrics, known_points, split_images
 
 
 @dataclass(frozen=True)
@@ -124,3 +124,17 @@ PROTOCOLS = {
     ),
     "dsec": DisparityProtocol(),
 }
+
+
+def choose_protocol(name: str, alignment: str = "none") -> Protocol | DisparityProtocol:
+    """A published protocol by its name, with another alignment where that is wanted. ValueError: unknown."""
+    if name not in PROTOCOLS:
+        raise ValueError(f"protocol {name!r} is unknown; choose one of {', '.join(PROTOCOLS)}")
+    if alignment not in ALIGNMENTS:
+        raise ValueError(f"alignment {alignment!r}: must be one of {', '.join(ALIGNMENTS)}")
+    protocol = PROTOCOLS[name]
+    if alignment == "none":
+        return protocol
+    if isinstance(protocol, DisparityProtocol):
+        raise ValueError(f"protocol {name!r} scores disparity as it is; alignment {alignment!r} is for depth")
+    return replace(protocol, alignment=alignment)

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from eventspd_ros.datasets import hdf5
 from eventspd_ros.datasets.catalogue import DATASETS, open_dataset
-from eventspd_ros.datasets.dsec import DsecSequence
+from eventspd_ros.datasets.dsec import DsecSequence, read_disparity
 from eventspd_ros.datasets.m3ed import M3edSequence
 from eventspd_ros.datasets.mvsec import MvsecSequence
 from eventspd_ros.datasets.sample import Intrinsics, Windowing
@@ -96,6 +96,18 @@ def test_dsec_depth_of_a_plane_is_exact_in_the_raw_frame(tmp_path):
     sample = DsecSequence(truth.path)[0]
     np.testing.assert_allclose(sample.depth_m[sample.valid], truth.depth_m[0][sample.valid], rtol=2e-4)
     assert np.ptp(sample.depth_m[sample.valid]) > 0.2, "the rotation shows"
+
+
+def test_dsec_depth_goes_back_to_the_disparity_it_came_from(tmp_path):
+    sequence = DsecSequence(layouts.write_dsec(tmp_path).path)
+    depth_m, disparity = sequence.read_depth(0), read_disparity(sequence.disparity_paths[0], sequence.shape)
+    with h5py.File(sequence.map_path) as file:
+        nearest = np.rint(file["rectify_map"][:]).astype(int)
+    v, u = np.nonzero(np.isfinite(depth_m))
+    x, y = nearest[v, u].T
+    np.testing.assert_allclose(sequence.disparity_px(np.stack((u, v), 1), depth_m[v, u]), disparity[y, x], rtol=1e-9)
+    # Twice as far is half the disparity.
+    np.testing.assert_allclose(sequence.disparity_px(np.stack((u, v), 1), 2 * depth_m[v, u]), disparity[y, x] / 2)
 
 
 def test_pseudo_labels_join_the_depth_of_their_moment(tmp_path):

@@ -70,6 +70,8 @@ def test_the_terminal_shows_every_table(checkpoints, tiny_set, capsys):
     [
         (["--protocol", "kitti"], "protocol 'kitti' is unknown; choose one of e2depth, hmnet, f3, dsec"),
         (["--protocol", "dsec", "--queries", "5"], "protocol 'dsec' scores disparity, which simulated does not have"),
+        (["--protocol", "f3", "--alignment", "mean"], "alignment 'mean': must be one of none, median"),
+        (["--protocol", "dsec", "--alignment", "median"], "scores disparity as it is; alignment 'median'"),
         (["--warm-up", "99"], "lower the warm-up"),
         (["--train-set", "/no/such"], "/no/such"),
     ],

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from eventspd_ros.evaluation.protocols import PROTOCOLS, Protocol, disparity_metrics
+from eventspd_ros.evaluation.protocols import PROTOCOLS, Protocol, choose_protocol, disparity_metrics
 
 ROWS = np.zeros((5, 2))
 
@@ -76,6 +76,7 @@ def test_means_are_over_images_and_alignment_comes_before_the_range():
     predicted = np.array([20.0, 80.0, 60.0])
     plain = Protocol("own", ("abs_rel",))
     assert plain.score(predicted, true, ROWS[:3], image)["abs_rel"] == pytest.approx(0.5)
-    assert Protocol("own", ("abs_rel",), alignment="median").score(predicted, true, ROWS[:3], image)["abs_rel"] == 0
+    aligned = choose_protocol("hmnet", "median")
+    assert aligned.score(predicted, true, ROWS[:3], image)["abs_rel"] == 0 and choose_protocol("f3") == PROTOCOLS["f3"]
     held = Protocol("own", ("abs_rel",), clip_prediction=True)
     assert held.score(2 * predicted, true, ROWS[:3], image)["abs_rel"] == pytest.approx(((3 + 1) / 2 + 1 / 3) / 2)

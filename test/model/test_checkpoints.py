@@ -5,7 +5,14 @@ import torch
 from reference.windows import random_window, randomise
 from safetensors.torch import save_file
 
-from eventspd_ros.model.checkpoints import convert_f3_checkpoint, load_checkpoint, load_encoder, save_checkpoint
+from eventspd_ros.model.checkpoints import (
+    convert_f3_checkpoint,
+    load_checkpoint,
+    load_encoder,
+    save_checkpoint,
+    scale_temperature,
+)
+from eventspd_ros.model.feature_cache import StreamState
 from eventspd_ros.model.presets import ENCODER_PRESETS, MODEL_PRESETS, build_model
 
 
@@ -19,6 +26,25 @@ def test_round_trip(preset, tmp_path):
     assert loaded.state_dict().keys() == model.state_dict().keys()
     for name, tensor in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor), name
+
+
+@pytest.mark.parametrize("preset", ["minimal", "eventspd_lite"])
+def test_a_temperature_widens_the_answer_and_multiplies(preset, tmp_path):
+    model = randomise(build_model(preset))
+    save_checkpoint(model, tmp_path / "raw.safetensors")
+    scale_temperature(tmp_path / "raw.safetensors", 1.5, tmp_path / "one.safetensors")
+    scale_temperature(tmp_path / "one.safetensors", 2.0, tmp_path / "two.safetensors")
+    window, uv = random_window(64, 48, 500), torch.tensor([[3.0, 4.0], [60.0, 40.0]])
+    answers = {}
+    for name, temperature in (("raw", 1.0), ("one", 1.5), ("two", 3.0)):
+        loaded = load_checkpoint(tmp_path / f"{name}.safetensors")
+        assert loaded.config.head.temperature == temperature
+        with torch.no_grad():
+            (cache,), _ = loaded.encode([window], [StreamState()])
+            answers[name] = loaded.decode(cache, uv)
+    for name, temperature in (("one", 1.5), ("two", 3.0)):
+        torch.testing.assert_close(answers[name][0], answers["raw"][0], rtol=0, atol=0)
+        torch.testing.assert_close(answers[name][1], temperature * answers["raw"][1])
 
 
 def test_misfits_are_named_in_one_line(tmp_path):
