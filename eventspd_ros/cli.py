@@ -94,6 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("input", type=Path, metavar="SET", help="scenes it was neither trained nor is tested on")
     sub.add_argument("--weights", type=Path, required=True)
     sub.add_argument("--out", type=Path, required=True, help="the checkpoint with the temperature")
+    sub.add_argument("--half", action="store_true", help="store its weights in float16")
     sub.add_argument("--dataset", default="simulated", help="simulated, m3ed, dsec, mvsec, tartanair")
     sub.add_argument("--json", action="store_true")
 
@@ -266,7 +267,9 @@ def calibrate(options) -> None:
     from eventspd_ros.evaluation.calibrate import calibrate_checkpoint
 
     with progress_bar("calibrating") as progress:
-        result = calibrate_checkpoint(options.input, options.weights, options.out, options.dataset, progress)
+        result = calibrate_checkpoint(
+            options.input, options.weights, options.out, options.dataset, progress, options.half
+        )
     show(result, options.json)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from eventspd_ros.datasets.catalogue import open_dataset
 from eventspd_ros.evaluation.answers import Method, collect_answers
@@ -22,10 +23,12 @@ def calibrate_checkpoint(
     out: Path | str,
     dataset: str = "simulated",
     progress: Callable[[int, int], object] | None = None,
+    half: bool = False,
 ) -> dict:
     """Fits the temperature at uniformly drawn pixels of a set and writes the checkpoint with it.
 
-    Returns the factor, and the coverage of every domain before and after. progress: as in evaluate_checkpoints().
+    half: store the weights in float16, half the size; they are float32 again when loaded. Returns the factor, and the
+    coverage of every domain before and after. progress: as in evaluate_checkpoints().
     """
     sequences = open_dataset(dataset, folder)
     method = Method("model", load_checkpoint(weights))
@@ -41,7 +44,7 @@ def calibrate_checkpoint(
         stddevs.append(points.log_stddev[known])
         groups.append(np.full(known.sum(), number))
     factor = fit_temperature(*map(np.concatenate, (errors, stddevs, groups)))
-    scale_temperature(weights, factor, out)
+    scale_temperature(weights, factor, out, torch.float16 if half else None)
 
     def covered(scale: float) -> dict:
         return {

@@ -45,6 +45,14 @@ def test_a_temperature_widens_the_answer_and_multiplies(preset, tmp_path):
     for name, temperature in (("one", 1.5), ("two", 3.0)):
         torch.testing.assert_close(answers[name][0], answers["raw"][0], rtol=0, atol=0)
         torch.testing.assert_close(answers[name][1], temperature * answers["raw"][1])
+    # Half as large on disk, float32 in memory.
+    half = tmp_path / "half.safetensors"
+    scale_temperature(tmp_path / "raw.safetensors", 1.0, half, torch.float16)
+    assert half.stat().st_size < 0.6 * (tmp_path / "raw.safetensors").stat().st_size
+    full, rounded = (load_checkpoint(path).state_dict() for path in (tmp_path / "raw.safetensors", half))
+    for key, tensor in full.items():
+        assert rounded[key].dtype == tensor.dtype
+        torch.testing.assert_close(rounded[key], tensor.half().to(tensor.dtype), rtol=0, atol=0)
 
 
 def test_misfits_are_named_in_one_line(tmp_path):
