@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from eventspd_ros.training.config import OptimizerConfig, RunConfig
 from eventspd_ros.training.data import Share
-from eventspd_ros.training.run_folder import RunFolder, load_state
+from eventspd_ros.training.run_folder import RunFolder, load_state, save_batch
 from eventspd_ros.training.task import StepInputs, Task
 
 MAX_BAD_STEPS = 10
@@ -86,12 +86,12 @@ class Trainer:
     """One run of one task. Built on every process; goes on where its folder's last checkpoint stands."""
 
     def __init__(self, task: Task, run: RunConfig, optimizer: OptimizerConfig, config_yaml: str, out: Path):
-        self.task, self.config, self.rates = task, run, optimizer
+        self.task, self.config, self.rates, self.out = task, run, optimizer, Path(out)
         self.fabric = start_fabric(run.precision)
         self.share = Share(self.fabric.global_rank, self.fabric.world_size)
-        self.folder = RunFolder(out, config_yaml) if self.fabric.is_global_zero else None
+        self.folder = RunFolder(self.out, config_yaml) if self.fabric.is_global_zero else None
         self.fabric.barrier()
-        state = load_state(Path(out))
+        state = load_state(self.out)
         if state is not None:
             task.load_state_dict(state["task"])
             task.load_extra_state(state["extra"])
@@ -176,13 +176,15 @@ class Trainer:
         """Show the terms, means over all processes, and let the task see what every process saw, in their order."""
         if self.share.world > 1:
             names = sorted(terms)
-            means = self.fabric.all_reduce(torch.tensor([terms[name] for name in names]), reduce_op="mean")
+            means = torch.tensor([terms[name] for name in names], device=self.fabric.device)
+            means = self.fabric.all_reduce(means, reduce_op="mean")
             terms = dict(zip(names, means.tolist(), strict=True))
             gathered: list = [None] * self.share.world
             torch.distributed.all_gather_object(gathered, seen)
             seen = [item for of_rank in gathered for item in of_rank]
-        for name, value in terms.items():
-            self.terms[name].append(value)
+        if self.folder is not None:
+            for name, value in terms.items():
+                self.terms[name].append(value)
         self.task.observe(seen)
 
     def _skip(self, parts: list, terms: dict) -> None:
@@ -192,9 +194,8 @@ class Trainer:
         bad = ", ".join(name for name, value in terms.items() if not math.isfinite(value)) or "a gradient"
         print(f"step {self.step}: {bad} not finite; step skipped ({self.bad_in_row} in a row); samples {names}")
         if self.bad_in_row >= MAX_BAD_STEPS:
-            saved = f"bad_step_{self.step}_{self.share.rank}.pt"
-            if self.folder is not None:
-                self.folder.save_batch([{"keys": keys, "batch": batch} for batch, keys in parts], saved)
+            saved = self.out / f"bad_step_{self.step}_{self.share.rank}.pt"
+            save_batch([{"keys": keys, "batch": batch} for batch, keys in parts], saved)
             raise ValueError(
                 f"step {self.step}: {MAX_BAD_STEPS} steps in a row were not finite; the last batch is in {saved}; "
                 "lower learning_rate, or look at its samples"

@@ -67,10 +67,6 @@ class RunFolder:
             partial.unlink(missing_ok=True)
             raise OSError(f"{path}: cannot be written ({' '.join(str(error).split())[:160]})") from None
 
-    def save_batch(self, parts: Any, name: str) -> None:
-        """What a step was given, as tensors, lists and dicts."""
-        torch.save(_as_tensors(parts), self.path / name)
-
     def write_metrics(self, history: list[dict]) -> None:
         content = {"versions": code_versions(), "history": history}
         self._write(self.path / "metrics.json", (json.dumps(content, indent=1) + "\n").encode())
@@ -111,6 +107,11 @@ def load_state(path: Path) -> dict[str, Any] | None:
     if found:
         raise ValueError(f"{path}: no checkpoint can be read; delete the folder to start again")
     return None
+
+
+def save_batch(parts: Any, path: Path) -> None:
+    """What a step was given, as tensors, lists and dicts."""
+    torch.save(_as_tensors(parts), path)
 
 
 def _as_tensors(value: Any) -> Any:
