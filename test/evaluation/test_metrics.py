@@ -82,6 +82,12 @@ def test_median_alignment_forgets_scale(predicted, true, scale):
     np.testing.assert_allclose(align(scale * true, true, "median"), true)
 
 
+def test_median_alignment_by_hand():
+    """Medians 2 and 6 of points that both have: everything times 3, whatever the far ones say."""
+    predicted, true = np.array([1.0, 2.0, 50.0, 4.0]), np.array([5.0, 6.0, 7.0, np.nan])
+    np.testing.assert_allclose(align(predicted, true, "median"), [3.0, 6.0, 150.0, 12.0])
+
+
 @given(DEPTHS, st.floats(0.2, 5), st.floats(0, 2))
 def test_scale_and_shift_alignment_recovers_an_affine_inverse_depth(true, scale, shift):
     """Inverse depths a relative network might answer, of scenes within the 80 m it may give."""
