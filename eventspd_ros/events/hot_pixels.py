@@ -92,6 +92,14 @@ class HotPixelFilter:
             self._counts = None
 
 
+def load_filter(path: str, learn_s: float, height: int, width: int) -> HotPixelFilter | None:
+    """The filter that a file ("" for none) and a time to learn (0 for none) ask for; None where neither does."""
+    if not path and learn_s <= 0:
+        return None
+    mask = read_hot_pixels(path, height, width) if path else np.zeros((height, width), bool)
+    return HotPixelFilter(mask, learn_s)
+
+
 def hot_pixels(counts: np.ndarray, seconds: float) -> np.ndarray:
     """Which pixels are hot, bool (H, W), from the events each fired in that time."""
     fired = counts[counts > 0]

@@ -20,6 +20,7 @@ class Lane:
 
     def __init__(self, encoder: Encoder, latencies: Latencies, on_encoded: Callable[[], None]):
         self.encoded = self.dropped = self.void = self.failed = 0
+        self.encoded_s = 0.0  # time.monotonic() of the last one
         self.latencies, self.on_encoded = latencies, on_encoded
         self.waiting: deque[tuple[EncodeJob, float]] = deque()
         self._encoder = encoder
@@ -135,6 +136,7 @@ class Encoder:
         done_s = time.monotonic()
         for lane, _, handed_s in batch:
             lane.encoded += 1
+            lane.encoded_s = done_s
             lane.latencies.add("encode", done_s - handed_s)
             lane.latencies.add("encode_model", done_s - start_s)
             lane.on_encoded()

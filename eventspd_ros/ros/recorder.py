@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from event_camera_msgs.msg import EventPacket as EventPacketMsg
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
@@ -45,7 +45,7 @@ class Recorder(Node):
             self.create_subscription(EventPacketMsg, events_topic, self._corners.on_events, EVENTS_QOS)
 
     def node_is_up(self) -> bool:
-        return self.count_publishers(self.answers_topic) > 0 and bool(self.diagnostics)
+        return self.count_publishers(self.answers_topic) > 0 and self.diagnostics.get("state") == "active"
 
     def hears(self, topic: str) -> bool:
         """Whether the player publishes the topic; once it does, hear /clock too, for which the player waits."""
@@ -81,8 +81,10 @@ class Recorder(Node):
 
     def _on_diagnostics(self, msg: DiagnosticArray) -> None:
         for status in msg.status:
-            if status.name.endswith(NODE_NAME):
+            if NODE_NAME in status.name:
                 self.diagnostics.update({pair.key: pair.value for pair in status.values})
+                if status.level == DiagnosticStatus.ERROR:
+                    raise ValueError(f"{status.name}: {status.message}")
 
 
 class CornerFrontEnd:

@@ -109,6 +109,13 @@ class Stream:
         return None if offset_ns is None else offset_ns + round(self.settings.event_time_offset_ms * NS_PER_MS)
 
     @property
+    def cache_age_ms(self) -> float | None:
+        """How long ago the newest cache was made; None without one."""
+        if self.predictor is None or self.predictor.cache is None:
+            return None
+        return 1e3 * (time.monotonic() - self.lane.encoded_s)
+
+    @property
     def idle(self) -> bool:
         """Whether every packet put so far has been taken in."""
         return self._packets.idle

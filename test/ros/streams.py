@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import array
 import threading
 import time
 
 import numpy as np
+from event_camera_msgs.msg import EventPacket as EventPacketMsg
+from rclpy.serialization import serialize_message
 
 from eventspd_ros.events.codecs.evt3 import encode_evt3
 from eventspd_ros.events.types import EventArray, EventPacket
@@ -13,6 +16,7 @@ from eventspd_ros.model.presets import build_model
 from eventspd_ros.predictor import Predictor
 from eventspd_ros.ros.desk import Request
 from eventspd_ros.ros.encoder import Encoder
+from eventspd_ros.ros.messages import ns_to_time
 from eventspd_ros.ros.stream import Stream, StreamParts, StreamSettings
 from eventspd_ros.ros.workers import Reporter
 
@@ -42,6 +46,32 @@ def make_packets(
         stamp_ns = ROS_BASE_NS + int(events.t_ns[0])
         packets.append(EventPacket("evt3", width, height, np.asarray(encode_evt3(events)), seq, 0, stamp_ns))
     return packets
+
+
+def to_msg(packet: EventPacket) -> EventPacketMsg:
+    """The packet as a driver publishes it."""
+    msg = EventPacketMsg(
+        height=packet.height,
+        width=packet.width,
+        seq=packet.seq,
+        time_base=packet.time_base_ns,
+        encoding=packet.encoding,
+        events=array.array("B", packet.payload.tobytes()),
+    )
+    msg.header.stamp = ns_to_time(packet.stamp_ns)
+    return msg
+
+
+def serialized(packet: EventPacket) -> bytes:
+    return serialize_message(to_msg(packet))
+
+
+def until(done, what: str = "timed out", timeout_s: float = 30.0) -> None:
+    """Wait for something that another thread does."""
+    deadline = time.monotonic() + timeout_s
+    while not done():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.005)
 
 
 class Log:
@@ -99,13 +129,7 @@ class Running:
         self.settle()
 
     def settle(self) -> None:
-        self.wait(lambda: self.stream.idle and self.encoder.idle)
-
-    def wait(self, done, what: str = "the stream is stuck") -> None:
-        deadline = time.monotonic() + 60
-        while not done():
-            assert time.monotonic() < deadline, what
-            time.sleep(0.005)
+        until(lambda: self.stream.idle and self.encoder.idle, "the stream is stuck")
 
     def request(self, points, stamp_ns: int, message: object = None) -> None:
         points = None if points is None else np.asarray(points, np.float32).reshape(-1, 2)

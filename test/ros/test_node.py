@@ -1,7 +1,5 @@
 import array
 import re
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -32,6 +30,7 @@ class Robot:
     def __init__(self, **parameters):
         overrides = [RosParameter(name, value=value) for name, value in parameters.items()]
         self.node = EventspdNode(parameter_overrides=overrides)
+        self.node.start()
         self.client = Node("client")
         self.events = self.client.create_publisher(EventPacketMsg, "/events", EVENTS_QOS)
         self.camera_info = self.client.create_publisher(CameraInfo, "/camera_info", 1)
@@ -48,8 +47,19 @@ class Robot:
         self.thread.start()
         publishers = (self.events, self.camera_info, self.keypoints)
         self.wait(
-            lambda: all(p.get_subscription_count() for p in publishers) and self.node.publisher.get_subscription_count()
+            lambda: (
+                all(p.get_subscription_count() for p in publishers)
+                and self.camera.topics.answers.get_subscription_count()
+            )
         )
+
+    @property
+    def camera(self):
+        return self.node.cameras[""]
+
+    @property
+    def stream(self):
+        return self.camera.stream
 
     def close(self):
         self.executor.shutdown()
@@ -66,19 +76,9 @@ class Robot:
 
     def play(self, packets):
         for p in packets:
-            msg = EventPacketMsg(
-                height=p.height,
-                width=p.width,
-                seq=p.seq,
-                encoding=p.encoding,
-                events=array.array("B", p.payload.tobytes()),
-            )
-            msg.header.stamp = ns_to_time(p.stamp_ns)
-            self.events.publish(msg)
+            self.events.publish(streams.to_msg(p))
             time.sleep(0.002)
-        self.wait(
-            lambda: self.node.stream.decoder is not None and self.node.stream.decoder.stats.packets >= len(packets)
-        )
+        self.wait(lambda: self.stream.intake.decoder and self.stream.intake.decoder.stats.packets >= len(packets))
         time.sleep(0.2)
 
     def ask(self, uv, stamp_ns, ids=None) -> KeypointDepthArray:
@@ -113,7 +113,7 @@ def test_keypoints_are_answered_with_metric_depth(robot):
     assert list(bot.ask([[5, 5]], stamp_ns).status) == [Status.UNCALIBRATED]
     info = CameraInfo(width=streams.WIDTH, height=streams.HEIGHT, k=[60.0, 0, 32, 0, 60.0, 24, 0, 0, 1])
     bot.camera_info.publish(info)
-    bot.wait(lambda: bot.node.camera_info is not None)
+    bot.wait(lambda: bot.camera.camera_info is not None)
     answer = bot.ask([[5, 5], [np.nan, 1], [64, 1]], stamp_ns, ids=[2**40, 7, 8])
     assert list(answer.status) == [Status.OK, Status.NOT_FINITE, Status.OUT_OF_IMAGE]
     assert list(answer.id) == [2**40, 7, 8] and answer.header.frame_id == "optical"
@@ -121,12 +121,12 @@ def test_keypoints_are_answered_with_metric_depth(robot):
     assert depth_at_60 > 0 and answer.depth_stddev[0] > 0
     info.k[0] = 120.0
     bot.camera_info.publish(info)
-    bot.wait(lambda: bot.node.camera_info.k[0] == 120.0)
+    bot.wait(lambda: bot.camera.camera_info.k[0] == 120.0)
     # Depth from one camera scales with the focal length: canonical depth times fx / width.
     assert bot.ask([[5, 5]], stamp_ns).depth[0] == pytest.approx(2 * depth_at_60, rel=1e-4)
     info.width = 2 * streams.WIDTH
     bot.camera_info.publish(info)
-    bot.wait(lambda: bot.node.camera_info.width == 2 * streams.WIDTH)
+    bot.wait(lambda: bot.camera.camera_info.width == 2 * streams.WIDTH)
     assert list(bot.ask([[5, 5]], stamp_ns).status) == [Status.UNCALIBRATED]
 
 
@@ -160,41 +160,17 @@ def test_diagnostics_count_what_happened(robot):
     bot.play(streams.make_packets(20))
     bot.diagnostics.clear()
     bot.wait(lambda: len(bot.diagnostics) > 1)
-    values = {pair.key: pair.value for pair in bot.diagnostics[-1].status[0].values}
+    node, stream = bot.diagnostics[-1].status
+    assert (node.name, stream.name) == ("/eventspd: node", "/eventspd: stream")
+    values = {pair.key: pair.value for status in (node, stream) for pair in status.values}
     assert values["packets"] == "20" and values["events"] == "8000" and values["trained"] == "False"
     assert int(values["windows_encoded"]) + int(values["windows_dropped"]) >= 8
-
-
-@pytest.mark.parametrize(
-    ("parameters", "said"),
-    [
-        ({"preset": "huge"}, "huge"),
-        ({"weights": "/no/such.safetensors"}, "/no/such.safetensors"),
-        ({"device": "cuda:99"}, "cuda:99"),
-        ({"device": "toaster"}, "toaster"),
-        ({"window_ms": 50.0}, "50.0"),
-        ({"stride_ms": 20.0}, "20.0"),
-        ({"max_waiting_packets": 0}, "max_waiting_packets"),
-    ],
-)
-def test_a_wrong_parameter_is_one_line(ros, parameters, said):
-    with pytest.raises(ValueError, match=re.escape(said)) as error:
-        EventspdNode(parameter_overrides=[RosParameter(n, value=v) for n, v in parameters.items()])
-    assert "\n" not in str(error.value)
-
-
-def test_the_executable_says_what_is_wrong_in_one_line_and_fails():
-    command = [sys.executable, "-m", "eventspd_ros.ros.node", "--ros-args", "-p", "device:=toaster"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode != 0 and "Traceback" not in done.stderr
-    assert [line for line in done.stderr.splitlines() if "toaster" in line]
 
 
 def test_readme_lists_the_topics_and_statuses(robot):
     text = README.read_text()
     bot = robot()
-    own = {s.topic_name for s in bot.node.subscriptions} - {"/parameter_events"}
-    assert own == {"/events", "/camera_info", "/keypoints"}
+    assert bot.camera.topics.topic_names == ["/events", "/camera_info", "/keypoints"]
     for topic in ("`events`", "`camera_info`", "`keypoints`", "`~/keypoint_depths`", "`/diagnostics`"):
         assert f"| {topic} |" in text
     message = (README.parent / "msg/KeypointDepthArray.msg").read_text()

@@ -3,7 +3,7 @@ import time
 
 import numpy as np
 import pytest
-from streams import HEIGHT, ROS_BASE_NS, WIDTH, Running, make_packets
+from streams import HEIGHT, ROS_BASE_NS, WIDTH, Running, make_packets, until
 
 from eventspd_ros.events.codecs import make_decoder
 from eventspd_ros.model.presets import build_model
@@ -49,7 +49,7 @@ def test_live_answers_are_those_of_a_program_without_threads(mode, when_ns, late
         running.request(POINTS, stamp_of(when_ns))
         for packet in PACKETS[first + (8 if late else 0) :]:
             running.stream.put_packet(packet)
-        running.wait(lambda: running.answers)
+        until(lambda: running.answers)
         answer = running.answers[0][1]
     assert answer.window_end_ns == expected.window_end_ns
     assert answer.status.tolist() == [Status.OK] * 2
@@ -96,7 +96,7 @@ def test_a_silent_sensor_lets_exact_windows_close_by_the_clock():
         stamp_ns = PACKETS[-1].stamp_ns + 10_000_000
         running.request(POINTS, stamp_ns)
         running.stream.put_time(stamp_ns + 100_000_000)
-        running.wait(lambda: running.answers)
+        until(lambda: running.answers)
         assert running.answers[0][1].window_end_ns == pytest.approx(stamp_ns - ROS_BASE_NS, abs=1000)
 
 
@@ -111,7 +111,7 @@ def test_waiting_requests_are_answered_in_order_at_a_reset_and_at_the_end(mode, 
     assert not running.answers
     if end == "reset":
         running.stream.reset()
-        running.wait(lambda: len(running.answers) == 20)
+        until(lambda: len(running.answers) == 20)
     running.close()
     assert [message for message, _, _ in running.answers] == list(range(20))
 
@@ -132,5 +132,5 @@ def test_answers_keep_their_order_while_windows_come_and_go():
                 running.stream.reset()
             time.sleep(0.001)
         thread.join()
-        running.wait(lambda: len(running.answers) == 100)
+        until(lambda: len(running.answers) == 100)
     assert [message for message, _, _ in running.answers] == list(range(100))

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from streams import HEIGHT, ROS_BASE_NS, WIDTH, Running, make_packets
+from streams import HEIGHT, ROS_BASE_NS, WIDTH, Running, make_packets, until
 
 from eventspd_ros.events.codecs import make_decoder
 from eventspd_ros.model.presets import build_model
@@ -144,7 +144,7 @@ def test_too_many_requests_are_answered_in_order_and_overloaded():
         threading.Timer(0.3, gate.set).start()
         for k in range(20):
             running.request([[0, 0]] * 2, 0, message=k)
-        running.wait(lambda: len(running.answers) == 20)
+        until(lambda: len(running.answers) == 20)
     assert [message for message, _, _ in running.answers] == list(range(20))
     assert {status for _, answer, _ in running.answers for status in answer.status} <= {
         Status.NO_CACHE,
