@@ -27,6 +27,8 @@ from eventspd_ros.events.files import open_events
 from eventspd_ros.events.files.rosbag import open_bag
 from eventspd_ros.events.types import EventArray
 from eventspd_ros.predictor import Status
+from eventspd_ros.ros.fastdds import use_profile
+from eventspd_ros.ros.latency import STAGES
 from eventspd_ros.ros.messages import time_to_ns
 from eventspd_ros.ros.recorder import Recorder
 from eventspd_ros.simulation.bag import write_bag
@@ -101,6 +103,7 @@ def play_and_record(bag: Path, topics: BagTopics, weights: str) -> Recorder:
     # The recorder subscribes to /clock last, when it hears everything else.
     waited_for = [topics.events, *([topics.keypoints] if topics.keypoints else []), "/clock"]
     player = ["-p", f"bag:={bag.resolve()}", "-p", f"wait_for:=[{','.join(waited_for)}]"]
+    use_profile()
     rclpy.init()
     recorder = Recorder(topics.events, keypoints, makes_keypoints=topics.keypoints is None)
     try:
@@ -163,10 +166,21 @@ def summarise(bag: Path, topics: BagTopics, recorder: Recorder, weights: str) ->
             name: None if q is None else round(float(q), 2)
             for name, q in zip(("p50", "p95", "p99"), quantiles, strict=True)
         },
+        "stages_ms": stages_ms(recorder.diagnostics),
+        "packets_lost_before_node": int(recorder.diagnostics.get("packets_lost_before_node", 0)),
         "abs_rel": error,
         "weights": weights or "random",
         "trained": trained,
         "fx_assumed": topics.camera_info is None,
+    }
+
+
+def stages_ms(diagnostics: dict[str, str]) -> dict[str, dict[str, float]]:
+    """p50 and p99 of each stage in the node, as its diagnostics say them."""
+    return {
+        stage: {q: float(diagnostics[f"{stage}_ms_{q}"]) for q in ("p50", "p99")}
+        for stage in STAGES
+        if f"{stage}_ms_p50" in diagnostics
     }
 
 
@@ -226,13 +240,15 @@ def table(summary: dict) -> str:
     """The summary as a person reads it."""
     latency = summary["latency_ms"]
     statuses = ", ".join(f"{count} {name}" for name, count in summary["keypoints_by_status"].items())
+    stages = summary["stages_ms"]
     rows = [
         ("bag", f"{summary['bag']} ({summary['sensor']})"),
         ("answers / requests", f"{summary['answers']} / {summary['requests']}"),
         ("keypoints", statuses or "none"),
         ("windows encoded / dropped", f"{summary['windows_encoded']} / {summary['windows_dropped']}"),
         ("latency p50 / p95 / p99", f"{latency['p50']} / {latency['p95']} / {latency['p99']} ms"),
+        ("stages in the node p50 / p99", ", ".join(f"{k} {v['p50']:g} / {v['p99']:g}" for k, v in stages.items())),
         ("AbsRel", "no depth in the bag" if summary["abs_rel"] is None else f"{summary['abs_rel']:.3f}"),
         ("weights", summary["weights"] if summary["trained"] else f"{summary['weights']} (UNTRAINED)"),
     ]
-    return "\n".join(f"{name:<27}{value}" for name, value in rows)
+    return "\n".join(f"{name:<30}{value}" for name, value in rows)

@@ -171,7 +171,8 @@ class Intake:
         self._previous = (packet.stamp_ns, first_ns)
         falls = slicer.time_jumps
         windows = self.predictor.close_windows()
-        self.resets["time_fell"] += slicer.time_jumps - falls
+        if slicer.time_jumps > falls:
+            self.resets["time_fell"] += 1
         if slicer.newest_ns is not None:
             self._closed_until_ns = slicer.newest_ns
         return windows
