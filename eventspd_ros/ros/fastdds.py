@@ -7,20 +7,21 @@ import os
 
 from eventspd_ros.resources import find_resource
 
-# Iron and later, and Humble.
-VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+_OLD, _NEW = "FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"
+# Kilted knows both and reads a file that is named twice twice; Jazzy and earlier surely know the old one.
+VARIABLE = _OLD if os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy") else _NEW
 PROFILE = "config/fastdds.xml"
 
 
 def profile_in_use() -> str | None:
     """The profile file that this process's Fast DDS reads, None where there is none."""
-    return next((os.environ[name] for name in VARIABLES if os.environ.get(name)), None)
+    return os.environ.get(_NEW) or os.environ.get(_OLD)
 
 
 def use_profile() -> None:
     """Let this process, before rclpy.init(), and its children read our profile, unless the user has chosen one."""
     if profile_in_use() is None:
-        os.environ.update(dict.fromkeys(VARIABLES, str(find_resource(PROFILE))))
+        os.environ[VARIABLE] = str(find_resource(PROFILE))
 
 
 def loss_hint(middleware: str) -> str:
@@ -30,7 +31,7 @@ def loss_hint(middleware: str) -> str:
     if profile_in_use() is None:
         return (
             "Fast DDS drops large packets when its shared memory is full, 512 KB by default: set "
-            f"{VARIABLES[0]}={find_resource(PROFILE)} for the camera driver and this node (the launch file does)"
+            f"{VARIABLE}={find_resource(PROFILE)} for the camera driver and this node (the launch file does)"
         )
     return (
         "this node reads a Fast DDS profile; see that the camera driver does too, or, over a network, raise "

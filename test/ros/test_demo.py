@@ -10,19 +10,10 @@ import cv2
 import pytest
 
 from eventspd_ros.ros.demo import run_demo, table
-from eventspd_ros.simulation.bag import write_bag
-from eventspd_ros.simulation.camera import PinholeCamera
-from eventspd_ros.simulation.stream import SimulationConfig
 
 
-@pytest.fixture(scope="module")
-def bag(tmp_path_factory):
-    config = SimulationConfig(camera=PinholeCamera.centred(160, 120), duration_s=1.5, max_keypoints=40)
-    return write_bag(tmp_path_factory.mktemp("demo") / "bag", config)
-
-
-def test_every_request_of_a_simulated_bag_is_answered(bag, tmp_path):
-    summary = run_demo(bag, tmp_path)
+def test_every_request_of_a_simulated_bag_is_answered(simulated_bag, tmp_path):
+    summary = run_demo(simulated_bag, tmp_path)
     assert json.loads((tmp_path / "summary.json").read_text()) == summary
     assert summary["requests"] == summary["answers"] >= 40
     assert summary["ok"] >= 20 and summary["windows_encoded"] >= 20
@@ -53,9 +44,9 @@ def test_recorded_bags(data_dir, tmp_path, name, sensor):
     assert (tmp_path / "overlay.png").stat().st_size > 10_000
 
 
-def test_a_node_that_cannot_be_configured_ends_the_demo_with_its_reason(bag, tmp_path):
+def test_a_node_that_cannot_be_configured_ends_the_demo_with_its_reason(simulated_bag, tmp_path):
     with pytest.raises(ValueError, match=r"/no/such\.safetensors") as error:
-        run_demo(bag, tmp_path, weights="/no/such.safetensors")
+        run_demo(simulated_bag, tmp_path, weights="/no/such.safetensors")
     assert "\n" not in str(error.value)
 
 
