@@ -132,7 +132,7 @@ class GridEncoding(nn.Module):
     @torch.no_grad()
     def prepare(self, height: int, width: int) -> None:
         """Build the voxel table of a sensor size. For inference: does nothing in training mode."""
-        if self.training or self._voxels.get((height, width), (None, None))[0] == self._weights_version:
+        if self.training:
             return
         rows, columns = torch.arange(height, device=self.table.device), torch.arange(width, device=self.table.device)
         y, x = (axis.reshape(-1) for axis in torch.meshgrid(rows, columns, indexing="ij"))

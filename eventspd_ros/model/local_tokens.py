@@ -78,7 +78,8 @@ class LocalTokens(nn.Module):
             for level in self.coarse
         )
         grid = grid_offsets(max(radii[0], 0))
-        self.register_buffer("grid_0", grid[grid.any(dim=-1)], persistent=False)  # the centre is in h⁽⁰⁾ already
+        before, _, after = grid.tensor_split((len(grid) // 2, len(grid) // 2 + 1))
+        self.register_buffer("grid_0", torch.cat((before, after)), persistent=False)  # the centre is in h⁽⁰⁾ already
         self.coarse_grids = [f"grid_{level}" for level in self.coarse]
         for name, level in zip(self.coarse_grids, self.coarse, strict=True):
             self.register_buffer(name, grid_offsets(radii[level]), persistent=False)

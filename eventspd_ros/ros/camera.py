@@ -41,7 +41,7 @@ class Camera:
 
     def activate(self, encoder: Encoder, on_fault: Callable[[str], None]) -> None:
         values = self._parameters.values
-        settings = StreamSettings(values.max_waiting_packets, values.max_waiting_requests)
+        settings = StreamSettings(max_packets=values.max_waiting_packets, max_requests=values.max_waiting_requests)
         parts = StreamParts(self.make_predictor, self.publish, parse_packet, self.make_filter, on_fault)
         self.stream = Stream(self.name, settings, parts, encoder, self.reporter)
         self.apply()
@@ -67,6 +67,7 @@ class Camera:
             return
         values, own = self._parameters.values, self._own
         self.stream.settings.max_wait_ms = values.max_wait_ms
+        self.stream.settings.max_packet_age_ms = values.max_cache_age_ms
         self.stream.settings.event_time_offset_ms = own.event_time_offset_ms
         if (predictor := self.stream.predictor) is not None:
             predictor.max_cache_age_ms = values.max_cache_age_ms

@@ -22,9 +22,11 @@ NO_WINDOW = (0, 0)
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """points: float32 (K, 2) px, or None for a malformed one of `count` points. stamp_ns: when they were observed.
+    """points: float32 (K, 2) px, or None for one of `count` points that cannot be answered. stamp_ns: when they were
+    observed.
 
-    received_s: time.monotonic() of arrival. refusal: why it is not worth computing, None where it is.
+    received_s: time.monotonic() of arrival. refusal: the status of all its points where it is not worth computing, and
+    reason, one line, why.
     """
 
     message: object
@@ -33,6 +35,7 @@ class Request:
     stamp_ns: int
     received_s: float = field(default_factory=time.monotonic)
     refusal: Status | None = None
+    reason: str = "keypoints: id, u and v are not of one length"
 
 
 class RequestDesk:
@@ -62,7 +65,7 @@ class RequestDesk:
         with self._changed:
             self.received += 1
             if request.points is None:
-                request.refusal = Status.MALFORMED
+                request.refusal = request.refusal or Status.MALFORMED
             elif len(self._waiting) >= self._max_waiting or request.count > MAX_POINTS:
                 request.refusal = Status.OVERLOADED
             self._waiting.append(request)

@@ -52,7 +52,10 @@ class Parameter:
 
 
 _SENSOR = "with sensor_height prepares the model at start, not at the first packet; 0: unknown"
-_AGE = "between a request's stamp and the end of the window that answers it; beyond it: STALE_CACHE"
+_AGE = (
+    "between a request's stamp and the end of the window that answers it; beyond it: STALE_CACHE. Packets that waited "
+    "longer are dropped"
+)
 _MODES = "which window answers a request: the newest, the first that ends after its stamp, one that ends at its stamp"
 
 NODE_PARAMETERS = (

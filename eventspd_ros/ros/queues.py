@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 
 
 class WorkQueue:
@@ -39,6 +40,13 @@ class WorkQueue:
             self._changed.wait_for(lambda: self._items or self._closed)
             self.idle = False
             return self._items.popleft() if self._items else None
+
+    def drop(self, unwanted: Callable[[object], bool]) -> None:
+        """Let the unwanted items that wait go, and count them."""
+        with self._changed:
+            kept = deque(item for item in self._items if not unwanted(item))
+            self.dropped += len(self._items) - len(kept)
+            self._items = kept
 
     def close(self) -> None:
         """Let go of what waits and of the thread that waits for it."""

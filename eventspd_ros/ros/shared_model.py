@@ -73,5 +73,6 @@ class SensorTables:
             needed = set(self._sizes.values())
             if known - needed:
                 self._model.encoder.grids.drop_voxel_tables()
-            for size in needed:
+                known = set()
+            for size in needed - known:
                 self._model.prepare(*size)

@@ -32,10 +32,12 @@ SAME_CLOCK_S = 10.0
 
 @dataclass
 class StreamSettings:
-    """max_packets, max_requests: that may wait. max_wait_ms: how long a request waits for its window at most.
-    event_time_offset_ms: added to the events' times where they become ROS times."""
+    """max_packets, max_requests: that may wait. max_packet_age_ms: a packet that waited longer comes too late, and so
+    do all that wait behind it: one gap is better than lasting lag. max_wait_ms: how long a request waits for its window
+    at most. event_time_offset_ms: added to the events' times where they become ROS times."""
 
     max_packets: int = 1000
+    max_packet_age_ms: float = float("inf")
     max_requests: int = 64
     max_wait_ms: float = 50.0
     event_time_offset_ms: float = 0.0
@@ -80,6 +82,7 @@ class Stream:
         self.cache_wait = CacheWait()
         self.lane = encoder.lane(self.latencies, self.cache_wait.notify)
         self._packets = WorkQueue(settings.max_packets)
+        self.packets_late = 0
         self._reset_cause: str | None = None
         self._answer_faults = FaultCounter("answering", MAX_FAILURES, parts.on_fault)
         suffix = f" {name}" if name else ""
@@ -94,8 +97,8 @@ class Stream:
 
     @property
     def packets_dropped(self) -> int:
-        """Packets that waited too long for the decoder."""
-        return self._packets.dropped
+        """Packets that were never decoded: too many waited for the decoder, or they waited too long."""
+        return self._packets.dropped + self.packets_late
 
     @property
     def windows_dropped(self) -> int:
@@ -185,6 +188,10 @@ class Stream:
         return True
 
     def _take_packet(self, item: _Packet) -> None:
+        if time.monotonic() - item.received_s > 1e-3 * self.settings.max_packet_age_ms:
+            self.packets_late += 1
+            self._packets.drop(lambda other: isinstance(other, _Packet))
+            return
         try:
             packet = self._parts.parse(item.raw)
         except Exception as error:  # whatever a peer's bytes lead a deserializer to
@@ -228,10 +235,8 @@ class Stream:
         return True
 
     def _answer_for(self, request: Request, offset_ns: int | None) -> Answer:
-        if request.refusal == Status.MALFORMED:
-            self._reporter.error(
-                "malformed", f"keypoints: id, u and v are not of one length; {request.count} answered MALFORMED"
-            )
+        if request.points is None:
+            self._reporter.error("refused", f"{request.reason}; {request.count} answered {request.refusal.name}")
         if request.refusal is not None:
             return Answer.refused(request.count, request.refusal)
         predictor = self.predictor

@@ -69,7 +69,8 @@ class Robot(Eye):
     """A node, and its eyes by name; it is its only eye itself where that has no name."""
 
     def __init__(self, names=("",), namespace="", **parameters):
-        overrides = [RosParameter(name, value=value) for name, value in parameters.items()]
+        values = {"max_cache_age_ms": 1000.0} | parameters  # packets may wait that long on a busy machine
+        overrides = [RosParameter(name, value=value) for name, value in values.items()]
         if names != ("",):
             overrides.append(RosParameter("streams", value=list(names)))
         self.node = EventspdNode(parameter_overrides=overrides, namespace=namespace)

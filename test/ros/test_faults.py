@@ -125,7 +125,7 @@ def test_a_camera_that_is_silent_for_ten_seconds():
 
 def test_a_machine_that_cannot_keep_up_drops_and_stays_fresh():
     """20 million events a second in packets of 4 ms, for an encoder that takes 50 ms a window of 8.3 ms."""
-    packets = make_packets(100, events_per_packet=80_000)
+    packets = make_packets(50, events_per_packet=80_000)
     with Running(max_windows=2, settings=StreamSettings(max_packets=50)) as running:
         encode, lane = running.model.encode, running.stream.lane
 
@@ -143,9 +143,9 @@ def test_a_machine_that_cannot_keep_up_drops_and_stays_fresh():
                 assert len(lane.waiting) <= 2
                 sizes.add(len(running.stream.predictor.slicer.buffer.t_ns) if running.stream.predictor else 0)
         running.settle()
-        until(lambda: len(running.answers) == 10)
+        until(lambda: len(running.answers) == 5)
         slicer = running.stream.predictor.slicer
-        assert lane.dropped > 5 and running.stream.intake.decoder.stats.packets + running.stream.packets_dropped == 100
+        assert lane.dropped > 5 and running.stream.intake.decoder.stats.packets + running.stream.packets_dropped == 50
         assert len(sizes - {0}) == 1 and len(slicer.buffer) <= slicer.max_events, "the event buffer does not grow"
         for stamp_ns, answer, window_ns in running.answers:
             fresh = abs(window_ns[1] - stamp_ns) <= 200_000_000

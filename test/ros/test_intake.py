@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from streams import HEIGHT, PACKET_NS, WIDTH, Log, make_packets
 
+import eventspd_ros.predictor as predictor_module
 from eventspd_ros.events.codecs import make_decoder
 from eventspd_ros.events.codecs.evt3 import encode_evt3
 from eventspd_ros.events.hot_pixels import HotPixelFilter
@@ -193,3 +194,13 @@ def test_events_of_a_rejected_payload_do_not_begin_anything():
     empty = EventArray(*(np.zeros(0, t) for t in ("u2", "u2", "u1", "i8")), WIDTH, HEIGHT)
     packet = replace(make_packets(1)[0], payload=np.asarray(encode_evt3(empty)))
     assert one.take([packet] * 3) == [] and one.intake.offset_ns is None
+
+
+def test_a_packet_of_more_events_than_may_be_held_does_not_grow_the_buffer(monkeypatch):
+    monkeypatch.setattr(predictor_module, "MAX_HELD_EVENTS", 100_000)
+    one, packet = Taken(), make_packets(1)[0]
+    base = np.array([3 << 12], np.uint16)  # VECT_BASE_X 0, then VECT_12 of twelve events each, again and again
+    bomb = np.tile(np.concatenate((base, np.full(4, 4 << 12 | 0xFFF, np.uint16))), 20_000).view(np.uint8)
+    one.take([replace(packet, payload=np.concatenate((packet.payload, bomb)))])
+    buffer = one.intake.predictor.slicer.buffer
+    assert one.intake.decoder.stats.events > 900_000 and len(buffer.t_ns) < 250_000

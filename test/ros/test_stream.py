@@ -136,6 +136,24 @@ def test_a_busy_encoder_drops_the_oldest_window_and_counts_it():
         assert answer.window_end_ns > packets[-1].stamp_ns - ROS_BASE_NS - 20_000_000, "answers are never silently old"
 
 
+def test_packets_that_waited_too_long_go_with_all_behind_them_and_are_one_gap():
+    packets = make_packets(60)
+    with Running(settings=StreamSettings(max_packet_age_ms=150.0)) as running:
+        running.play(packets[:10])
+        take, gate = running.stream.intake.take, threading.Event()
+        running.stream.intake.take = lambda packet: (gate.wait(10), take(packet))[1]
+        for packet in packets[10:40]:
+            running.stream.put_packet(packet)
+        time.sleep(0.3)
+        gate.set()
+        running.settle()
+        running.play(packets[40:])
+        stats = running.stream.intake.decoder.stats
+        assert running.stream.packets_dropped == 29 and stats.packets == 31
+        assert (stats.seq_gaps, stats.lost_packets) == (1, 29)
+        assert running.ask(INSIDE, now_ns(packets))[0].status.tolist() == [Status.OK] * 3
+
+
 def test_too_many_requests_are_answered_in_order_and_overloaded():
     with Running(settings=StreamSettings(max_requests=5)) as running:
         gate = threading.Event()
