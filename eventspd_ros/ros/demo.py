@@ -27,7 +27,7 @@ from eventspd_ros.events.files import open_events
 from eventspd_ros.events.files.rosbag import open_bag
 from eventspd_ros.events.types import EventArray
 from eventspd_ros.predictor import Status
-from eventspd_ros.ros.fastdds import use_profile
+from eventspd_ros.ros.fastdds import own_profile
 from eventspd_ros.ros.latency import STAGES
 from eventspd_ros.ros.messages import time_to_ns
 from eventspd_ros.ros.recorder import Recorder
@@ -86,6 +86,7 @@ def run_demo(bag: Path | None, out: Path, weights: str = "") -> dict:
     return summary
 
 
+@own_profile()
 def play_and_record(bag: Path, topics: BagTopics, weights: str) -> Recorder:
     """The node and the player as processes of their own; this one records what they say."""
     keypoints = topics.keypoints or "/keypoints"
@@ -103,7 +104,6 @@ def play_and_record(bag: Path, topics: BagTopics, weights: str) -> Recorder:
     # The recorder subscribes to /clock last, when it hears everything else.
     waited_for = [topics.events, *([topics.keypoints] if topics.keypoints else []), "/clock"]
     player = ["-p", f"bag:={bag.resolve()}", "-p", f"wait_for:=[{','.join(waited_for)}]"]
-    use_profile()
     rclpy.init()
     recorder = Recorder(topics.events, keypoints, makes_keypoints=topics.keypoints is None)
     try:

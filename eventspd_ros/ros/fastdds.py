@@ -4,6 +4,8 @@ packets of 200 kB at 250 a second, half. The profile config/fastdds.xml gives it
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from eventspd_ros.resources import find_resource
 
@@ -18,10 +20,17 @@ def profile_in_use() -> str | None:
     return os.environ.get(_NEW) or os.environ.get(_OLD)
 
 
-def use_profile() -> None:
-    """Let this process, before rclpy.init(), and its children read our profile, unless the user has chosen one."""
-    if profile_in_use() is None:
-        os.environ[VARIABLE] = str(find_resource(PROFILE))
+@contextmanager
+def own_profile() -> Iterator[None]:
+    """Inside, rclpy.init() and child processes read our profile, unless the user has chosen one."""
+    if profile_in_use() is not None:
+        yield
+        return
+    os.environ[VARIABLE] = str(find_resource(PROFILE))
+    try:
+        yield
+    finally:
+        del os.environ[VARIABLE]
 
 
 def loss_hint(middleware: str) -> str:

@@ -27,7 +27,7 @@ from eventspd_ros.events.files.rosbag import open_bag
 from eventspd_ros.msg import KeypointArray, KeypointDepthArray
 from eventspd_ros.ros.bag_player import message_class, recorded_qos
 from eventspd_ros.ros.demo import BagTopics, ros_process, stages_ms
-from eventspd_ros.ros.fastdds import use_profile
+from eventspd_ros.ros.fastdds import own_profile
 from eventspd_ros.ros.messages import KEYPOINTS_QOS, time_to_ns
 from eventspd_ros.simulation.bag import write_bag
 from eventspd_ros.simulation.stream import SimulationConfig
@@ -137,6 +137,7 @@ class Soak(Node):
                 self.diagnostics.update({pair.key: pair.value for pair in status.values})
 
 
+@own_profile()
 def run_soak(bag: Path, minutes: float) -> dict:
     """Play for that long; returns the report."""
     topics = BagTopics.of(bag)
@@ -144,7 +145,6 @@ def run_soak(bag: Path, minutes: float) -> dict:
         raise ValueError(f"{bag}: has no keypoints to ask for; without --bag one is simulated")
     remappings = {"events": topics.events, "camera_info": topics.camera_info, "keypoints": topics.keypoints}
     arguments = [item for name, topic in remappings.items() if topic for item in ("-r", f"{name}:={topic}")]
-    use_profile()
     rclpy.init()
     soak, cycle, chance = Soak(bag, topics), Counter(), random.Random(0)
     try:

@@ -170,10 +170,10 @@ class Stream:
         if item is None:
             return False
         intake = self.intake
+        resets = intake.predictor.resets if intake.predictor else 0
         if (cause := self._reset_cause) is not None:
             self._reset_cause = None
             intake.forget(cause)
-        resets = intake.predictor.resets if intake.predictor else 0
         if isinstance(item, _Packet):
             self._take_packet(item)
         elif isinstance(item, _ClockFell):

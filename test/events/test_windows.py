@@ -234,7 +234,7 @@ def test_a_cut_window_holds_what_a_window_that_closes_there_would_hold():
     slicer = WindowSlicer(640, 480, 20 * MS, 8 * MS)
     slicer.history_ns = 50 * MS
     slicer.push(stream(t_ns))
-    for end_ns in (199 * MS, 160 * MS + 123, 140 * MS):
+    for end_ns in (199 * MS, 160 * MS + 123, 159 * MS):
         window = slicer.cut(end_ns)
         inside = (t_ns >= end_ns - 20 * MS) & (t_ns < end_ns)
         np.testing.assert_array_equal(window.t_ns, t_ns[inside])
