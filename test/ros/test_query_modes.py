@@ -114,7 +114,7 @@ def test_waiting_requests_are_answered_in_order_at_a_reset_and_at_the_end(mode, 
         until(lambda: len(running.answers) == 20)
     running.close()
     assert [message for message, _, _ in running.answers] == list(range(20))
-    assert running.stream.cache_wait.expired <= 2, "none but those that a reset met has waited"
+    assert end == "close" or running.stream.cache_wait.expired <= 2, "only those that a reset met have waited"
 
 
 def test_answers_keep_their_order_while_windows_come_and_go():
