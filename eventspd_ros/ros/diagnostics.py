@@ -25,6 +25,7 @@ def make_updater(node, clock):
         return Updater(node, tasks, clock)
     from diagnostic_updater import Updater as RosUpdater
 
+    node.declare_parameter("diagnostic_updater.use_fqn", True)  # two nodes of one name, in two namespaces
     updater = RosUpdater(node, PERIOD_S)
     updater.setHardwareID("none")
 

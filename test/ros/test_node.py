@@ -18,6 +18,7 @@ from std_srvs.srv import Trigger
 from eventspd_ros.model.checkpoints import save_checkpoint
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.predictor import Status
+from eventspd_ros.ros.diagnostics import NodeDiagnostics
 from eventspd_ros.ros.messages import KEYPOINTS_QOS, ns_to_time, time_to_ns
 
 README = Path(__file__).parents[2] / "README.md"
@@ -116,12 +117,7 @@ def test_two_cameras_are_two_streams_over_one_model(robot):
     right.play(packets[:8])  # starts anew; the other does not notice
     assert right.stream.intake.resets["restart"] == 1 and not left.stream.intake.resets
     assert (len(left.answers), len(right.answers)) == (1, 1)
-    assert {"left", "right"} <= {s.name.split(": ")[1] for s in _statuses(bot)}
-
-
-def _statuses(bot):
-    bot.diagnosed()
-    return bot.diagnostics[-1].status
+    assert [name for name, _, _ in NodeDiagnostics(bot.node).statuses()] == ["node", "left", "right"]
 
 
 def test_two_nodes_in_one_domain_do_not_hear_each_other(robot):
