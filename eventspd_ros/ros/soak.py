@@ -60,6 +60,13 @@ class Watched:
         threads, descriptors = (len(os.listdir(folder / name)) for name in ("task", "fd"))
         self.samples.append((now_s, megabytes, threads, descriptors))
 
+    def by_minute(self) -> list[float]:
+        """The median of each minute."""
+        minutes: dict[int, list[float]] = {}
+        for time_s, megabytes, *_ in self.samples:
+            minutes.setdefault(int(time_s // 60), []).append(megabytes)
+        return [round(float(np.median(values)), 1) for values in minutes.values()]
+
     def summary(self, warm_up_s: float) -> dict:
         """After the warm-up: the median of the first and of the last tenth, so that one sample decides nothing."""
         rows = np.array([row for row in self.samples if row[0] >= warm_up_s] or self.samples)
@@ -67,6 +74,7 @@ class Watched:
         first, last = (float(np.median(part)) for part in (rows[:tenth, 1], rows[-tenth:, 1]))
         return {
             "rss_mb": {"first": round(first, 1), "last": round(last, 1), "max": round(float(rows[:, 1].max()), 1)},
+            "rss_mb_by_minute": self.by_minute(),
             "rss_growth": round(last / first - 1, 5),
             "threads": {"first": int(rows[0, 2]), "last": int(rows[-1, 2]), "max": int(rows[:, 2].max())},
             "file_descriptors": {"first": int(rows[0, 3]), "last": int(rows[-1, 3]), "max": int(rows[:, 3].max())},
@@ -209,6 +217,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("soak"), help="folder of the bag and of soak.json")
     parser.add_argument("--bag", type=Path, help="rosbag2 with events and keypoints; without it one is simulated")
     options = parser.parse_args()
+    # Nothing else that runs here may be played to, or answer; 1…100 are free of the ports that systems hand out.
+    os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
     options.out.mkdir(parents=True, exist_ok=True)
     bag = options.bag or options.out / "bag"
     if not bag.exists():

@@ -107,6 +107,6 @@ class Robot(Eye):
         """All values of the next diagnostics of the node."""
         mine = self.node.get_fully_qualified_name() + ": "
         self.diagnostics.clear()
-        streams.until(lambda: any(s.name.startswith(mine) for m in self.diagnostics for s in m.status))
-        found = next(m for m in self.diagnostics if any(s.name.startswith(mine) for s in m.status))
+        streams.until(lambda: any(mine in s.name for m in self.diagnostics for s in m.status))
+        found = next(m for m in self.diagnostics if any(mine in s.name for s in m.status))
         return {pair.key: pair.value for status in found.status for pair in status.values}
