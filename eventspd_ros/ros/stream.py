@@ -87,7 +87,7 @@ class Stream:
         self._answer_faults = FaultCounter("answering", MAX_FAILURES, parts.on_fault)
         suffix = f" {name}" if name else ""
         self._workers = [
-            Worker(f"{step.__name__.strip('_')}{suffix}", step, reporter, parts.on_fault)
+            Worker(f"{step.__name__.strip('_').removesuffix('_step')}{suffix}", step, reporter, parts.on_fault)
             for step in (self._intake_step, self._answer_step)
         ]
 

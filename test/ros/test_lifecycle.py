@@ -57,16 +57,14 @@ def trigger(node, transition) -> bool:
 
 
 def own_threads() -> list[str]:
-    return sorted(
-        t.name for t in threading.enumerate() if t.name.split()[0] in ("encoder", "intake_step", "answer_step")
-    )
+    return sorted(t.name for t in threading.enumerate() if t.name.split()[0] in ("encoder", "intake", "answer"))
 
 
 def check(node):
     """What each state holds."""
     active, configured = node.state == "active", node.state in ("active", "inactive")
     assert (node.model is not None) == configured and (len(node.cameras) == 1) == configured
-    assert own_threads() == (["answer_step", "encoder", "intake_step"] if active else [])
+    assert own_threads() == (["answer", "encoder", "intake"] if active else [])
     topics = {s.topic_name for s in node.subscriptions} & {"/events", "/camera_info", "/keypoints"}
     assert len(topics) == (3 if active else 0)
 
@@ -208,5 +206,5 @@ def test_a_thread_that_dies_takes_the_node_to_error(make):
     node.cameras[""].stream.put_packet(b"")
     streams.until(lambda: node._pending_fault)
     node._tick()
-    assert node.state == "unconfigured" and "intake_step died" in node.fault and "killed" in node.fault
+    assert node.state == "unconfigured" and "intake died" in node.fault and "killed" in node.fault
     check(node)
