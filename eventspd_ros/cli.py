@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from eventspd_ros import __version__
@@ -14,6 +16,8 @@ from eventspd_ros import __version__
 def main(arguments: list[str] | None = None) -> int:
     """The command line; errors a user can mend are one line on stderr and exit status 2."""
     options = build_parser().parse_args(arguments)
+    # Ends as Ctrl-C does: what started other processes ends them too.
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         options.run(options)
     except (ValueError, OSError) as error:
@@ -21,6 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return 0
 
 
@@ -59,8 +65,36 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--distortion", nargs=4, type=float, metavar=("K1", "K2", "P1", "P2"), default=[0.0] * 4)
     sub.add_argument("--format", default="hdf5", help="hdf5 or rosbag2 (default hdf5)")
     sub.add_argument("--label-period-us", type=int, default=8333, help="time between depth maps in HDF5 (8333)")
+    sub.add_argument("--images", action="store_true", help="a camera's picture beside every depth map, for a teacher")
     sub.add_argument("--workers", type=int, help="processes (default: one a core)")
     sub.add_argument("--preview", type=Path, metavar="OUT.png", help="draw the first scene of every domain")
+
+    text = "write a teacher's dense relative depth beside recordings that have images, for training"
+    sub = command("pseudo-label", pseudo_label, text)
+    sub.add_argument("dataset", metavar="DATASET", help="mvsec, tartanair or simulated")
+    sub.add_argument("folder", type=Path, metavar="FOLDER", help="where its sequences lie; finished ones are kept")
+    sub.add_argument("--teacher", type=Path, required=True, help="folder of Depth Anything V2, in transformers' layout")
+    sub.add_argument("--device", help="cpu, cuda or cuda:N (default: CUDA where there is one)")
+
+    sub = command("evaluate", evaluate, "accuracy and uncertainty of checkpoints on a set, beside baselines")
+    sub.add_argument("input", type=Path, metavar="SET", help="folder of the dataset; simulated scenes by default")
+    sub.add_argument("--weights", type=Path, nargs="+", required=True, help="the model, then others to set beside it")
+    sub.add_argument("--train-set", type=Path, metavar="SET", help="what it was trained on, for the baselines")
+    sub.add_argument("--dataset", default="simulated", help="simulated, m3ed, dsec, mvsec, tartanair")
+    sub.add_argument("--every", type=int, default=4, help="ask at every how many labels (default 4)")
+    sub.add_argument("--queries", type=int, help="pixels drawn at a label (default 512; by a protocol all with depth)")
+    sub.add_argument("--protocol", help="score as published too: e2depth, hmnet, f3, dsec")
+    sub.add_argument("--warm-up", type=int, default=8, help="windows before the first question (default 8)")
+    sub.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    sub.add_argument("--out", type=Path, metavar="OUT.json", help="everything, scene by scene")
+    sub.add_argument("--json", action="store_true", help="print that instead of tables")
+
+    sub = command("calibrate", calibrate, "fit the temperature of a checkpoint's uncertainty on validation scenes")
+    sub.add_argument("input", type=Path, metavar="SET", help="scenes it was neither trained nor is tested on")
+    sub.add_argument("--weights", type=Path, required=True)
+    sub.add_argument("--out", type=Path, required=True, help="the checkpoint with the temperature")
+    sub.add_argument("--dataset", default="simulated", help="simulated, m3ed, dsec, mvsec, tartanair")
+    sub.add_argument("--json", action="store_true")
 
     sub = command("convert-f3", convert_f3, "turn an upstream F³ checkpoint into this package's safetensors")
     sub.add_argument("input", type=Path, metavar="IN.pth")
@@ -71,6 +105,14 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--preset", default="eventspd")
     sub.add_argument("--sensor", type=sensor_size, default=(720, 1280), metavar="WxH", help="default 1280x720")
     sub.add_argument("--json", action="store_true")
+
+    sub = command("pretrain", pretrain, "pretrain F³ to predict the next 20 ms of events, as a YAML file says")
+    sub.add_argument("config", type=Path, metavar="CONFIG")
+    sub.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run")
+
+    sub = command("train", train, "train depth as a YAML file says; goes on where the folder's last checkpoint stands")
+    sub.add_argument("config", type=Path, metavar="CONFIG")
+    sub.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run")
 
     bench = command("bench", None, "measure speed").add_subparsers(dest="what", required=True, metavar="WHAT")
     sub = bench.add_parser("decode", help="events decoded a second, one core")
@@ -169,6 +211,7 @@ def simulate(options) -> None:
         camera=PinholeCamera(width, height, *intrinsics, distortion=tuple(options.distortion)),
         format=options.format,
         label_period_us=options.label_period_us,
+        images=options.images,
     )
     if options.preview:
         print(write_preview(options.preview, config))
@@ -180,10 +223,92 @@ def simulate(options) -> None:
         print(f"{len(paths)} scenes → {options.out}")
 
 
+def pseudo_label(options) -> None:
+    from tqdm import tqdm
+
+    from eventspd_ros.training.pseudo_labels import label_jobs
+    from eventspd_ros.training.teacher import load_teacher
+
+    jobs = label_jobs(options.dataset, options.folder, load_teacher(options.teacher, options.device))
+    count, done = (sum(getattr(job, name) for job in jobs) for name in ("count", "done"))
+    with tqdm(total=count, initial=done, desc="labelling", unit="image") as bar:
+        for job in jobs:
+            job.run(bar.update)
+    print(f"pseudo-labels of {len(jobs)} sequences → {options.folder}")
+
+
+def evaluate(options) -> None:
+    from eventspd_ros.evaluation.evaluate import evaluate_checkpoints, write_json
+    from eventspd_ros.evaluation.questions import ALL, Settings
+    from eventspd_ros.evaluation.table import show_evaluation
+
+    queries = options.queries or (ALL if options.protocol else Settings.uniform)
+    with progress_bar("evaluating") as progress:
+        result = evaluate_checkpoints(
+            options.input,
+            options.weights,
+            options.train_set,
+            Settings(uniform=queries, every=options.every, warm_up=options.warm_up),
+            options.dataset,
+            options.device,
+            options.protocol,
+            progress,
+        )
+    if options.out:
+        write_json(result, options.out)
+    print(json.dumps(result, indent=1) if options.json else show_evaluation(result))
+
+
+def calibrate(options) -> None:
+    from eventspd_ros.evaluation.calibrate import calibrate_checkpoint
+
+    with progress_bar("calibrating") as progress:
+        result = calibrate_checkpoint(options.input, options.weights, options.out, options.dataset, progress)
+    show(result, options.json)
+
+
+@contextmanager
+def progress_bar(text: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar over scenes, as a function of (done since the last call, all)."""
+    from tqdm import tqdm
+
+    with tqdm(desc=text, unit="scene") as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done)
+
+        yield progress
+
+
 def convert_f3(options) -> None:
     from eventspd_ros.model.checkpoints import convert_f3_checkpoint, save_checkpoint
 
     save_checkpoint(convert_f3_checkpoint(options.input, options.encoder), options.out)
+    print(options.out)
+
+
+def pretrain(options) -> None:
+    from eventspd_ros.training.config import PretrainConfig
+    from eventspd_ros.training.pretraining import pretrain_task
+
+    run_task(options, PretrainConfig, pretrain_task)
+
+
+def train(options) -> None:
+    from eventspd_ros.training.config import TrainConfig
+    from eventspd_ros.training.depth_task import DepthTask
+
+    run_task(options, TrainConfig, DepthTask)
+
+
+def run_task(options, config_kind: type, build_task) -> None:
+    """Read a run's config, build its task and train it."""
+    from eventspd_ros.training.config import read_config, to_yaml
+    from eventspd_ros.training.loop import Trainer
+
+    config = read_config(options.config, config_kind)
+    Trainer(build_task(config), config.run, config.optimizer, to_yaml(config), options.out).run()
     print(options.out)
 
 

@@ -19,7 +19,7 @@ ALLOWED = {
     "simulation": {"events"},
     "datasets": {"events", "model", "predictor", "simulation"},
     "training": {"events", "model", "predictor", "datasets", "evaluation"},
-    "evaluation": {"events", "model", "predictor", "datasets"},
+    "evaluation": {"events", "model", "predictor", "datasets", "simulation"},
     "benchmark": {"events", "model", "predictor", "datasets", "training", "evaluation", "simulation"},
     "ros": {"events", "model", "predictor", "simulation", "evaluation", "benchmark", "msg"},
     "cli": {"events", "model", "predictor", "simulation", "datasets", "training", "evaluation", "benchmark", "ros"},

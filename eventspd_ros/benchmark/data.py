@@ -167,7 +167,7 @@ def _time_training(preset: str, batches: list[Batch], queries: int, seconds: flo
 
 def _step(model, batch: Batch, count: int, rng: np.random.Generator) -> None:
     """Gradients of one loss through all windows of a batch."""
-    queries = batch.queries(rng, count)
+    queries = batch.queries(rng.spawn(len(batch.names)), count)
     memory = None
     for windows in batch.steps():
         tensors, memory = model.phase_a(model.encoder.scatter(windows), memory)

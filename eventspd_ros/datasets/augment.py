@@ -9,6 +9,7 @@ canonical depth that the network answers, metric · W/fx, changes: that is the a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -73,20 +74,19 @@ def augment(sample: Sample, rng: np.random.Generator, how: Augmentation) -> Samp
 
 def flip_horizontally(sample: Sample) -> Sample:
     """The scene in a mirror: column u becomes W − 1 − u. Twice is the identity."""
-    camera, events = sample.intrinsics, sample.events
+    camera = sample.intrinsics
     distortion = camera.distortion
     if camera.distortion_model == "radtan":
         # x' = x·radial + 2·p1·x·y + p2·(r² + 2x²): with x → −x, p1 keeps and p2 changes its sign.
         distortion = (*distortion[:3], -distortion[3])
     mirrored = replace(camera, cx_px=camera.width - 1 - camera.cx_px, distortion=distortion)
-    pseudo = sample.pseudo_inverse_depth
-    return replace(
-        sample,
-        events=replace(events, x=(camera.width - 1 - events.x).astype(events.x.dtype)),
-        depth_m=np.ascontiguousarray(sample.depth_m[:, ::-1]),
-        intrinsics=mirrored,
-        pseudo_inverse_depth=None if pseudo is None else np.ascontiguousarray(pseudo[:, ::-1]),
-    )
+    maps = _each_map(sample, lambda pixels: np.ascontiguousarray(pixels[:, ::-1]))
+    return replace(sample, events=mirror(sample.events), intrinsics=mirrored, **maps)
+
+
+def mirror(events: EventArray) -> EventArray:
+    """Column u becomes W − 1 − u; a window stays a window."""
+    return replace(events, x=(events.width - 1 - events.x).astype(events.x.dtype))
 
 
 def random_box(camera: Intrinsics, factor: float, rng: np.random.Generator) -> Box:
@@ -99,8 +99,9 @@ def random_box(camera: Intrinsics, factor: float, rng: np.random.Generator) -> B
 def zoom(sample: Sample, box: Box, rng: np.random.Generator, height: int = 0, width: int = 0) -> Sample:
     """The part `box` of the sample, scaled to height × width pixels (0: the sample's own size).
 
-    An event lands at a random place of what its pixel became, so that no grid of holes appears. Labels take the value
-    of the pixel they fall in, which never blends across an edge. Metric depth stays; focal length scales with the box.
+    An event lands at a random place of what its pixel became, so that no grid of holes appears. Labels and the image
+    take the value of the pixel they fall in, which never blends across an edge. Metric depth stays; focal length
+    scales with the box.
     """
     camera, events = sample.intrinsics, sample.events
     if not (0 <= box.left <= box.left + box.width <= camera.width and box.width > 0):
@@ -116,13 +117,11 @@ def zoom(sample: Sample, box: Box, rng: np.random.Generator, height: int = 0, wi
     new_y = np.minimum((y[inside] + rng.random(count)) * scale_y, height - 1).astype(events.y.dtype)
     columns = box.left + ((np.arange(width) + 0.5) / scale_x).astype(np.int64)
     rows = box.top + ((np.arange(height) + 0.5) / scale_y).astype(np.int64)
-    pseudo = sample.pseudo_inverse_depth
     return replace(
         sample,
         events=EventArray(new_x, new_y, events.p[inside], events.t_ns[inside], width, height),
-        depth_m=sample.depth_m[np.ix_(rows, columns)],
         intrinsics=_zoomed_camera(camera, box, height, width),
-        pseudo_inverse_depth=None if pseudo is None else pseudo[np.ix_(rows, columns)],
+        **_each_map(sample, lambda pixels: pixels[np.ix_(rows, columns)]),
     )
 
 
@@ -161,7 +160,10 @@ def add_noise(sample: Sample, rate_hz: float, rng: np.random.Generator) -> Sampl
 
 
 def flip_polarity(sample: Sample) -> Sample:
-    """Brighter becomes darker, as in a negative of the scene. Twice is the identity."""
+    """Brighter becomes darker, as in a negative of the scene. Twice is the identity.
+
+    The image stays as it is: a teacher that looks at it knows no negatives, and the scene is the same.
+    """
     events = sample.events
     return sample.with_events(events.x, events.y, 1 - events.p, events.t_ns)
 
@@ -175,6 +177,12 @@ def jitter_times(sample: Sample, stddev_us: float, rng: np.random.Generator) -> 
     moved = np.clip((end_ns - 1) - np.abs(end_ns - 1 - moved), start_ns, end_ns - 1)
     order = np.argsort(moved, kind="stable")
     return sample.with_events(events.x[order], events.y[order], events.p[order], moved[order])
+
+
+def _each_map(sample: Sample, change: Callable[[np.ndarray], np.ndarray]) -> dict[str, np.ndarray | None]:
+    """What a sample holds for each pixel, changed in the same way."""
+    maps = {name: getattr(sample, name) for name in ("depth_m", "pseudo_inverse_depth", "image")}
+    return {name: None if pixels is None else change(pixels) for name, pixels in maps.items()}
 
 
 def _span(sample: Sample) -> tuple[int, int]:

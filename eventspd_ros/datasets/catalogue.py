@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from eventspd_ros.datasets import dsec, m3ed, mvsec, simulated, tartanair
@@ -18,21 +19,31 @@ DATASETS = {
 PSEUDO_ENDING = "_pseudo.h5"
 
 
-def open_dataset(name: str, folder: Path | str, windowing: Windowing | None = None) -> list[Sequence]:
+def open_dataset(
+    name: str, folder: Path | str, windowing: Windowing | None = None, images: bool = False
+) -> list[Sequence]:
     """All sequences of a dataset at or below a folder, in the order of their names.
 
-    Pseudo-labels are read where they lie beside: PATH of the sequence without its ending, then _pseudo.h5.
+    Pseudo-labels are read where they lie beside (pseudo_path). images: samples bring their image where the layout has
+    one that is aligned with the event pixels (mvsec, tartanair, simulated; None elsewhere).
     ValueError: an unknown name, a folder without sequences, or a damaged file.
     """
+    kind, paths = find_dataset(name, folder)
+    sequences = [kind(path, windowing, beside if (beside := pseudo_path(path)).exists() else None) for path in paths]
+    return [sequence.open_images() for sequence in sequences] if images else sequences
+
+
+def find_dataset(name: str, folder: Path | str) -> tuple[Callable[..., Sequence], list[Path]]:
+    """The reader of a dataset, and the paths at or below a folder that it opens. ValueError as open_dataset()."""
     if name not in DATASETS:
         raise ValueError(f"dataset {name!r} is unknown; choose one of {', '.join(DATASETS)}")
     kind, find = DATASETS[name]
     paths = find(Path(folder)) if Path(folder).is_dir() else []
     if not paths:
         raise ValueError(f"{folder}: no sequence of {name} found; docs/datasets.md has the layout")
-    return [kind(path, windowing, _pseudo_labels(path)) for path in paths]
+    return kind, paths
 
 
-def _pseudo_labels(path: Path) -> Path | None:
-    beside = path.with_name((path.name if path.is_dir() else path.stem) + PSEUDO_ENDING)
-    return beside if beside.exists() else None
+def pseudo_path(path: Path) -> Path:
+    """Where the pseudo-labels of a sequence lie: its path without the ending, then _pseudo.h5."""
+    return path.with_name((path.name if path.is_dir() else path.stem) + PSEUDO_ENDING)

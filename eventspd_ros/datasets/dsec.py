@@ -8,6 +8,10 @@
 
 Samples are in the raw frame, so depth is brought back: the raw pixel's place in the rectified image gives a disparity,
 cams_03 makes it a point, and R_rect0 turned back gives that point's depth along the raw camera's axis.
+
+No image is aligned with the event pixels: the RGB camera stands beside the event camera, and to carry its pixels over
+needs the depth of every pixel. Disparity covers a part of them and says nothing of what one camera sees and the other
+does not; the homography of the points at infinity, which is known, is wrong for all that is near.
 """
 
 from __future__ import annotations
@@ -55,6 +59,17 @@ class DsecSequence(Sequence):
         disparity = read_disparity(self.disparity_paths[label], self.shape)
         rectified_xy = hdf5.read(self.map_path, "rectify_map", (*self.shape, 2), kinds="f")
         return depth_in_raw_frame(disparity, rectified_xy, self.disparity_to_point, self.raw_axis)
+
+    def disparity_px(self, uv_px: np.ndarray, depth_m: np.ndarray) -> np.ndarray:
+        """What the benchmark scores: depths (K,) at whole pixels uv_px (K, 2) of the raw image, as disparities (K,)."""
+        rectified_xy = hdf5.read(self.map_path, "rectify_map", (*self.shape, 2), kinds="f")
+        u, v = np.rint(uv_px).astype(np.int64).T
+        constant = np.stack((*rectified_xy[v, u].T.astype(np.float64), np.zeros(len(u)), np.ones(len(u))))
+        # depth = (n0 + n1·d) / (w0 + w1·d), solved for d.
+        along_axis = self.raw_axis @ self.disparity_to_point[:3]
+        n0, n1 = along_axis @ constant, along_axis[2]
+        w0, w1 = self.disparity_to_point[3] @ constant, self.disparity_to_point[3, 2]
+        return (n0 - depth_m * w0) / (depth_m * w1 - n1)
 
 
 def depth_in_raw_frame(

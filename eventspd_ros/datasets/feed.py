@@ -37,14 +37,19 @@ class Feed:
 
     def __getitem__(self, key: int | tuple[int, int]) -> Sample:
         epoch, index = key if isinstance(key, tuple) else (0, key)
-        if not 0 <= index < len(self):
-            raise IndexError(f"sample {index} of {len(self)}")
-        number = bisect_right(self.ends, index)
-        sequence = self.sequences[number]
-        sample = sequence[index - self.ends[number] + len(sequence)]
+        number, own_index = locate(self.ends, index)
+        sample = self.sequences[number][own_index]
         if self.augmentation is None:
             return sample
         return augment(sample, np.random.default_rng((self.seed, epoch, index)), self.augmentation)
+
+
+def locate(ends: list[int], index: int) -> tuple[int, int]:
+    """Which of several sets item `index` of all belongs to, and its index there. ends: of each set, counted through."""
+    if not 0 <= index < (ends[-1] if ends else 0):
+        raise IndexError(f"sample {index} of {ends[-1] if ends else 0}")
+    number = bisect_right(ends, index)
+    return number, index - (ends[number - 1] if number else 0)
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,8 @@ class Batch:
     depth_m: float32 (B, H, W), NaN where unknown. pseudo_inverse_depth: likewise, all NaN for samples without one;
     None where no sample has one. event_mask: bool (B, H, W). category_bits: uint8 (B, H, W), what queries are drawn
     from. metric_per_canonical: float32 (B,), fx/W.
-    events: B spans; window_bounds_ns: (B, n, 2). intrinsics, names, t_ns: of each sample.
+    events: B spans; window_bounds_ns: (B, n, 2). intrinsics, names, t_ns: of each sample. image: uint8 (B, H, W, 3),
+    black where a sample has none; None where no sample has one. has_image: bool (B,).
     """
 
     depth_m: Tensor
@@ -80,6 +86,8 @@ class Batch:
     intrinsics: list[Intrinsics]
     names: list[str]
     t_ns: list[int]
+    image: Tensor | None
+    has_image: Tensor
 
     def steps(self) -> list[list[EventWindow]]:
         """n steps, oldest first, each with one window of every sample: what encode() takes one after another."""
@@ -87,10 +95,15 @@ class Batch:
         return [list(step) for step in zip(*cut, strict=True)]
 
     def queries(
-        self, rng: np.random.Generator, count: int = TRAINING_QUERIES, loss_map: LossMap | None = None
+        self, rngs: Iterable[np.random.Generator], count: int = TRAINING_QUERIES, loss_map: LossMap | None = None
     ) -> Queries:
-        """K = count queries of each sample (queries.py), drawn where the loss map is: in the training process."""
-        drawn = [draw_pixels(bits, rng, count, loss_map) for bits in self.category_bits.numpy()]
+        """K = count queries of each sample (queries.py), drawn where the loss map is: in the training process.
+
+        rngs: a random state for each sample, so that what is drawn does not depend on what else is in the batch.
+        """
+        drawn = [
+            draw_pixels(bits, rng, count, loss_map) for bits, rng in zip(self.category_bits.numpy(), rngs, strict=True)
+        ]
         uv, category = (_stack(list(column)) for column in zip(*drawn, strict=True))
         sample = torch.arange(len(uv))[:, None]
         depth = self.depth_m[sample, uv[..., 1], uv[..., 0]]
@@ -105,13 +118,12 @@ def collate(samples: list[Sample]) -> Batch:
     kinds = {(*sample.depth_m.shape, len(sample.window_bounds_ns)) for sample in samples}
     if len(kinds) != 1:
         raise ValueError(f"a batch of samples of several (height, width, windows): {sorted(kinds)}; batch each apart")
-    pseudo = None
-    if any(sample.pseudo_inverse_depth is not None for sample in samples):
-        nothing = np.full(samples[0].depth_m.shape, np.nan, np.float32)
-        pseudo = _stack([nothing if s.pseudo_inverse_depth is None else s.pseudo_inverse_depth for s in samples])
+    shape = samples[0].depth_m.shape
     return Batch(
         depth_m=_stack([sample.depth_m for sample in samples]),
-        pseudo_inverse_depth=pseudo,
+        pseudo_inverse_depth=_stack_known(
+            [s.pseudo_inverse_depth for s in samples], np.full(shape, np.nan, np.float32)
+        ),
         event_mask=_stack([sample.event_mask for sample in samples]),
         category_bits=_stack([category_bits(sample) for sample in samples]),
         metric_per_canonical=torch.tensor([s.intrinsics.metric_per_canonical for s in samples], dtype=torch.float32),
@@ -120,7 +132,16 @@ def collate(samples: list[Sample]) -> Batch:
         intrinsics=[sample.intrinsics for sample in samples],
         names=[sample.name for sample in samples],
         t_ns=[sample.t_ns for sample in samples],
+        image=_stack_known([sample.image for sample in samples], np.zeros((*shape, 3), np.uint8)),
+        has_image=torch.tensor([sample.image is not None for sample in samples]),
     )
+
+
+def _stack_known(arrays: list[np.ndarray | None], nothing: np.ndarray) -> Tensor | None:
+    """The arrays, with `nothing` for those that are None; None where all are."""
+    if all(array is None for array in arrays):
+        return None
+    return _stack([nothing if array is None else array for array in arrays])
 
 
 def _stack(arrays: list[np.ndarray]) -> Tensor:

@@ -2,6 +2,9 @@
 
 NAME_data.h5      prophesee/left/{x, y, t µs, p, ms_map_idx}, prophesee/left/calib/…
 NAME_depth_gt.h5  depth/prophesee/left (N, H, W) m, +inf where unknown; ts (N,) µs; ts_map_prophesee_left (N,)
+
+No image is aligned with the event pixels: the RGB camera stands beside the event camera, and to carry its pixels over
+needs the depth of every pixel, of which the LiDAR gives a twentieth.
 """
 
 from __future__ import annotations

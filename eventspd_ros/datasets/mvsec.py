@@ -1,6 +1,7 @@
 """MVSEC (Zhu et al. 2018, https://daniilidis-group.github.io/mvsec): DAVIS 346×260, LiDAR depth in the raw frame.
 
-NAME_data.hdf5                   davis/left/events (N, 4) float64: x, y, t s (Unix time), p ±1; no index by time
+NAME_data.hdf5                   davis/left/events (N, 4) float64: x, y, t s (Unix time), p ±1; no index by time;
+                                 davis/left/image_raw (M, H, W) uint8, through the same pixels; image_raw_ts (M,) s
 NAME_gt.hdf5                     davis/left/depth_image_raw (M, H, W) m, NaN where unknown; depth_image_raw_ts (M,) s
 camchain-imucam-SCENE.yaml       Kalibr; cam0 is the left DAVIS (in the calibration archive of the scene)
 """
@@ -15,9 +16,9 @@ from eventspd_ros.datasets import hdf5
 from eventspd_ros.datasets.calibration import camera, read_yaml
 from eventspd_ros.datasets.event_store import MatrixStore, seconds_to_ns
 from eventspd_ros.datasets.sample import Windowing
-from eventspd_ros.datasets.sequence import Sequence, ordered_times
+from eventspd_ros.datasets.sequence import Sequence, grey_image, ordered_times
 
-EVENTS, DEPTH = "davis/left/events", "davis/left/depth_image_raw"
+EVENTS, DEPTH, IMAGE = "davis/left/events", "davis/left/depth_image_raw", "davis/left/image_raw"
 DATA_ENDING, DEPTH_ENDING = "_data.hdf5", "_gt.hdf5"
 
 
@@ -40,18 +41,30 @@ class MvsecSequence(Sequence):
         if not path.name.endswith(DATA_ENDING):
             raise ValueError(f"{path}: expected a file named NAME{DATA_ENDING}")
         name = path.name.removesuffix(DATA_ENDING)
-        self.depth_path = path.with_name(name + DEPTH_ENDING)
+        self.path, self.depth_path = path, path.with_name(name + DEPTH_ENDING)
         calibration = Path(calibration) if calibration else _only_calibration(path.parent)
         intrinsics = camera(calibration, read_yaml(calibration), "cam0", "intrinsics")
         self.shape = (None, intrinsics.height, intrinsics.width)
         events = MatrixStore(path, EVENTS, intrinsics.width, intrinsics.height)
-        seconds = hdf5.read(self.depth_path, DEPTH + "_ts", (None,), kinds="f")
-        times_ns = ordered_times(self.depth_path, DEPTH + "_ts", seconds_to_ns(seconds))
+        times_ns = _times_ns(self.depth_path, DEPTH)
         hdf5.find(self.depth_path, DEPTH, (len(times_ns), *self.shape[1:]), "f")
         super().__init__(name, events, intrinsics, times_ns, windowing or Windowing(), pseudo_labels)
 
     def read_depth(self, label: int) -> np.ndarray:
         return hdf5.read(self.depth_path, DEPTH, self.shape, label, "f")
+
+    def find_images(self) -> np.ndarray:
+        times_ns = _times_ns(self.path, IMAGE)
+        hdf5.find(self.path, IMAGE, (len(times_ns), *self.shape[1:]), "u")
+        return times_ns
+
+    def read_image(self, number: int) -> np.ndarray:
+        return grey_image(hdf5.read(self.path, IMAGE, self.shape, number, "u"))
+
+
+def _times_ns(path: Path, key: str) -> np.ndarray:
+    seconds = hdf5.read(path, key + "_ts", (None,), kinds="f")
+    return ordered_times(path, key + "_ts", seconds_to_ns(seconds))
 
 
 def _only_calibration(folder: Path) -> Path:

@@ -92,7 +92,8 @@ class Sample:
     window, oldest first; the last one ends at t_ns. depth_m: float32 (H, W), metres along the optical axis, NaN where
     unknown. pseudo_inverse_depth: float32 (H, W), a dense label that is only relative: larger is nearer, true up to an
     unknown scale and shift, NaN where unknown; None without one. t_ns: the label's time on the sensor clock.
-    index: the label's number in its sequence.
+    index: the label's number in its sequence. image: uint8 (H, W, 3), RGB, what a camera sees through the same pixels
+    at that time; None without one, or where images were not asked for.
     """
 
     events: EventArray
@@ -104,6 +105,7 @@ class Sample:
     index: int
     t_ns: int
     pseudo_inverse_depth: np.ndarray | None = None
+    image: np.ndarray | None = None
 
     @property
     def name(self) -> str:

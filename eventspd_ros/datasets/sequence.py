@@ -11,6 +11,7 @@ from eventspd_ros.datasets.event_store import EventStore
 from eventspd_ros.datasets.sample import Intrinsics, Sample, Windowing, known_depth
 
 MATCH_NS = 1_000_000  # labels that close in time are of one moment
+IMAGE_NS = 10_000_000  # an image further from its label than that, half a window, shows another place
 
 
 class Sequence:
@@ -19,9 +20,14 @@ class Sequence:
     A dataset's file fills in read_depth(). There is a sample for each depth label, and with a file of pseudo-labels
     one more for each of those that has no depth label within 1 ms. Labels whose windows are not covered by the
     recording (before the first event, after the last) are left out.
+
+    A layout with images that are aligned with the event pixels fills in find_images() and read_image(). Samples bring
+    the image nearest to their label, within 10 ms, once open_images() was called. image_times_ns: int64 (M,), when the
+    images were taken; None before that.
     """
 
     dataset = ""
+    image_times_ns: np.ndarray | None = None
 
     def __init__(
         self,
@@ -44,7 +50,8 @@ class Sequence:
         )
         if recorded_ns is None and events.count == 0:
             raise ValueError(f"{events.path}: {events.group}: holds no events")
-        first_ns, last_ns = recorded_ns or (events.first_ns - MATCH_NS, events.last_ns + MATCH_NS)
+        self.recorded_ns = recorded_ns or (events.first_ns - MATCH_NS, events.last_ns + MATCH_NS)
+        first_ns, last_ns = self.recorded_ns
         covered = (self.times_ns + windowing.bounds_ns(0)[0, 0] >= first_ns) & (self.times_ns <= last_ns)
         self.labels = np.flatnonzero(covered)
 
@@ -67,11 +74,31 @@ class Sequence:
             int(label),
             t_ns,
             None if pseudo_label < 0 else self.pseudo.read(pseudo_label),
+            self._image_at(t_ns),
         )
 
     def read_depth(self, label: int) -> np.ndarray:
         """Depth (H, W), metres, of a depth label by its number in the file; anything not finite or <= 0: unknown."""
         raise NotImplementedError
+
+    def open_images(self) -> Sequence:
+        """The same sequence, which brings images from now on. ValueError: its layout has some, but they are missing."""
+        self.image_times_ns = self.find_images()
+        return self
+
+    def find_images(self) -> np.ndarray:
+        """Times (ns, sensor clock) of the images, in order; none where the layout has no aligned ones."""
+        return np.empty(0, np.int64)
+
+    def read_image(self, number: int) -> np.ndarray:
+        """Image uint8 (H, W, 3), RGB, by its number in image_times_ns; a grey one has three equal channels."""
+        raise NotImplementedError
+
+    def _image_at(self, t_ns: int) -> np.ndarray | None:
+        if self.image_times_ns is None or not len(self.image_times_ns):
+            return None
+        number = int(_nearest(self.image_times_ns, np.array([t_ns]))[0])
+        return self.read_image(number) if abs(int(self.image_times_ns[number]) - t_ns) <= IMAGE_NS else None
 
 
 class PseudoLabels:
@@ -103,6 +130,11 @@ def ordered_times(path: Path, key: str, times_ns: np.ndarray) -> np.ndarray:
         where = int((np.diff(times_ns) <= 0).argmax())
         raise ValueError(f"{path}: {key}: entry {where + 1} is not later than entry {where}; labels must be in order")
     return times_ns
+
+
+def grey_image(values: np.ndarray) -> np.ndarray:
+    """uint8 (H, W) -> (H, W, 3), what read_image() gives."""
+    return np.repeat(values[..., None], 3, axis=-1)
 
 
 def _match(depth_ns: np.ndarray, pseudo_ns: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

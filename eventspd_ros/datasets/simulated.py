@@ -12,11 +12,11 @@ import numpy as np
 from eventspd_ros.datasets import hdf5
 from eventspd_ros.datasets.event_store import EventStore
 from eventspd_ros.datasets.sample import Intrinsics, Windowing
-from eventspd_ros.datasets.sequence import Sequence, ordered_times
+from eventspd_ros.datasets.sequence import Sequence, grey_image, ordered_times
 from eventspd_ros.simulation.scene_file import decode_depth
 
 FORMAT, VERSION = "eventspd-simulated", 1
-CODE = "depth/code"
+CODE, IMAGE = "depth/code", "image/grey"
 
 
 class SimulatedSequence(Sequence):
@@ -48,12 +48,23 @@ class SimulatedSequence(Sequence):
         hdf5.find(path, CODE, (len(times_ns), height, width), "u")
         # A scene may begin or end with a camera at rest, which makes no events; it is recorded all the same.
         recorded_ns = (offset_us * 1000, (offset_us + hdf5.attribute(path, "duration_us", int)) * 1000)
+        self.label_ns = times_ns
         super().__init__(path.stem, events, intrinsics, times_ns, windowing or Windowing(), pseudo_labels, recorded_ns)
 
     def read_depth(self, label: int) -> np.ndarray:
         return decode_depth(hdf5.read(self.path, CODE, self.shape, label, "u"), self.near_m, self.steps_per_log)
 
+    def find_images(self) -> np.ndarray:
+        if "image" not in hdf5.open_file(self.path):
+            raise ValueError(f"{self.path}: image: missing; make the set with eventspd simulate --images")
+        hdf5.find(self.path, IMAGE, (len(self.label_ns), *self.shape[1:]), "u")
+        return self.label_ns
+
+    def read_image(self, number: int) -> np.ndarray:
+        return grey_image(hdf5.read(self.path, IMAGE, self.shape, number, "u"))
+
 
 def find_sequences(folder: Path) -> list[Path]:
-    """The finished scene files of a set (unfinished ones are hidden)."""
-    return sorted(path for path in Path(folder).glob("*_*.h5") if not path.name.startswith("."))
+    """The finished scene files of a set: unfinished ones are hidden, pseudo-labels have no number at their end."""
+    found = (path for path in Path(folder).glob("*_*.h5") if not path.name.startswith("."))
+    return sorted(path for path in found if path.stem.rsplit("_", 1)[1].isdigit())

@@ -1,6 +1,7 @@
 """TartanAir v2 (https://tartanair.org): simulated, 640×640, f = 320 px, dense depth at 10 Hz, no distortion.
 
 P000/depth_lcam_front/000000_lcam_front_depth.png …   four 8-bit channels: the bytes of a little-endian float32, m
+P000/image_lcam_front/000000_lcam_front.png …         colour, of the same frames and pixels (only where asked for)
 P000/events/*.h5 (one file)                           events/{x, y, t ns, p}, ms_to_idx; t = 0 at frame 0
 """
 
@@ -14,12 +15,13 @@ import numpy as np
 from eventspd_ros.datasets import hdf5
 from eventspd_ros.datasets.event_store import EventStore
 from eventspd_ros.datasets.sample import Intrinsics, Windowing, known_depth
-from eventspd_ros.datasets.sequence import Sequence
+from eventspd_ros.datasets.sequence import Sequence, ordered_times
 
 SIZE_PX, FOCAL_PX = 640, 320.0
 FRAME_NS = 100_000_000
 FAR_M = 1000.0  # sky is stored as a very large depth
 DEPTH_FOLDER, DEPTH_ENDING = "depth_lcam_front", "_lcam_front_depth.png"
+IMAGE_FOLDER, IMAGE_ENDING = "image_lcam_front", "_lcam_front.png"
 
 
 class TartanAirSequence(Sequence):
@@ -34,35 +36,50 @@ class TartanAirSequence(Sequence):
         events_path = _only_events(path)
         index = "ms_to_idx" if "ms_to_idx" in hdf5.open_file(events_path) else None
         events = EventStore(events_path, "events", SIZE_PX, SIZE_PX, ns_per_tick=1, ms_index=index)
-        self.depth_paths = sorted((path / DEPTH_FOLDER).glob("*" + DEPTH_ENDING))
-        if not self.depth_paths:
-            raise ValueError(f"{path / DEPTH_FOLDER}: no images *{DEPTH_ENDING}")
-        frames = np.array([_frame(file) for file in self.depth_paths], np.int64)
+        self.image_folder, self.image_paths = path / IMAGE_FOLDER, []
+        self.depth_paths, times_ns = _frames(path / DEPTH_FOLDER, DEPTH_ENDING)
         name = "_".join(path.resolve().parts[-3:])
-        super().__init__(name, events, intrinsics, frames * FRAME_NS, windowing or Windowing(), pseudo_labels)
+        super().__init__(name, events, intrinsics, times_ns, windowing or Windowing(), pseudo_labels)
 
     def read_depth(self, label: int) -> np.ndarray:
         return read_depth_png(self.depth_paths[label])
 
+    def find_images(self) -> np.ndarray:
+        self.image_paths, times_ns = _frames(self.image_folder, IMAGE_ENDING)
+        return times_ns
+
+    def read_image(self, number: int) -> np.ndarray:
+        blue_first = _read_png(self.image_paths[number], 3)
+        return np.ascontiguousarray(blue_first[..., ::-1])
+
 
 def read_depth_png(path: Path) -> np.ndarray:
     """Depth float32 (640, 640), m, NaN for sky. ValueError: not such an image."""
-    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if image is None:
-        raise ValueError(f"{path}: not a readable PNG, or cut off; fetch it again")
-    if image.dtype != np.uint8 or image.shape != (SIZE_PX, SIZE_PX, 4):
-        expected = f"uint8 of shape {(SIZE_PX, SIZE_PX, 4)}"
-        raise ValueError(f"{path}: {image.dtype} of shape {image.shape}; expected {expected}")
-    depth = known_depth(np.ascontiguousarray(image).view("<f4")[..., 0])
+    depth = known_depth(np.ascontiguousarray(_read_png(path, 4)).view("<f4")[..., 0])
     depth[depth > FAR_M] = np.nan
     return depth
 
 
-def _frame(path: Path) -> int:
-    number = path.name.removesuffix(DEPTH_ENDING)
-    if not number.isdigit():
-        raise ValueError(f"{path}: expected a name like 000000{DEPTH_ENDING}")
-    return int(number)
+def _read_png(path: Path, channels: int) -> np.ndarray:
+    image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if image is None:
+        raise ValueError(f"{path}: not a readable PNG, or cut off; fetch it again")
+    if image.dtype != np.uint8 or image.shape != (SIZE_PX, SIZE_PX, channels):
+        expected = f"uint8 of shape {(SIZE_PX, SIZE_PX, channels)}"
+        raise ValueError(f"{path}: {image.dtype} of shape {image.shape}; expected {expected}")
+    return image
+
+
+def _frames(folder: Path, ending: str) -> tuple[list[Path], np.ndarray]:
+    """The files of a folder, NUMBER then the ending, and their times in ns, in order."""
+    paths = sorted(folder.glob("*" + ending))
+    if not paths:
+        raise ValueError(f"{folder}: no images *{ending}")
+    numbers = [path.name.removesuffix(ending) for path in paths]
+    for path, number in zip(paths, numbers, strict=True):
+        if not number.isdigit():
+            raise ValueError(f"{path}: expected a name like 000000{ending}")
+    return paths, ordered_times(folder, "frames", np.array(numbers, np.int64) * FRAME_NS)
 
 
 def _only_events(path: Path) -> Path:

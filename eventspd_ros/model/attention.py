@@ -1,21 +1,21 @@
 """Cross-attention of one query vector: B2, B3 and B5 of the architecture document, Eqs. 7–11 and 22–24.
 
 A query attends with ONE vector to its 91 or 123 tokens, so projecting every token to keys and values (nine of ten
-multiplications in the equations as written) is needless, and so is normalising them. With a token's LayerNorm
-written as γ (x_i − μ_i) r_i + β, r_i = 1/σ_i, per head h, exactly:
+multiplications in the equations as written) is needless. With a token's LayerNorm written as γ x̂_i + β, x̂_i the
+standardised token, per head h, exactly:
 
-    score_i   = r_i (P W_Kᵀ q_h) · x_i               W_K with γ in it; P takes the mean off, as μ_i would
-    context_h = W_V P (Σ a_i r_i x_i) + (W_V β + b_V) Σ a_i
+    score_i   = (W_Kᵀ q_h) · x̂_i                    W_K and W_V with γ in them
+    context_h = W_V (Σ a_i x̂_i) + (W_V β + b_V) Σ a_i
 
 The key's bias and β shift all scores alike and cancel in the softmax; the value's add once, as Σ a_i is 1 but for
-dropped weights. Tokens are only read, once for the scores and once for the context.
+dropped weights. Tokens are standardised once for all layers of B2 and B5, then only read.
 
 Shapes: B windows, K queries a window, N = B·K, T tokens or cells, D model width, H heads, E = D / H.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -24,33 +24,59 @@ from torch import Tensor, nn
 from eventspd_ros.model.blocks import EPS, feed_forward
 
 
-@dataclass(frozen=True)
-class TokenSet:
-    """The tokens of every query, in parts that need not be copied together, and what LayerNorm divides them by."""
-
-    parts: tuple[Tensor, ...]  # each (N, T_i, D)
-    inverse_stddev: Tensor  # r_i (N, 1, ΣT_i), float32 or wider
-
-    @classmethod
-    def of(cls, *parts: Tensor) -> TokenSet:
-        return cls(parts, torch.cat([_inverse_stddev(part) for part in parts], dim=-1))
-
-    def with_part(self, part: Tensor) -> TokenSet:
-        """These tokens and further ones (N, T, D)."""
-        return TokenSet((*self.parts, part), torch.cat((self.inverse_stddev, _inverse_stddev(part)), dim=-1))
-
-
-def _inverse_stddev(tokens: Tensor) -> Tensor:
-    """1/√(variance + ε) over the last dimension: (N, T, D) -> (N, 1, T)."""
-    dtype = torch.promote_types(tokens.dtype, torch.float32)
-    square = torch.linalg.vector_norm(tokens, dim=-1, dtype=dtype).square() / tokens.shape[-1]
-    variance = square - tokens.mean(dim=-1, dtype=dtype).square()
-    return (variance.clamp_min(0) + EPS).rsqrt().unsqueeze(1)
+def standardise(tokens: Tensor) -> Tensor:
+    """LN_kv without γ and β, which the projections take: (N, T, D) -> x̂ (N, T, D)."""
+    dim = tokens.shape[-1]
+    # Ones and zeros spelt out: without them torch's kernel for the CPU takes twice as long in float32.
+    return F.layer_norm(tokens, (dim,), tokens.new_ones(dim), tokens.new_zeros(dim), EPS).to(tokens.dtype)
 
 
 def softmax_float32(scores: Tensor) -> Tensor:
     """Softmax over the last dimension, in float32 or wider."""
     return scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32))
+
+
+class _Attend(torch.autograd.Function):
+    """Softmax attention of H probes a query to its tokens, keys and values alike, in one or two parts.
+
+    A function of its own for its gradient: that of a part is one product, where autograd writes two and adds them.
+    """
+
+    @staticmethod
+    def forward(
+        ctx, probe: Tensor, dropout: float, tokens: Tensor, further: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """probe (N, H, D), parts (N, T, D) -> Σ a_i x_i (N, H, D), a after dropout (N, H, ΣT) float32."""
+        parts = [tokens] if further is None else [tokens, further]
+        weights = softmax_float32(_scores(probe, parts))
+        kept = F.dropout(weights, dropout) if dropout else weights
+        shares = kept.to(probe.dtype)
+        ctx.save_for_backward(probe, weights, kept, shares, *parts)
+        return _sums(shares, parts), kept
+
+    @staticmethod
+    def backward(ctx, d_context: Tensor, d_kept: Tensor) -> tuple[Tensor | None, ...]:
+        probe, weights, kept, shares, *parts = ctx.saved_tensors
+        d_scores = kept * (_scores(d_context, parts) + d_kept)
+        d_scores = (d_scores - weights * d_scores.sum(-1, keepdim=True)).to(probe.dtype)
+        left, right = torch.cat((d_scores, shares), dim=1).transpose(1, 2), torch.cat((probe, d_context), dim=1)
+        d_parts = [torch.bmm(part, right) for part in left.split([part.shape[1] for part in parts], dim=1)]
+        return _sums(d_scores, parts), None, *d_parts
+
+
+def _scores(probe: Tensor, parts: Sequence[Tensor]) -> Tensor:
+    """Products with the tokens of all parts: (N, H, D) -> (N, H, ΣT)."""
+    scores = [torch.bmm(probe, part.transpose(1, 2)) for part in parts]
+    return torch.cat(scores, dim=-1) if len(parts) > 1 else scores[0]
+
+
+def _sums(weights: Tensor, parts: Sequence[Tensor]) -> Tensor:
+    """Sums of the tokens of all parts: (N, H, ΣT) -> (N, H, D)."""
+    first, *others = weights.split([part.shape[1] for part in parts], dim=-1)
+    context = torch.bmm(first, parts[0])
+    for share, part in zip(others, parts[1:], strict=True):
+        context.baddbmm_(share, part)
+    return context
 
 
 class TokenAttention(nn.Module):
@@ -64,38 +90,25 @@ class TokenAttention(nn.Module):
         self.value = nn.Linear(dim, dim)
         self.out = nn.Linear(dim, dim)
 
-    def forward(self, query: Tensor, tokens: TokenSet, token_norm: nn.LayerNorm) -> tuple[Tensor, Tensor]:
-        """query (N, D), tokens -> update (N, D), weights (N, H, T) float32. token_norm: LN_kv of Eqs. 7 and 22."""
+    def forward(self, query: Tensor, token_norm: nn.LayerNorm, *tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """query (N, D), one or two parts of x̂ (N, T, D) -> update (N, D), weights after dropout (N, H, ΣT) float32.
+
+        token_norm: LN_kv of Eqs. 7 and 22.
+        """
         count, dim = query.shape
         by_head = (self.heads, dim // self.heads, dim)
-        key = _centred(self.key.weight * (token_norm.weight * by_head[1] ** -0.5))
-        value = _centred(self.value.weight * token_norm.weight)
+        key = self.key.weight * (token_norm.weight * by_head[1] ** -0.5)
+        value = self.value.weight * token_norm.weight
         value_bias = F.linear(token_norm.bias, self.value.weight, self.value.bias)  # W_V β + b_V
         q = self.query(query).view(count, *by_head[:2]).transpose(0, 1)
         probe = torch.bmm(q, key.view(by_head)).transpose(0, 1)  # W_Kᵀ q_h: (N, H, D)
-        scores = torch.cat([torch.bmm(probe, part.transpose(1, 2)) for part in tokens.parts], dim=-1)
-        weights = softmax_float32(scores * tokens.inverse_stddev)
-        kept = F.dropout(weights, self.dropout, self.training)
-        context = self._context((kept * tokens.inverse_stddev).to(scores.dtype), tokens.parts)
+        dropout = self.dropout if self.training else 0.0
+        context, weights = _Attend.apply(probe, dropout, *tokens)
         read = torch.bmm(context.transpose(0, 1), value.view(by_head).transpose(1, 2)).transpose(0, 1)  # (N, H, E)
         # Σ a_i is one but for dropped weights.
-        share = kept.sum(-1, keepdim=True) if self.training and self.dropout else 1.0
+        share = weights.sum(-1, keepdim=True) if dropout else 1.0
         read = read + share * value_bias.view(by_head[:2])
         return self.out(read.reshape(count, dim)), weights
-
-    @staticmethod
-    def _context(weights: Tensor, parts: tuple[Tensor, ...]) -> Tensor:
-        """Σ of weighted tokens over all parts: (N, H, T) -> (N, H, D)."""
-        shares = weights.split([part.shape[1] for part in parts], dim=-1)
-        context = torch.bmm(shares[0], parts[0])
-        for share, part in zip(shares[1:], parts[1:], strict=True):
-            context = context.baddbmm_(share, part)  # in place: bmm's gradient does not need its result
-        return context
-
-
-def _centred(weight: Tensor) -> Tensor:
-    """A projection (D_out, D) that ignores the mean of what it projects: W P."""
-    return weight - weight.mean(dim=-1, keepdim=True)
 
 
 class CellAttention(nn.Module):
@@ -143,8 +156,8 @@ class TokenDecoder(nn.Module):
             self.norm_tokens = nn.LayerNorm(dim, eps=EPS)
         self.layers = nn.ModuleList(DecoderLayer(dim, TokenAttention(dim, heads, dropout)) for _ in range(layers))
 
-    def forward(self, h: Tensor, tokens: TokenSet) -> Tensor:
-        """h (N, D) and the tokens -> h (N, D)."""
+    def forward(self, h: Tensor, *tokens: Tensor) -> Tensor:
+        """h (N, D) and one or two parts of standardised tokens, (N, T, D) each -> h (N, D)."""
         for layer in self.layers:
-            h, _ = layer(h, tokens, self.norm_tokens)
+            h, _ = layer(h, self.norm_tokens, *tokens)
         return h

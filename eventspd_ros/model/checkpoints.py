@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,9 +19,12 @@ CONFIG_KEY = "eventspd_model_config"
 ENCODER_PREFIX = "encoder."
 
 
-def save_checkpoint(model: nn.Module, path: str | Path) -> None:
-    """Write the weights of a model built by build_model(), with its config as JSON in the metadata."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+def save_checkpoint(model: nn.Module, path: str | Path, dtype: torch.dtype | None = None) -> None:
+    """Write the weights of a model built by build_model(), with its config as JSON in the metadata.
+
+    dtype: of the stored weights, for example torch.float16; by default as they are. Loading restores float32.
+    """
+    tensors = {name: tensor.detach().cpu().to(dtype).contiguous() for name, tensor in model.state_dict().items()}
     save_file(tensors, str(path), metadata={CONFIG_KEY: json.dumps(model.config.to_dict())})
 
 
@@ -37,6 +41,18 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> nn.
     _load_strictly(model, tensors, path)
     model.trained = True
     return model.to(device)
+
+
+def load_weights(model: nn.Module, path: str | Path) -> None:
+    """Put the weights of a checkpoint into a model of the same shape, whatever else its config says."""
+    _load_strictly(model, _read(path)[1], path)
+
+
+def scale_temperature(path: str | Path, factor: float, out: str | Path) -> None:
+    """Copy a checkpoint, its weights as they are stored and head.temperature times factor."""
+    config, tensors = _read(path)
+    head = replace(config.head, temperature=config.head.temperature * factor)
+    save_file(tensors, str(out), metadata={CONFIG_KEY: json.dumps(replace(config, head=head).to_dict())})
 
 
 def load_encoder(model: nn.Module, path: str | Path) -> None:

@@ -80,6 +80,7 @@ class HeadConfig:
     prior: bool = False  # a dense coarse log depth in Phase A, of which z is then the residual (needs "log")
     median_depth_m: float = 6.0  # canonical metres (fx = W): the depth an untrained head answers
     initial_stddev: float = 0.5  # of log depth: the uncertainty an untrained head answers
+    temperature: float = 1.0  # the head's standard deviation times this is the answer; fitted on validation scenes
 
     def __post_init__(self):
         if self.parametrization not in ("log", "inverse"):
@@ -88,6 +89,8 @@ class HeadConfig:
             raise ValueError("head.prior=True: a residual to a coarse map needs head.parametrization='log'")
         if not self.median_depth_m > 0:
             raise ValueError(f"head.median_depth_m={self.median_depth_m}: expected a positive number of metres")
+        if not self.temperature > 0:
+            raise ValueError(f"head.temperature={self.temperature}: expected a positive factor")
         if not self.initial_stddev > 0.01:
             raise ValueError(f"head.initial_stddev={self.initial_stddev}: expected more than the floor of 0.01")
 
@@ -161,22 +164,25 @@ class ModelConfig:
 
     def to_dict(self) -> dict:
         """Plain dicts, lists and numbers, for JSON and YAML."""
-        return _plain(asdict(self))
+        return to_plain(self)
 
     @classmethod
     def from_dict(cls, values: dict) -> ModelConfig:
         """The inverse of to_dict(). Unknown or missing keys and wrong types raise ValueError naming them."""
-        return _build(cls, values, "model config")
+        return from_plain(cls, values, "model config")
 
 
-def _plain(value):
+def to_plain(value):
+    """A dataclass (or what its fields hold) as plain dicts, lists and numbers."""
+    if is_dataclass(value):
+        value = asdict(value)
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+        return {key: to_plain(item) for key, item in value.items()}
+    return [to_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def _build(cls, values, where: str):
-    """A frozen dataclass from plain values, strictly."""
+def from_plain(cls, values, where: str):
+    """A frozen dataclass from plain values (of JSON or YAML), strictly; `where` names it in errors."""
     if not isinstance(values, dict):
         raise ValueError(f"{where}: expected keys and values, got {values!r}")
     known = {item.name: item for item in fields(cls)}
@@ -196,12 +202,12 @@ def _convert(kind, value, where: str):
         inner = [option for option in typing.get_args(kind) if option is not type(None)]
         return None if value is None else _convert(inner[0], value, where)
     if is_dataclass(kind):
-        return _build(kind, value, where)
+        return from_plain(kind, value, where)
     if typing.get_origin(kind) is tuple:
         if not isinstance(value, (list, tuple)):
             raise ValueError(f"{where}={value!r}: expected a list")
         item_kind = typing.get_args(kind)[0]
-        return tuple(_convert(item_kind, item, where) for item in value)
+        return tuple(_convert(item_kind, item, f"{where}[{number}]") for number, item in enumerate(value))
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):

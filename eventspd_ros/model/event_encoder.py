@@ -104,6 +104,20 @@ class GridEncoding(nn.Module):
         self._voxels: dict[tuple[int, int], tuple[int, Tensor]] = {}
         self.register_load_state_dict_post_hook(_drop_voxel_tables)
 
+    @torch.no_grad()
+    def start_as_time_bins(self) -> None:
+        """Values that do not depend on the pixel, for training without pretraining.
+
+        Published grids start at ±1e-4, where LayerNorm's ε hides them, and at random in space, which pretraining must
+        first unlearn. Here channel (l, f) answers 1 at time node f of its level and falls to 0 at the next ones: counts
+        of the newest events over 20, 10, 5 and 2.5 ms and of those before them. In a level's last row of cells, whose
+        lower nodes share slots with the next time node, the two are mixed.
+        """
+        for (rx, ry, rt), offset, slots in zip(self.levels, self.offsets, self.slots, strict=True):
+            node = (torch.arange(slots, device=self.table.device) // (rx * ry)).clamp_max(rt)
+            for feature in range(self.table.shape[1]):
+                self.table[offset : offset + slots, feature] = (node == feature).to(self.table.dtype)
+
     @property
     def channels(self) -> int:
         return len(self.levels) * self.table.shape[1]
@@ -134,18 +148,49 @@ class GridEncoding(nn.Module):
         """Build the voxel table of a sensor size. For inference: does nothing in training mode."""
         if self.training:
             return
-        rows, columns = torch.arange(height, device=self.table.device), torch.arange(width, device=self.table.device)
-        y, x = (axis.reshape(-1) for axis in torch.meshgrid(rows, columns, indexing="ij"))
-        nodes = []
-        for (rx, ry, rt), offset in zip(self.levels, self.offsets, strict=True):
-            corner, weight = _corners(x, y, (height, width), (rx, ry))
-            for node in range(rt + 1):
-                slot = corner + (offset + node * rx * ry)
-                nodes.append(
-                    F.embedding_bag(slot, self.table, per_sample_weights=weight.to(self.table.dtype), mode="sum")
-                )
-        table = torch.stack(nodes, dim=1).flatten(0, 1)
+        table = self.planes(height, width).flatten(0, 1)
         self._voxels[height, width] = (self._weights_version, table)
+
+    def planes(self, height: int, width: int) -> Tensor:
+        """Every time node of every level, spatially interpolated at every pixel: (H·W, time_nodes, F).
+
+        Interpolation along an axis is a matrix, so that a level is two products however many pixels there are.
+        """
+        planes = []
+        for (rx, ry, rt), offset in zip(self.levels, self.offsets, strict=True):
+            across, down = _interpolation(width, rx, self.table), _interpolation(height, ry, self.table)
+            index = torch.arange(rx + 1, device=self.table.device) + torch.arange(
+                0, (ry + 1) * rx, rx, device=self.table.device
+            ).unsqueeze(1)
+            nodes = torch.arange(0, (rt + 1) * rx * ry, rx * ry, device=self.table.device) + offset
+            grid = F.embedding(index[:, :, None] + nodes, self.table)  # (Ry + 1, Rx + 1, Rt + 1, F)
+            with torch.autocast(grid.device.type, enabled=False):
+                rows = torch.matmul(down, grid.flatten(1)).view(height, rx + 1, -1)
+                planes.append(torch.matmul(across, rows).view(height * width, rt + 1, -1))
+        return torch.cat(planes, dim=1)
+
+    def field(self, events: EventTensors, planes: Tensor) -> Tensor:
+        """The sum of the encodings of each pixel's events, (B·H·W, L·F) float32: what training differentiates.
+
+        planes: of this sensor size, (H·W, F·time_nodes). A pixel's events are first counted by age, which needs no
+        gradient, and counts become weights of time nodes; every pixel with events then is one weighted sum of its
+        planes, however many events it has. That takes a seventh of the time of the grids event by event.
+        """
+        pixels, inverse = torch.unique(events.pixel, return_inverse=True)
+        counts = torch.bincount(inverse * self.time_bins + events.bin, minlength=len(pixels) * self.time_bins)
+        by_bin = self.node_weight.new_zeros(self.time_bins, self.time_nodes)
+        by_bin.scatter_add_(1, self.node_index.flatten(1), self.node_weight.flatten(1))
+        weights = counts.view(-1, self.time_bins).to(by_bin.dtype) @ by_bin
+        area = events.height * events.width
+        rows = F.embedding(pixels % area, planes).unflatten(1, (-1, self.time_nodes))
+        sums = torch.matmul(rows * weights.unsqueeze(1), self._level_sums()).transpose(1, 2).flatten(1)
+        return sums.new_zeros(events.windows * area, sums.shape[1]).index_copy(0, pixels, sums)
+
+    def _level_sums(self) -> Tensor:
+        """What adds up the nodes of each level: (time_nodes, L)."""
+        levels = torch.arange(len(self.levels), device=self.table.device)
+        counts = torch.tensor([rt + 1 for *_, rt in self.levels], device=self.table.device)
+        return F.one_hot(levels.repeat_interleave(counts), len(self.levels)).to(self.table.dtype)
 
     def forward(self, events: EventTensors) -> Tensor:
         """-> (N, L·F) float32. Reads the voxel table where one is prepared, evaluates the grids otherwise."""
@@ -205,15 +250,24 @@ def _time_nodes(levels: tuple[tuple[int, int, int], ...], time_bins: int) -> tup
     return torch.stack(indices, dim=1), torch.stack(weights, dim=1)
 
 
+def _interpolation(pixels: int, cells: int, like: Tensor) -> Tensor:
+    """Linear interpolation between cells + 1 nodes at so many pixels of an axis, as a matrix (pixels, cells + 1)."""
+    node, weight = _axis_nodes(torch.arange(pixels, device=like.device), pixels, cells)
+    return like.new_zeros(pixels, cells + 1).scatter_add_(1, node, weight.to(like.dtype))
+
+
+def _axis_nodes(pixel: Tensor, size: int, cells: int) -> tuple[Tensor, Tensor]:
+    """The two nodes around each pixel (N,) of an axis and their weights, both (N, 2)."""
+    scaled = (pixel.float() / size) * cells
+    lower = scaled.int()
+    node = torch.stack((lower, (lower + 1).clamp(max=cells)), dim=-1)
+    return node.long(), 1.0 - (node - scaled[:, None]).abs()
+
+
 def _corners(x: Tensor, y: Tensor, size_hw: tuple[int, int], resolution: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Slots (of time node 0) and bilinear weights of the four nodes around pixels x, y (N,): both (N, 4)."""
-    axes = []
-    for pixel, size, cells in ((x, size_hw[1], resolution[0]), (y, size_hw[0], resolution[1])):
-        scaled = (pixel.float() / size) * cells
-        lower = scaled.int()
-        node = torch.stack((lower, (lower + 1).clamp(max=cells)), dim=-1)
-        axes.append((node.long(), 1.0 - (node - scaled[:, None]).abs()))
-    (node_x, weight_x), (node_y, weight_y) = axes
+    node_x, weight_x = _axis_nodes(x, size_hw[1], resolution[0])
+    node_y, weight_y = _axis_nodes(y, size_hw[0], resolution[1])
     slot = node_y[:, :, None] * resolution[0] + node_x[:, None, :]
     return slot.flatten(1), (weight_y[:, :, None] * weight_x[:, None, :]).flatten(1)
 
@@ -247,11 +301,24 @@ class EventEncoder(nn.Module):
 
     def scatter(self, windows: list[EventWindow]) -> Tensor:
         """B windows of one sensor -> field (B, L·F, H, W) float32: the sum of the encodings of each pixel's events."""
+        with torch.autocast(self.grids.table.device.type, enabled=False):
+            field = self._training_field(windows) if self.training else self._field(windows)
+        return field.view(len(windows), windows[0].height, windows[0].width, -1).permute(0, 3, 1, 2)
+
+    def _field(self, windows: list[EventWindow]) -> Tensor:
+        """Event by event, from the voxel table or the grids: (B·H·W, L·F)."""
         events = gather_events(windows, self.config.time_bins, self.grids.table.device)
         field = self.grids.table.new_zeros(events.windows * events.height * events.width, self.grids.channels)
-        if len(events.x):
-            field = field.index_add(0, events.pixel, self.grids(events))
-        return field.view(events.windows, events.height, events.width, -1).permute(0, 3, 1, 2)
+        return field.index_add(0, events.pixel, self.grids(events)) if len(events.x) else field
+
+    def _training_field(self, windows: list[EventWindow]) -> Tensor:
+        """Pixel by pixel, from planes interpolated once for all windows: (B·H·W, L·F)."""
+        planes = self.grids.planes(windows[0].height, windows[0].width).transpose(1, 2).flatten(1)
+        # What is not differentiated goes window by window, which stays in the caches.
+        step = len(windows) if torch.is_grad_enabled() else 1
+        chunks = [windows[first : first + step] for first in range(0, len(windows), step)]
+        bins, device = self.config.time_bins, planes.device
+        return torch.cat([self.grids.field(gather_events(chunk, bins, device), planes) for chunk in chunks])
 
     def forward(self, field: Tensor) -> Tensor:
         """(B, L·F, H, W) -> features (B, C, ⌈H/s⌉, ⌈W/s⌉) with s = config.stride. No shape depends on the events."""

@@ -62,30 +62,54 @@ class EventSPD(PointDepthModel):
         Returns what phase_b() reads and the next h. Windows of a batch are independent streams. Nothing here is
         detached: unrolled over windows, gradients flow through h (BPTT).
         """
-        height, width = field.shape[-2:]
-        if memory is None:
-            memory = field.new_zeros((len(field), *self.memory_shape(height, width)))
-
         # A1. F³: the event field at full resolution → F_t at stride 2 (Eq. 2).
         features = self.encoder(field)
 
         # A2. The pyramid, then time at its top: L4 becomes G_t (Eq. 3).
         l1, l2, l3, l4 = self.pyramid(features)
-        g4 = self.memory(l4, memory)
+        g4 = self.memory(l4, self._start(field) if memory is None else memory)
 
+        return self._cache(l1, l2, l3, g4, field.shape[-2:]), g4
+
+    def unroll(self, fields: Tensor, gradients: int) -> EventSPDTensors:
+        """As phase_a() window by window, from a stream's start: fields (n, B, 8, H, W) -> the last window's tensors.
+
+        What a window looks like does not depend on the memory, so A1 and A2 take all windows as one batch. Gradients
+        flow through all n steps of the memory, but into the features of the last `gradients` windows only.
+        """
+        early, late = fields[:-gradients], fields[-gradients:]
+        with torch.no_grad():
+            tops = self._tops(early) if len(early) else []
+        *fine, l4 = self.pyramid(self.encoder(late.flatten(0, 1)))
+        memory = self._start(late[0])
+        for top in (*tops, *l4.unflatten(0, late.shape[:2])):
+            memory = self.memory(top, memory)
+        last = [level.unflatten(0, late.shape[:2])[-1] for level in fine]
+        return self._cache(*last, memory, fields.shape[-2:])
+
+    def _tops(self, fields: Tensor) -> list[Tensor]:
+        """L4 of n windows (n, B, 8, H, W), before the memory."""
+        return list(self.pyramid(self.encoder(fields.flatten(0, 1)))[3].unflatten(0, fields.shape[:2]))
+
+    def _start(self, field: Tensor) -> Tensor:
+        """h of a stream that starts."""
+        return field.new_zeros((len(field), *self.memory_shape(*field.shape[-2:])))
+
+    def _cache(self, l1: Tensor, l2: Tensor, l3: Tensor, g4: Tensor, sensor_hw: tuple[int, int]) -> EventSPDTensors:
+        """The rest of Phase A, once the maps stand."""
         # Optional: a dense coarse log depth, whose fused maps the decoder reads.
         prior = None
         if self.prior is not None:
             prior, l2, l3 = self.prior(l2, l3, g4)
 
         # A3. Everything about the maps that no query changes.
-        context = self.decoder.precompute((l1, l2, l3, g4), (height, width))
+        context = self.decoder.precompute((l1, l2, l3, g4), tuple(sensor_hw))
 
         # A4. One scale and one shift for the window (Eqs. 4–5).
         calibration = None if self.calibration is None else self.calibration(g4)
 
         levels = (l1, l2, l3, g4) if self.training else ()
-        return EventSPDTensors(context, calibration, prior, levels), g4
+        return EventSPDTensors(context, calibration, prior, levels)
 
     def phase_b(self, tensors: EventSPDTensors, uv_px: Tensor) -> tuple[Tensor, Tensor]:
         """B1–B5: queries (B, K, 2) in pixels -> canonical depth and its standard deviation, both (B, K), metres.
@@ -101,7 +125,7 @@ class EventSPD(PointDepthModel):
         z, log_stddev = self.decoder(tensors.context, uv_px)
         # Out of B5: the code becomes depth (Eq. 26).
         depth = self.depth(z, tensors, uv_px)
-        return depth, depth * log_stddev
+        return depth, depth * log_stddev * self.config.head.temperature
 
     def depth(self, z: Tensor, tensors: EventSPDTensors, uv_px: Tensor) -> Tensor:
         """Codes z (B, K) -> canonical depth (B, K): Eq. 26, or exp(z), or exp(z + the coarse map at the query)."""

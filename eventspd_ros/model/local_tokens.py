@@ -77,9 +77,7 @@ class LocalTokens(nn.Module):
             nn.Identity() if config.channels[level] == dim else nn.Linear(config.channels[level], dim, bias=False)
             for level in self.coarse
         )
-        grid = grid_offsets(max(radii[0], 0))
-        before, _, after = grid.tensor_split((len(grid) // 2, len(grid) // 2 + 1))
-        self.register_buffer("grid_0", torch.cat((before, after)), persistent=False)  # the centre is in h⁽⁰⁾ already
+        self.register_buffer("grid_0", grid_offsets(max(radii[0], 0)), persistent=False)
         self.coarse_grids = [f"grid_{level}" for level in self.coarse]
         for name, level in zip(self.coarse_grids, self.coarse, strict=True):
             self.register_buffer(name, grid_offsets(radii[level]), persistent=False)
@@ -98,28 +96,39 @@ class LocalTokens(nn.Module):
         embeddings = self._coarse_embeddings().to(fine.dtype).expand(len(fine), -1, -1)
         return fine, torch.cat((*[table.to(fine.dtype) for table in coarse], embeddings), dim=1)
 
-    def forward(self, context: DecoderContext, uv_px: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """uv_px (B, K, 2) -> h⁽⁰⁾ (B, K, D) and the tokens in parts, L1's and the other levels', (B, K, P, D) each."""
+    def forward(self, context: DecoderContext, uv_px: Tensor) -> tuple[Tensor, Tensor]:
+        """uv_px (B, K, 2) -> h⁽⁰⁾ (B, K, D) and the tokens, L1's first, (B, K, P, D)."""
         features, tokens = self._read_fine(context.fine, context.cells_hw[0], uv_px)
         position = fourier_features(unit_coordinates(uv_px, *context.sensor_hw), QUERY_FREQUENCIES)
         h = self.seed(torch.cat((features, position.to(features.dtype)), dim=-1))
         if self.coarse:
             tokens.append(self._read_coarse(context.coarse, context.cells_hw, uv_px))
-        return h, tokens
+        return h, torch.cat(tokens, dim=2)
 
     def _read_fine(self, table: Tensor, cells_hw: tuple[int, int], uv_px: Tensor) -> tuple[Tensor, list[Tensor]]:
         """L1's feature at the query (B, K, C_1) and, in a list of at most one, its tokens (B, K, P, D)."""
-        cells = cell_coordinates(uv_px, self.strides[0])
-        centre = read_table(table, *border_read(cells, cells_hw))
+        cells = cell_coordinates(uv_px, self.strides[0]).unsqueeze(2)
+        grid = read_table(table, *border_read(cells + self.grid_0, cells_hw))
+        middle = len(self.grid_0) // 2  # the centre goes into h⁽⁰⁾ and is no token
+        centre = grid[:, :, middle]
         if not self.fine_tokens:
             return centre, []
-        offsets = self.grid_0.expand(*uv_px.shape[:2], -1, -1)
+        features = [grid[:, :, :middle], grid[:, :, middle + 1 :]]
+        encoded = self._encode(torch.cat((self.grid_0[:middle], self.grid_0[middle + 1 :])), grid.dtype)
+        encoded = [encoded.expand(*uv_px.shape[:2], -1, -1)]
         if hasattr(self, "offsets"):
-            offsets = torch.cat((offsets, self._adaptive_offsets(centre)), dim=2)
-        features = read_table(table, *border_read(cells.unsqueeze(2) + offsets, cells_hw))
-        encoded = fourier_features(offsets / OFFSET_REACH_CELLS, OFFSET_FREQUENCIES)
-        tokens = F.gelu(self.fine(torch.cat((features, encoded.to(features.dtype)), dim=-1)))
-        return centre, [tokens.add_(self.fine_embedding)]  # in place: the gradient of GELU does not need its result
+            # A read of its own: only these coordinates have a gradient.
+            offsets = self._adaptive_offsets(centre)
+            features.append(read_table(table, *border_read(cells + offsets, cells_hw)))
+            encoded.append(self._encode(offsets, grid.dtype))
+        features = torch.cat((torch.cat(features, dim=2), torch.cat(encoded, dim=2)), dim=-1)
+        tokens = F.gelu(self.fine(features))
+        # In place: the gradient of GELU does not need its result.
+        return centre, [tokens.add_(self.fine_embedding.to(tokens.dtype))]
+
+    @staticmethod
+    def _encode(offsets: Tensor, dtype: torch.dtype) -> Tensor:
+        return fourier_features(offsets / OFFSET_REACH_CELLS, OFFSET_FREQUENCIES).to(dtype)
 
     def _adaptive_offsets(self, centre: Tensor) -> Tensor:
         """6·tanh(W_off f_q + b_off): (B, K, C_1) -> (B, K, P, 2) in cells, float32 whatever the precision around it."""

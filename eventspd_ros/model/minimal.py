@@ -53,4 +53,4 @@ class MinimalModel(PointDepthModel):
         hidden = self.hidden(features).float()
         with torch.autocast(hidden.device.type, enabled=False):
             depth = torch.exp(self.log_depth(hidden)[..., 0])
-        return depth, depth * self.stddev(hidden)
+        return depth, depth * self.stddev(hidden) * self.config.head.temperature

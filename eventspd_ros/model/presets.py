@@ -61,9 +61,9 @@ def _lite() -> ModelConfig:
     return ModelConfig(
         "eventspd_lite",
         "eventspd",
-        _encoder((32, 32), 2, dsstrides=(4, 1), dskernels=(5, 1), blocks=(2, 1), levels=LEVELS_MVSEC),
+        _encoder((32, 32), 2, dsstrides=(4, 1), dskernels=(5, 1), blocks=(1, 1), levels=LEVELS_MVSEC),
         head=HeadConfig(prior=True),
-        pyramid=PyramidConfig(channels, stem_stride=1, blocks=(1, 2, 2, 1), kernels=(7, 7), heads=(4, 4)),
+        pyramid=PyramidConfig(channels, stem_stride=1, blocks=(1, 2, 3, 1), kernels=(7, 7), heads=(4, 4)),
         decoder=DecoderConfig(
             dim=64,
             heads=4,

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from eventspd_ros.model.attention import CellAttention, DecoderLayer, TokenDecoder, TokenSet
+from eventspd_ros.model.attention import CellAttention, DecoderLayer, TokenDecoder, standardise
 from eventspd_ros.model.config import DecoderConfig
 from eventspd_ros.model.decoder_context import DecoderContext
 from eventspd_ros.model.deformable_read import DeformableRead
@@ -30,8 +30,9 @@ from eventspd_ros.model.local_tokens import LocalTokens
 from eventspd_ros.model.table_read import to_table
 
 # Queries decoded at once, of all windows together: 10,000 take no more memory than these. A CPU is fastest while what
-# a chunk writes still fits its caches; elsewhere fewer, larger steps are better.
-CHUNK_CPU, CHUNK = 256, 8192
+# a chunk writes still fits its caches, in training (where a chunk also costs the tables' gradients once more) while it
+# does not ask the system for new pages; elsewhere fewer, larger steps are better.
+CHUNK_CPU, CHUNK_CPU_TRAINING, CHUNK = 256, 1024, 8192
 
 
 class SharedProjections(nn.Module):
@@ -134,11 +135,12 @@ class QueryDecoder(nn.Module):
         windows, count, _ = uv_px.shape
         if count == 0:
             return uv_px.new_zeros(windows, 0), uv_px.new_zeros(windows, 0)
-        step = max(1, (CHUNK_CPU if uv_px.device.type == "cpu" else CHUNK) // windows)
+        chunk = CHUNK if uv_px.device.type != "cpu" else CHUNK_CPU_TRAINING if self.training else CHUNK_CPU
+        step = max(1, chunk // windows)
         parts = []
         for start in range(0, count, step):
-            chunk = slice(start, start + step)
-            parts.append(self._decode(context, uv_px[:, chunk], None if routed is None else routed[:, chunk]))
+            some = slice(start, start + step)
+            parts.append(self._decode(context, uv_px[:, some], None if routed is None else routed[:, some]))
         z, stddev = zip(*parts, strict=True)
         return torch.cat(z, dim=1), torch.cat(stddev, dim=1)
 
@@ -147,12 +149,13 @@ class QueryDecoder(nn.Module):
         shape = uv_px.shape[:2]
         h, tokens = self.b1(context, uv_px)
         h = h.flatten(0, 1).to(self.b1.seed.weight.dtype)
-        tokens = TokenSet.of(*[part.flatten(0, 1) for part in tokens])
-        h = self.b2(h, tokens)
+        tokens = [standardise(tokens.flatten(0, 1))]
+        h = self.b2(h, *tokens)
         h, attention = self.b3(h, context.keys, context.values)
         if self.config.anchors:
-            tokens = tokens.with_part(self._anchor_tokens(context, h.view(*shape, -1), uv_px, attention, routed))
-        h = self.b5(h, tokens)
+            anchors = self._anchor_tokens(context, h.view(*shape, -1), uv_px, attention, routed)
+            tokens.append(standardise(anchors))
+        h = self.b5(h, *tokens)
         return self.b5.code(h).view(shape), self.sigma(h).view(shape)
 
     def _anchor_tokens(

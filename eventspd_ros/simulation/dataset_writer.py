@@ -31,7 +31,7 @@ WINDOW_MS = 20.0  # by which speed is counted
 class SetConfig:
     """scenes: of every domain; their seeds are seed, seed + 1, …. preset: of the event sensor.
 
-    label_period_us: time between two depth maps in an HDF5 file.
+    label_period_us: time between two depth maps in an HDF5 file; images: a picture beside each of them.
     """
 
     domains: tuple[str, ...] = DOMAINS
@@ -42,6 +42,7 @@ class SetConfig:
     camera: PinholeCamera = field(default_factory=lambda: PinholeCamera.centred(346, 260))
     format: str = "hdf5"
     label_period_us: int = LABEL_PERIOD_US
+    images: bool = False
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -56,6 +57,8 @@ class SetConfig:
                 f"scenes {self.scenes}, seed {self.seed}, label_period_us {self.label_period_us}, "
                 f"{len(self.domains)} domains: each must be at least 1 (a seed: 0)"
             )
+        if self.images and self.format != "hdf5":
+            raise ValueError(f"format {self.format!r}: images are written into hdf5 only")
         self.scene(self.domains[0], self.seed)
 
     def scene(self, domain: str, seed: int) -> SimulationConfig:
@@ -104,7 +107,7 @@ def simulate_set(
 
 def _write(path: Path, scene: SimulationConfig, config: SetConfig) -> int:
     if config.format == "hdf5":
-        write_scene(path, scene, config.preset, config.label_period_us)
+        write_scene(path, scene, config.preset, config.label_period_us, images=config.images)
     else:
         write_bag(path, scene)
     return 1
@@ -143,8 +146,8 @@ def _claim(out: Path, config: SetConfig) -> None:
     path = out / SET_FILE
     if path.exists():
         try:
-            before = json.loads(path.read_text())
-        except json.JSONDecodeError as error:
+            before = {"images": False, **json.loads(path.read_text())}  # sets from before there were images
+        except (json.JSONDecodeError, TypeError) as error:
             raise ValueError(f"{path}: not the JSON of a set ({error}); remove it or name another folder") from error
         for key in described:
             if before.get(key) != described[key]:

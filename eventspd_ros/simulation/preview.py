@@ -45,16 +45,10 @@ def _row(config: SimulationConfig) -> np.ndarray:
         if number in shown:
             frame = renderer.render(chunk.pose, number * CHUNK_NS / 1e9)
             events = concatenate(recent)
-            parts = (draw_brightness(frame.log_intensity), draw_events(events), draw_depth(frame.depth_m))
+            parts = (cv2.cvtColor(frame.grey, cv2.COLOR_GRAY2BGR), draw_events(events), draw_depth(frame.depth_m))
             border = (0, GAP_PX, 0, GAP_PX, cv2.BORDER_CONSTANT)
             columns.append(cv2.copyMakeBorder(np.vstack(parts), *border, value=(255, 255, 255)))
     return np.hstack(columns)
-
-
-def draw_brightness(log_intensity: np.ndarray) -> np.ndarray:
-    """(H, W) → (H, W, 3) uint8, brightness 1 is white."""
-    gray = (255 * np.clip(np.exp(log_intensity), 0, 1) ** 0.45).astype(np.uint8)
-    return cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR)
 
 
 def draw_events(events: EventArray) -> np.ndarray:

@@ -39,6 +39,11 @@ class Frame:
         """(H, W) float32, metres along the optical axis, NaN where there is nothing (REP-117)."""
         return _depth_m(self.inverse_depth).astype(np.float32)
 
+    @property
+    def grey(self) -> np.ndarray:
+        """(H, W) uint8, the picture a camera would store: brightness 1 is white, with a gamma of 0.45."""
+        return (255 * np.clip(np.exp(self.log_intensity), 0, 1) ** 0.45).astype(np.uint8)
+
 
 @dataclass(frozen=True, slots=True)
 class Points:

@@ -1,4 +1,6 @@
-"""One simulated scene as an HDF5 file for training: events, exact depth, poses, intrinsics. Layout: docs/simulation.md.
+"""One simulated scene as an HDF5 file for training: events, exact depth, poses, intrinsics, and images where asked for.
+
+Layout: docs/simulation.md.
 
 Like DSEC's: events/{x, y, t, p}, ms_to_idx, t_offset. Depth is coded as its logarithm in uint16.
 """
@@ -48,11 +50,12 @@ def write_scene(
     label_period_us: int = LABEL_PERIOD_US,
     world: World | None = None,
     progress: Callable[[int], object] | None = None,
+    images: bool = False,
 ) -> Path:
     """Simulates a scene into a file that appears under its name only when it is whole; returns the path.
 
     preset: the sensor's name, written down. progress: called with the number of 4 ms chunks done since the last call.
-    ValueError if the file exists.
+    images: with the picture of a camera beside every depth map. ValueError if the file exists.
     """
     path = Path(path)
     if path.exists():
@@ -66,7 +69,7 @@ def write_scene(
     try:
         with h5py.File(unfinished, "w") as file:
             _write_head(file, config, preset, label_period_us)
-            _write_labels(file, config, world, label_period_us)
+            _write_labels(file, config, world, label_period_us, images)
             _write_events(file, config, world, progress or (lambda chunks: None))
         os.chmod(unfinished, 0o644)
         os.replace(unfinished, path)
@@ -93,23 +96,28 @@ def _write_head(file: h5py.File, config: SimulationConfig, preset: str, label_pe
     calib["distortion_coeffs"] = np.array(camera.distortion, np.float64)
 
 
-def _write_labels(file: h5py.File, config: SimulationConfig, world: World, label_period_us: int) -> None:
-    camera, renderer = config.camera, Renderer(world.scene, config.camera)
+def _write_labels(file: h5py.File, config: SimulationConfig, world: World, label_period_us: int, images: bool) -> None:
+    renderer = Renderer(world.scene, config.camera)
     times_us = np.arange(label_period_us, config.chunks * CHUNK_NS // 1000 + 1, label_period_us, dtype=np.int64)
     depth = file.create_group("depth")
     depth.attrs.update(near_m=NEAR_M, far_m=FAR_M, steps_per_log=STEPS_PER_LOG)
     depth["t"] = times_us
-    code = depth.create_dataset(
-        "code",
-        (len(times_us), camera.height, camera.width),
-        np.uint16,
-        chunks=(1, camera.height, camera.width) if len(times_us) else None,
-        **(_packed(hdf5plugin.Blosc.BITSHUFFLE) if len(times_us) else {}),
-    )
+    shape = (len(times_us), config.camera.height, config.camera.width)
+    code = _create_maps(depth, "code", shape, np.uint16)
+    grey = _create_maps(file, "image/grey", shape, np.uint8) if images else None
     poses = [world.pose(t_us * 1000) for t_us in times_us.tolist()]
     for k, (t_us, pose) in enumerate(zip(times_us.tolist(), poses, strict=True)):
         code[k] = encode_depth(renderer.depth_m(pose, t_us / 1e6))
+        if images:
+            grey[k] = renderer.render(pose, t_us / 1e6).grey
     file["pose/T_WC"] = np.array([matrix(pose) for pose in poses]).reshape(-1, 4, 4)
+
+
+def _create_maps(group: h5py.Group, name: str, shape: tuple[int, int, int], dtype: type) -> h5py.Dataset:
+    """An empty dataset of N maps, a chunk each."""
+    shuffle = hdf5plugin.Blosc.NOSHUFFLE if dtype is np.uint8 else hdf5plugin.Blosc.BITSHUFFLE  # each the smaller
+    packed = {"chunks": (1, *shape[1:]), **_packed(shuffle)} if shape[0] else {}
+    return group.create_dataset(name, shape, dtype, **packed)
 
 
 def _write_events(file: h5py.File, config: SimulationConfig, world: World, progress: Callable[[int], object]) -> None:

@@ -59,6 +59,7 @@ def test_a_flipped_sample_shows_the_mirrored_scene():
     for y, x in ((0, 0), (7, 20), (47, 63)):
         np.testing.assert_array_equal(flipped.depth_m[y, 63 - x], sample.depth_m[y, x])
         np.testing.assert_array_equal(flipped.pseudo_inverse_depth[y, 63 - x], sample.pseudo_inverse_depth[y, x])
+        np.testing.assert_array_equal(flipped.image[y, 63 - x], sample.image[y, x])
     np.testing.assert_array_equal(flipped.event_counts, sample.event_counts[:, ::-1])
 
 
@@ -81,6 +82,7 @@ def test_a_zoomed_sample_shows_the_same_points_at_the_same_depth(seed, factor, s
     u, v = source.astype(int).transpose(2, 0, 1)
     np.testing.assert_array_equal(zoomed.depth_m, sample.depth_m[v, u])
     np.testing.assert_array_equal(zoomed.pseudo_inverse_depth, sample.pseudo_inverse_depth[v, u])
+    np.testing.assert_array_equal(zoomed.image, sample.image[v, u])
     assert (zoomed.events.width, zoomed.events.height) == (after.width, after.height)
 
 

@@ -10,7 +10,7 @@ from reference.samples import assert_same, make_sample
 from torch.utils.data import DataLoader
 
 from eventspd_ros.datasets.augment import Augmentation
-from eventspd_ros.datasets.feed import Feed, collate
+from eventspd_ros.datasets.feed import Feed, collate, locate
 from eventspd_ros.datasets.queries import Category, LossMap
 from eventspd_ros.datasets.sample import Windowing
 from eventspd_ros.datasets.simulated import SimulatedSequence
@@ -23,7 +23,7 @@ def sequences(tmp_path):
 
 
 def test_a_batch_holds_its_samples():
-    samples = [make_sample(0), make_sample(1, pseudo=False)]
+    samples = [make_sample(0), replace(make_sample(1, pseudo=False), image=None)]
     batch = collate(samples)
     assert batch.depth_m.shape == (2, 48, 64) and batch.names == ["test/hand/000000", "test/hand/000001"]
     for index, sample in enumerate(samples):
@@ -33,6 +33,9 @@ def test_a_batch_holds_its_samples():
             other = batch.steps()[step][index]
             assert (window.start_ns, window.end_ns) == (other.start_ns, other.end_ns)
             np.testing.assert_array_equal(window.t_ns, other.t_ns)
+    assert batch.has_image.tolist() == [True, False] and batch.image.dtype == torch.uint8
+    np.testing.assert_array_equal(batch.image[0].numpy(), samples[0].image)
+    assert (batch.image[1] == 0).all() and collate([samples[1]]).image is None
     assert batch.pseudo_inverse_depth[1].isnan().all() and not batch.pseudo_inverse_depth[0].isnan().all()
     assert collate([samples[1]]).pseudo_inverse_depth is None
     torch.testing.assert_close(batch.metric_per_canonical, torch.full((2,), 50 / 64))
@@ -75,6 +78,10 @@ def test_the_feed_is_its_sequences_in_order(sequences):
         with pytest.raises(IndexError):
             feed[outside]
     assert len(Feed([])) == 0
+
+
+def test_items_are_found_in_sets_of_unequal_size():
+    assert [locate([2, 2, 5], index) for index in range(5)] == [(0, 0), (0, 1), (2, 0), (2, 1), (2, 2)]
 
 
 def test_augmentation_depends_on_seed_epoch_and_sample_only(sequences):

@@ -114,6 +114,46 @@ def test_pseudo_labels_join_the_depth_of_their_moment(tmp_path):
 
 
 @pytest.mark.parametrize("name", KINDS)
+def test_samples_bring_the_image_of_their_moment_when_asked(name, tmp_path):
+    truth = KINDS[name][1](tmp_path)
+    assert all(sample.image is None for sample in open_dataset(name, tmp_path)[0])
+    (sequence,) = open_dataset(name, tmp_path, FOUR, images=True)
+    if truth.images is None:
+        assert name in ("m3ed", "dsec") and all(sample.image is None for sample in sequence)
+        return
+    np.testing.assert_array_equal(sequence.image_times_ns, truth.image_ns)
+    far = 0
+    for sample in sequence:
+        apart_ns = np.abs(truth.image_ns - sample.t_ns)
+        if apart_ns.min() > 10_000_000:
+            far += sample.image is None
+            continue
+        assert sample.image.dtype == np.uint8
+        np.testing.assert_array_equal(sample.image, truth.images[apart_ns.argmin()])
+    assert far == (name == "mvsec"), "its last label is 20 ms from an image"
+
+
+def test_missing_images_are_named_when_asked_for(tmp_path):
+    path = layouts.write_simulated(tmp_path).path
+    change(path, "image/grey", None)
+    with pytest.raises(ValueError, match=f"{path}: image/grey: missing"):
+        open_dataset("simulated", tmp_path, images=True)
+    hdf5.close_files()
+    with h5py.File(path, "r+") as file:
+        del file["image"]
+    with pytest.raises(ValueError, match=f"{path}: image: missing; make the set with eventspd simulate --images"):
+        open_dataset("simulated", tmp_path, images=True)
+    path = layouts.write_tartanair(tmp_path).path
+    (path / "image_lcam_front/000003_lcam_front.png").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"000003_lcam_front\.png: not a readable PNG"):
+        list(TartanAirSequence(path).open_images())
+    shutil.rmtree(path / "image_lcam_front")
+    with pytest.raises(ValueError, match="image_lcam_front: no images"):
+        open_dataset("tartanair", tmp_path, images=True)
+    assert len(list(open_dataset("tartanair", tmp_path)[0])) > 0, "only where asked for"
+
+
+@pytest.mark.parametrize("name", KINDS)
 def test_datasets_are_found_by_name(name, tmp_path):
     kind, write = KINDS[name]
     write(tmp_path)

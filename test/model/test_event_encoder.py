@@ -180,3 +180,37 @@ def test_encoder_configs_are_checked():
     fine = EncoderConfig((8,), (1,), (1,), (4,), (1,), (7,), levels=((640, 480, 20),))
     with pytest.raises(ValueError, match="would need hashing"):
         EventEncoder(fine)
+
+
+@pytest.mark.parametrize(("width", "height"), [(64, 48), (33, 17), (346, 20)])
+def test_the_training_field_equals_the_grids_and_so_does_its_gradient(width, height):
+    """Whole windows, an empty one and one of a single event among them; grid values of size one."""
+    encoder = encoder_of("mvsec_small").double()
+    windows = [random_window(width, height, count, seed=count) for count in (5_000, 0, 1, 40)]
+    weights = torch.rand(4, 8, height, width, dtype=torch.float64)
+    fields, gradients = [], []
+    for training in (False, True):
+        encoder.train(training).zero_grad()
+        fields.append(encoder.scatter(windows))
+        (fields[-1] * weights).sum().backward()
+        gradients.append(encoder.grids.table.grad.clone())
+    # Weights of nodes are float32 in both.
+    torch.testing.assert_close(fields[1], fields[0], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-5, atol=1e-5)
+    with torch.no_grad():
+        torch.testing.assert_close(encoder.scatter(windows), fields[1].detach(), rtol=1e-6, atol=1e-6)
+
+
+@torch.no_grad()
+def test_grids_that_start_as_time_bins_say_when_and_not_where():
+    encoder = encoder_of("mvsec_small").train()
+    encoder.grids.start_as_time_bins()
+    ages_ms = (0, 3, 7, 12, 19)
+    at = [(0, 0), (39, 0), (0, 20), (39, 20), (17, 11)]
+    for age_ms in ages_ms:
+        events = [(x, y, 19_900_000 - age_ms * 1_000_000) for x, y in at]
+        field = encoder.scatter([hand_window(events, 40, 30)])[0]
+        answers = torch.stack([field[:, y, x] for x, y in at])
+        torch.testing.assert_close(answers, answers[:1].expand_as(answers), rtol=1e-5, atol=1e-6)
+        hats = [max(0.0, 1 - abs(age_ms / 20 * rt - node)) for rt in (1, 2, 4, 8) for node in (0, 1)]
+        torch.testing.assert_close(answers[0], torch.tensor(hats), rtol=1e-5, atol=1e-5)

@@ -16,7 +16,7 @@ from reference.decoder_inputs import pyramid, queries
 from reference.slow_decoder import SlowDecoder
 
 from eventspd_ros.benchmark.machine import cpu_name
-from eventspd_ros.model.attention import TokenSet
+from eventspd_ros.model.attention import standardise
 from eventspd_ros.model.config import DecoderConfig
 from eventspd_ros.model.presets import preset_config
 from eventspd_ros.model.query_decoder import QueryDecoder
@@ -55,12 +55,12 @@ def document_calls() -> dict:
     h, tokens = slow.b1(levels, sensor_hw, uv_px)
     attention = slow.b3(h, levels[-1])[1]
     fused = slow.b4(h, tokens, attention, slow.route(attention), levels, sensor_hw, uv_px)
-    fine, coarse, anchors = (part.contiguous() for part in fused.split([32, 59, 32], dim=1))
+    anchors = fused[:, tokens.shape[1] :].contiguous()
 
     def fast_b2_b5():
-        local = TokenSet.of(fine, coarse)
+        local = standardise(tokens)
         decoder.b2(h, local)
-        decoder.b5(h, local.with_part(anchors))
+        decoder.b5(h, local, standardise(anchors))
 
     return {
         "slow": lambda: slow(levels, sensor_hw, uv_px),

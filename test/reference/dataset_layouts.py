@@ -18,7 +18,7 @@ FOCAL = {"m3ed": (30.0, 31.0, 15.2, 11.7), "dsec": (30.0, 31.0, 15.2, 11.7), "mv
 
 @dataclass
 class Recording:
-    """What was written: events on the sensor clock (ns) and depth (m, NaN unknown) at label_ns."""
+    """What was written: events on the sensor clock (ns), depth (m, NaN unknown) at label_ns, images at image_ns."""
 
     path: Path
     x: np.ndarray
@@ -27,6 +27,8 @@ class Recording:
     t_ns: np.ndarray
     label_ns: np.ndarray
     depth_m: np.ndarray
+    image_ns: np.ndarray | None = None
+    images: np.ndarray | None = None
 
 
 def random_events(seed=0, width=WIDTH, height=HEIGHT, count=20_000):
@@ -43,6 +45,11 @@ def random_depth(seed=0, height=HEIGHT, width=WIDTH):
     depth = rng.uniform(1, 50, (DURATION_MS // LABEL_MS, height, width)).astype(np.float32)
     depth[rng.random(depth.shape) < 0.2] = np.nan
     return depth
+
+
+def random_images(count, seed=0, height=HEIGHT, width=WIDTH):
+    """(count, H, W) uint8."""
+    return np.random.default_rng(seed).integers(0, 256, (count, height, width), np.uint8)
 
 
 def label_times_us():
@@ -77,17 +84,22 @@ def write_m3ed(folder, name="car_tiny"):
 def write_mvsec(folder, name="outdoor_tiny"):
     x, y, p, t_us = random_events()
     depth, label_s = random_depth(), UNIX_S + label_times_us() / 1e6
+    image_us = np.arange(0, DURATION_MS, 30) * 1000  # 10, 10, 0, 10 and 20 ms from the labels
+    images = random_images(len(image_us))
     rows = np.stack((x, y, UNIX_S + t_us / 1e6, np.where(p, 1.0, -1.0)), axis=1)
     path = folder / f"{name}_data.hdf5"
     with h5py.File(path, "w") as file:
         file.create_dataset("davis/left/events", data=rows, chunks=(3000, 4), compression="gzip")
+        file["davis/left/image_raw"], file["davis/left/image_raw_ts"] = images, UNIX_S + image_us / 1e6
     with h5py.File(folder / f"{name}_gt.hdf5", "w") as file:
         file["davis/left/depth_image_raw"], file["davis/left/depth_image_raw_ts"] = depth, label_s
     camera = {"resolution": [WIDTH, HEIGHT], "intrinsics": list(FOCAL["mvsec"]), "distortion_coeffs": DISTORTION}
     calibration = {"cam0": camera | {"camera_model": "pinhole", "distortion_model": "equidistant"}}
     (folder / "camchain-imucam-tiny.yaml").write_text(yaml.safe_dump(calibration))
     start_ns = UNIX_S * 10**9
-    return Recording(path, x, y, p, start_ns + t_us * 1000, start_ns + label_times_us() * 1000, depth)
+    times_ns = (start_ns + times_us * 1000 for times_us in (t_us, label_times_us(), image_us))
+    events_ns, label_ns, image_ns = times_ns
+    return Recording(path, x, y, p, events_ns, label_ns, depth, image_ns, np.stack([images] * 3, axis=-1))
 
 
 def write_tartanair(folder):
@@ -96,9 +108,11 @@ def write_tartanair(folder):
     rng = np.random.default_rng(0)
     depth = np.kron(rng.uniform(1, 50, (frames, 16, 16)), np.ones((40, 40))).astype(np.float32)
     depth[:, :40] = np.nan
+    images = np.kron(rng.integers(0, 256, (frames, 32, 32, 3)), np.ones((1, 20, 20, 1))).astype(np.uint8)
     path = folder / "Tiny/Data_easy/P000"
     (path / "events").mkdir(parents=True)
     (path / "depth_lcam_front").mkdir()
+    (path / "image_lcam_front").mkdir()
     with h5py.File(path / "events/events.h5", "w") as file:
         for key, values, dtype in (("x", x, "u2"), ("y", y, "u2"), ("t", t_us * 1000, "i8"), ("p", p, "i1")):
             file[f"events/{key}"] = values.astype(dtype)
@@ -107,7 +121,10 @@ def write_tartanair(folder):
         stored = np.nan_to_num(depth[frame], nan=65504.0).astype("<f4")
         image = stored[..., None].view(np.uint8)
         assert cv2.imwrite(str(path / f"depth_lcam_front/{frame:06d}_lcam_front_depth.png"), image)
-    return Recording(path, x, y, p, t_us * 1000, np.arange(frames) * 100_000_000, depth)
+        blue_first = np.ascontiguousarray(images[frame, ..., ::-1])
+        assert cv2.imwrite(str(path / f"image_lcam_front/{frame:06d}_lcam_front.png"), blue_first)
+    frame_ns = np.arange(frames) * 100_000_000
+    return Recording(path, x, y, p, t_us * 1000, frame_ns, depth, frame_ns, images)
 
 
 def write_simulated(folder, domain="drive", seed=0):
@@ -115,6 +132,7 @@ def write_simulated(folder, domain="drive", seed=0):
     depth, label_us = random_depth(seed), label_times_us()
     steps, near = 1024.0, 0.1
     code = np.where(np.isfinite(depth), np.rint(np.log(depth / near) * steps) + 1, 0).astype("u2")
+    images = random_images(len(label_us), seed)
     path = folder / f"{domain}_{seed:06d}.h5"
     zstd = hdf5plugin.Blosc(cname="zstd", clevel=1)
     with h5py.File(path, "w") as file:
@@ -126,13 +144,15 @@ def write_simulated(folder, domain="drive", seed=0):
         file["depth/t"] = label_us
         file.create_dataset("depth/code", data=code, chunks=(1, HEIGHT, WIDTH), compression=zstd)
         file["depth"].attrs.update({"near_m": near, "steps_per_log": steps, "far_m": 200.0})
+        file["image/grey"] = images
         file["pose/T_WC"] = np.tile(np.eye(4), (len(label_us), 1, 1))
         file["calib/resolution"] = np.array([WIDTH, HEIGHT])
         file["calib/intrinsics"] = np.array([24.0, 24.0, 15.5, 11.5])
         file["calib/distortion_coeffs"] = np.array(DISTORTION)
         file["calib"].attrs["distortion_model"] = "radtan"
     read_back = np.where(code > 0, near * np.exp((code.astype(np.float64) - 1) / steps), np.nan)
-    return Recording(path, x, y, p, t_us * 1000, label_us * 1000, read_back)
+    times_ns = label_us * 1000
+    return Recording(path, x, y, p, t_us * 1000, times_ns, read_back, times_ns, np.stack([images] * 3, axis=-1))
 
 
 def rectified_rotation():

@@ -80,6 +80,35 @@ def test_a_scene_file_holds_the_layout_of_the_documentation(small_set):
             assert file["calib/distortion_coeffs"][:].tolist() == [-0.2, 0.03, 0.001, 0.0]
 
 
+def test_images_are_what_the_camera_sees_at_every_depth_map(tmp_path, small_set):
+    config = replace(SMALL, domains=("drive",), images=True)
+    (path,) = simulate_set(tmp_path / "set", config, workers=1)
+    scene = SMALL.scene("drive", 0)
+    world = World.of(scene)
+    renderer = Renderer(world.scene, CAMERA)
+    with h5py.File(path) as file, h5py.File(small_set[0][0]) as without:
+        assert "image" not in without
+        assert (file["image/grey"].dtype, file["image/grey"].shape) == (np.uint8, (12, 48, 64))
+        for k, t_us in enumerate(file["depth/t"][:].tolist()):
+            brightness = np.exp(renderer.render(world.pose(t_us * 1000), t_us / 1e6).log_intensity)
+            expected = 255 * np.clip(brightness, 0, 1) ** 0.45
+            assert np.abs(file["image/grey"][k] - expected).max() <= 1
+            assert np.ptp(file["image/grey"][k]) > 100
+        for name in ("events/x", "events/t", "depth/code"):
+            np.testing.assert_array_equal(file[name][:], without[name][:])
+
+
+def test_a_set_from_before_there_were_images_goes_on_without(tmp_path):
+    config = replace(SMALL, domains=("indoor",), duration_s=0.02)
+    simulate_set(tmp_path, config, workers=1)
+    described = json.loads((tmp_path / "set.json").read_text())
+    assert described.pop("images") is False
+    (tmp_path / "set.json").write_text(json.dumps(described))
+    simulate_set(tmp_path, config, workers=1)
+    with pytest.raises(ValueError, match=r"the set there has images False, not True"):
+        simulate_set(tmp_path, replace(config, images=True), workers=1)
+
+
 def test_a_set_goes_on_where_it_stopped_and_workers_change_nothing(tmp_path, small_set):
     first = simulate_set(tmp_path / "set", SMALL, workers=1)
     kept = first[0].stat().st_mtime_ns
@@ -115,15 +144,16 @@ def test_an_interrupted_scene_leaves_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_interrupt_ends_every_process_at_once_and_leaves_whole_scenes_only(tmp_path):
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_every_process_at_once_and_leaves_whole_scenes_only(tmp_path, signal_number):
     command = [sys.executable, "-m", "eventspd_ros.cli", "simulate", "--out", str(tmp_path), "--workers", "2"]
     process = subprocess.Popen([*command, "--scenes", "9", "--duration", "20"], stderr=subprocess.DEVNULL)
     for _ in range(600):  # until both workers write
         if len(list(tmp_path.glob(".*.h5.*"))) == 2:
             break
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 130
+    process.send_signal(signal_number)
+    assert process.wait(20) == 128 + signal_number
     assert [path.name for path in tmp_path.iterdir()] == ["set.json"]
 
 
@@ -142,6 +172,7 @@ def test_a_worker_s_error_reaches_the_caller(tmp_path):
         ({"domains": ()}, "0 domains"),
         ({"preset": "dusk"}, "preset 'dusk': must be one of clean, normal, night"),
         ({"format": "zip"}, "format 'zip'"),
+        ({"format": "rosbag2", "images": True}, "format 'rosbag2': images are written into hdf5 only"),
         ({"scenes": 0}, "scenes 0"),
         ({"seed": -1}, "seed -1"),
         ({"label_period_us": 0}, "label_period_us 0"),

@@ -1,0 +1,144 @@
+"""What models and baselines answer to the questions of a set of scenes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from eventspd_ros.datasets.sequence import Sequence
+from eventspd_ros.evaluation.baselines import Baseline
+from eventspd_ros.evaluation.questions import Questions, Scene, Settings
+from eventspd_ros.model.feature_cache import StreamState
+
+PIXELS_AT_ONCE = 800_000  # of all windows that are encoded as one batch
+
+
+@dataclass
+class SceneAnswers:
+    """One scene, K questions. depth_m: of each method, (K,) m. log_stddev: of each model, (K,), σ of log depth."""
+
+    name: str
+    domain: str
+    questions: Questions
+    depth_m: dict[str, np.ndarray] = field(default_factory=dict)
+    log_stddev: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A model as it is asked. reset: it forgets before every window, so that memory cannot help it."""
+
+    name: str
+    model: object
+    reset: bool = False
+
+
+def collect_answers(
+    sequences: list[Sequence],
+    methods: list[Method],
+    baselines: Mapping[str, Baseline],
+    settings: Settings,
+    workers: int = 1,
+    progress: Callable[[int], object] | None = None,
+) -> list[SceneAnswers]:
+    """Every scene's windows in order through every method; several scenes of one size are encoded as one batch.
+
+    workers: processes of one thread each, at most one a batch; 1: this process, as it is. progress: called with the
+    number of scenes done since the last call, each counted once a method. ValueError: models of different windows,
+    which cannot be asked the same, or a set without a question.
+    """
+    windowings = {(method.model.config.window_ms, method.model.config.stride_ms) for method in methods}
+    if len(windowings) != 1:
+        raise ValueError(f"models of several (window_ms, stride_ms) {sorted(windowings)}; evaluate them apart")
+    scenes = [Scene(sequence, *next(iter(windowings)), settings) for sequence in sequences]
+    groups = _groups(scenes)
+    with _pool(min(workers, len(groups))) as each:
+        asked = list(each(Scene.questions, scenes))
+        if not any(len(questions.true_m) for questions in asked):
+            raise ValueError(
+                f"{len(scenes)} scenes, but none has a depth label after {settings.warm_up} windows; lower the warm-up"
+            )
+        answers = [SceneAnswers(scene.name, scene.domain, own) for scene, own in zip(scenes, asked, strict=True)]
+        for scene, answer in zip(scenes, answers, strict=True):
+            for name, baseline in baselines.items():
+                answer.depth_m[name] = baseline.depth_m(answer.questions.uv_px, scene.sequence.intrinsics, scene.domain)
+        work = [(method, group) for method in methods for group in groups]
+        given = each(
+            _stream,
+            [method for method, _ in work],
+            [[scenes[index] for index in group] for _, group in work],
+            [[asked[index] for index in group] for _, group in work],
+        )
+        for (method, group), results in zip(work, given, strict=True):
+            for index, (depth_m, log_stddev) in zip(group, results, strict=True):
+                answers[index].depth_m[method.name], answers[index].log_stddev[method.name] = depth_m, log_stddev
+            if progress:
+                progress(len(group))
+    return answers
+
+
+@contextmanager
+def _pool(workers: int):
+    """map() over processes, or the ordinary one."""
+    if workers <= 1:
+        yield map
+        return
+    # Started afresh, not forked: a fork would copy whatever threads the caller has.
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _one_thread)
+    try:
+        yield pool.map
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _one_thread() -> None:
+    """Several processes of several threads each wait for one another; and Ctrl-C ends a worker without a word."""
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _groups(scenes: list[Scene]) -> list[list[int]]:
+    """Indices of scenes to be encoded together: of one sensor size."""
+    groups = []
+    for height, width in sorted({scene.size for scene in scenes}):
+        alike = [index for index, scene in enumerate(scenes) if scene.size == (height, width)]
+        parallel = max(1, min(8, PIXELS_AT_ONCE // (height * width)))
+        groups += [alike[first : first + parallel] for first in range(0, len(alike), parallel)]
+    return groups
+
+
+@torch.inference_mode()
+def _stream(method: Method, scenes: list[Scene], questions: list[Questions]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Several scenes as parallel streams of one model: depth (K,) m and σ of log depth (K,) of each."""
+    method.model.prepare(*scenes[0].size)
+    out = [(np.full(len(own.true_m), np.nan), np.full(len(own.true_m), np.nan)) for own in questions]
+    states = [StreamState() for _ in scenes]
+    asked = [set(own.window.tolist()) for own in questions]
+    for number in range(max(map(len, scenes))):
+        # Without memory between windows only those are needed that are asked.
+        active = [i for i, s in enumerate(scenes) if (number in asked[i] if method.reset else number < len(s))]
+        if not active:
+            continue
+        windows = [scenes[i].window(number) for i in active]
+        before = [StreamState() if method.reset else states[i] for i in active]
+        caches, after = method.model.encode(windows, before)
+        for i, cache, state in zip(active, caches, after, strict=True):
+            states[i] = state
+            if number in asked[i]:
+                points = questions[i].window == number
+                canonical, stddev = _decode(method.model, cache, questions[i].uv_px[points])
+                out[i][0][points] = canonical * scenes[i].sequence.intrinsics.metric_per_canonical
+                out[i][1][points] = stddev / canonical
+    return out
+
+
+def _decode(model, cache, uv_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    depth, stddev = model.decode(cache, torch.from_numpy(uv_px))
+    return depth.double().cpu().numpy(), stddev.double().cpu().numpy()

@@ -1,0 +1,216 @@
+"""How good is a model on a set: its answers beside those of baselines and of other models, on the same pixels.
+
+What `eventspd evaluate` runs. docs/evaluation.md defines every number.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from eventspd_ros import __version__
+from eventspd_ros.datasets.catalogue import open_dataset
+from eventspd_ros.datasets.sequence import Sequence
+from eventspd_ros.evaluation.answers import Method, SceneAnswers, collect_answers
+from eventspd_ros.evaluation.baselines import fit_baselines
+from eventspd_ros.evaluation.comparison import compare
+from eventspd_ros.evaluation.metrics import align_images, by_range, depth_metrics, mean_error_below, per_image
+from eventspd_ros.evaluation.protocols import PROTOCOLS, Protocol
+from eventspd_ros.evaluation.questions import KINDS, Settings
+from eventspd_ros.evaluation.targets import check_targets
+from eventspd_ros.evaluation.uncertainty import uncertainty_report
+from eventspd_ros.model.checkpoints import load_checkpoint
+from eventspd_ros.simulation.stream import cores
+
+RESET = " (memory reset)"
+POOLED = "pooled"
+COMPARED = ("abs_log", "abs_rel")
+OF_A_SCENE = ("abs_rel", "abs_log", "rmse", "silog_half", "delta1")
+
+
+def evaluate_checkpoints(
+    folder: Path | str,
+    weights: list[Path | str],
+    train_folder: Path | str | None = None,
+    settings: Settings | None = None,
+    dataset: str = "simulated",
+    device: str = "cpu",
+    protocol: str | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> dict:
+    """Evaluates checkpoints on a dataset. weights: the first is the model in question, also with its memory reset; the
+    others stand beside it. train_folder: the set it was trained on, for the baselines; None: without them. protocol: a
+    name of PROTOCOLS, by which the uniformly drawn pixels are scored too; a centred one moves the windows.
+
+    On the CPU one process a core streams scenes; a script that calls this needs `if __name__ == "__main__":`.
+    progress: called with (scenes done since the last call, scenes in all), a scene counted once a method.
+    """
+    if protocol is not None and protocol not in PROTOCOLS:
+        raise ValueError(f"protocol {protocol!r} is unknown; choose one of {', '.join(PROTOCOLS)}")
+    settings = replace(settings or Settings(), centred=protocol is not None and PROTOCOLS[protocol].centred)
+    sequences = open_dataset(dataset, folder)
+    baselines = {} if train_folder is None else fit_baselines(open_dataset(dataset, train_folder), settings.seed)
+    methods = _methods([load_checkpoint(path, device) for path in weights], [Path(path) for path in weights])
+    total = len(sequences) * len(methods)
+    workers = cores() if device == "cpu" else 1
+    report = None if progress is None else lambda done: progress(done, total)
+    answers = collect_answers(sequences, methods, baselines, settings, workers, report)
+    summary = summarise(answers, methods[0].name)
+    minimal = next((method.name for method in methods[1:] if method.model.config.preset == "minimal"), None)
+    targets = check_targets(summary, methods[0].name + RESET, minimal) if dataset == "simulated" else []
+    return {
+        "set": str(folder),
+        "train_set": None if train_folder is None else str(train_folder),
+        "weights": [str(path) for path in weights],
+        "version": __version__,
+        "settings": asdict(settings),
+        **({} if protocol is None else {"protocol": {protocol: score_by_protocol(protocol, sequences, answers)}}),
+        "targets": [{**asdict(target), "met": target.met} for target in targets],
+        **summary,
+    }
+
+
+def _methods(models: list, paths: list[Path]) -> list[Method]:
+    """The first model, the same with its memory reset if it has one, then the others. Two of one preset are named by
+    file too."""
+    presets = [model.config.preset for model in models]
+    names = [
+        preset if presets.count(preset) == 1 else f"{preset}:{path.stem}"
+        for preset, path in zip(presets, paths, strict=True)
+    ]
+    methods = [Method(name, model) for name, model in zip(names, models, strict=True)]
+    if models[0].memory_shape(480, 640) is not None:
+        methods.insert(1, Method(names[0] + RESET, models[0], reset=True))
+    return methods
+
+
+def score_by_protocol(name: str, sequences: list[Sequence], answers: list[SceneAnswers]) -> dict[str, dict]:
+    """Scores of every method at the uniformly drawn pixels, as the protocol has it. ValueError: a dataset without what
+    it scores."""
+    protocol, scores = PROTOCOLS[name], {}
+    for method in answers[0].depth_m:
+        points = Points.of(answers, method, "uniform")
+        if isinstance(protocol, Protocol):
+            scores[method] = protocol.score(points.predicted_m, points.true_m, points.uv_px, points.image)
+            continue
+        if not all(hasattr(sequence, "disparity_px") for sequence in sequences):
+            raise ValueError(f"protocol {name!r} scores disparity, which {sequences[0].dataset} does not have")
+        disparities = []
+        for sequence, answer in zip(sequences, answers, strict=True):
+            own = Points.of([answer], method, "uniform")
+            disparities.append([sequence.disparity_px(own.uv_px, depth) for depth in (own.predicted_m, own.true_m)])
+        predicted, true = (np.concatenate(column) for column in zip(*disparities, strict=True))
+        scores[method] = protocol.score(predicted, true, points.image)
+    return scores
+
+
+def summarise(answers: list[SceneAnswers], judged: str) -> dict:
+    """Every table, as plain dictionaries for JSON. judged: the method that is compared with all others."""
+    answers = [answer for answer in answers if len(answer.questions.true_m)]
+    domains = sorted({answer.domain for answer in answers})
+    groups = {POOLED: answers} | {domain: [a for a in answers if a.domain == domain] for domain in domains}
+    methods = list(answers[0].depth_m)
+    models = list(answers[0].log_stddev)
+    scenes = {kind: {method: _scenes(answers, method, kind) for method in methods} for kind in KINDS}
+    return {
+        "judged": judged,
+        "scenes": {group: len(members) for group, members in groups.items()},
+        "accuracy": {
+            kind: {g: {m: accuracy(Points.of(members, m, kind)) for m in methods} for g, members in groups.items()}
+            for kind in KINDS
+        },
+        "comparison": {
+            kind: {m: _compare_scenes(scenes[kind], answers, judged, m, domains) for m in methods if m != judged}
+            for kind in KINDS
+        },
+        "uncertainty": {
+            kind: {m: {g: _uncertainty(members, m, kind) for g, members in groups.items()} for m in models}
+            for kind in KINDS
+        },
+        "per_scene": {
+            kind: {
+                m: {answer.name: values for answer, values in zip(answers, scenes[kind][m], strict=True)}
+                for m in methods
+            }
+            for kind in KINDS
+        },
+    }
+
+
+@dataclass(frozen=True)
+class Points:
+    """The answers of one method to one kind of question, of several scenes. image: (K,), equal within one label."""
+
+    uv_px: np.ndarray
+    predicted_m: np.ndarray
+    true_m: np.ndarray
+    image: np.ndarray
+    on_event: np.ndarray
+    log_stddev: np.ndarray
+
+    @classmethod
+    def of(cls, answers: list[SceneAnswers], method: str, kind: str) -> Points:
+        columns, image = [], 0
+        for answer in answers:
+            asked, which = answer.questions, answer.questions.kind == KINDS[kind]
+            stddev = answer.log_stddev.get(method, np.full(len(which), np.nan))
+            own = (asked.uv_px, answer.depth_m[method], asked.true_m, asked.window + image, asked.on_event, stddev)
+            columns.append([column[which] for column in own])
+            image += int(asked.window.max(initial=0)) + 1
+        return cls(*(np.concatenate(column) for column in zip(*columns, strict=True)))
+
+    def aligned(self) -> np.ndarray:
+        return align_images(self.predicted_m, self.true_m, self.image, "median")
+
+
+def accuracy(points: Points) -> dict:
+    """plain and median_aligned: pooled metrics. answered: share of the questions that got a depth."""
+    predicted, true = points.predicted_m, points.true_m
+    seen = points.on_event
+    return {
+        "plain": depth_metrics(predicted, true),
+        "median_aligned": depth_metrics(points.aligned(), true),
+        "per_image": per_image(predicted, true, points.image),
+        "by_range_m": by_range(predicted, true),
+        "mean_error_below_m": mean_error_below(predicted, true),
+        "event_pixels": depth_metrics(predicted[seen], true[seen]),
+        "answered": float(np.mean(np.isfinite(predicted))) if len(predicted) else None,
+    }
+
+
+def _scenes(answers: list[SceneAnswers], method: str, kind: str) -> list[dict]:
+    """Of each scene a few metrics, plain and aligned."""
+    values = []
+    for answer in answers:
+        points = Points.of([answer], method, kind)
+        plain = depth_metrics(points.predicted_m, points.true_m)
+        aligned = depth_metrics(points.aligned(), points.true_m)
+        values.append(
+            {name: plain[name] for name in OF_A_SCENE} | {f"aligned_{name}": aligned[name] for name in OF_A_SCENE}
+        )
+    return values
+
+
+def _compare_scenes(scenes: dict, answers: list[SceneAnswers], judged: str, other: str, domains: list[str]) -> dict:
+    """metric → domain or pooled → compare(); of the scenes where both have a value."""
+    kinds = np.array([answer.domain for answer in answers])
+    out = {}
+    for metric in [*COMPARED, *(f"aligned_{name}" for name in COMPARED)]:
+        own, their = (np.array([s[metric] for s in scenes[m]], np.float64) for m in (judged, other))
+        both = np.isfinite(own) & np.isfinite(their)
+        groups = {POOLED: both} | {domain: both & (kinds == domain) for domain in domains}
+        out[metric] = {g: compare(own[w], their[w], kinds[w]) for g, w in groups.items() if w.any()}
+    return out
+
+
+def _uncertainty(answers: list[SceneAnswers], method: str, kind: str) -> dict:
+    points = Points.of(answers, method, kind)
+    return uncertainty_report(points.predicted_m, points.true_m, points.log_stddev)
+
+
+def write_json(result: dict, path: Path | str) -> None:
+    Path(path).write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")

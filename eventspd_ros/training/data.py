@@ -1,0 +1,169 @@
+"""Which samples a step sees: a function of the seed and the step alone, so that a run resumes anywhere, on any number
+of processes, and sees what it would have seen.
+
+A step's samples, of all processes together, come from one source, as a batch has one sensor size. Each source is gone
+through in an order shuffled anew each epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+from torch.utils.data import DataLoader
+
+from eventspd_ros.datasets.augment import Augmentation
+from eventspd_ros.datasets.catalogue import open_dataset
+from eventspd_ros.datasets.feed import Feed, collate
+from eventspd_ros.datasets.future import FutureFeed
+from eventspd_ros.datasets.sample import Windowing
+from eventspd_ros.datasets.sequence import Sequence
+from eventspd_ros.model.config import ModelConfig
+from eventspd_ros.training.config import DataConfig, RunConfig, Source
+
+Key = tuple[int, int]  # (epoch, sample), as Feed takes it
+DRAW_SOURCE, SHUFFLE, QUERIES = 1, 2, 3  # what a random state is for: part of its seed
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which part of every step is this process's: rank of world."""
+
+    rank: int = 0
+    world: int = 1
+
+
+class StepSampler:
+    """The keys of this process's samples, one list a step (accumulate lists a step), from a step on.
+
+    first: of each source, its first sample in the feed, and counts: how many it has; weights: how often it is drawn,
+    relative to the others.
+    """
+
+    def __init__(self, counts: list[int], weights: list[float], run: RunConfig, share: Share, start: int = 0):
+        self.counts, self.run, self.share, self.start = counts, run, share, start
+        self.first = np.cumsum([0, *counts[:-1]])
+        mass = np.array(counts) * np.array(weights)
+        self.chances = mass / mass.sum()
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        """Endless. Steps before `start` are counted through: an epoch's order needs to know how many there were."""
+        drawn = [0] * len(self.counts)
+        orders: dict[int, tuple[int, np.ndarray]] = {}
+        part = self.run.batch // self.run.accumulate
+        for step in self._steps():
+            source = int(np.random.default_rng((self.run.seed, DRAW_SOURCE, step)).choice(len(drawn), p=self.chances))
+            mine = drawn[source] + self.share.rank * self.run.batch
+            drawn[source] += self.share.world * self.run.batch
+            if step < self.start:
+                continue
+            keys = [self._key(source, mine + offset, orders) for offset in range(self.run.batch)]
+            for first in range(0, len(keys), part):
+                yield keys[first : first + part]
+
+    def _steps(self) -> Iterator[int]:
+        step = 0
+        while True:
+            yield step
+            step += 1
+
+    def _key(self, source: int, position: int, orders: dict) -> Key:
+        epoch, place = divmod(position, self.counts[source])
+        if orders.get(source, (None,))[0] != epoch:
+            rng = np.random.default_rng((self.run.seed, SHUFFLE, source, epoch))
+            orders[source] = epoch, rng.permutation(self.counts[source])
+        return epoch, int(self.first[source] + orders[source][1][place])
+
+
+class RunData:
+    """The training and validation samples of a run.
+
+    train, validation: map-style datasets; train takes a Key. counts: samples of each source, in the order of train.
+    collate: samples to a batch. size_of: what the samples of one batch must have in common.
+    """
+
+    def __init__(self, config: DataConfig, run: RunConfig, train, counts: list[int], validation, collate, size_of):
+        self.config, self.run, self.counts = config, run, counts
+        self.train, self.validation, self.collate, self.size_of = train, validation, collate, size_of
+
+    def sampler(self, share: Share, start: int) -> StepSampler:
+        return StepSampler(self.counts, [source.weight for source in self.config.train], self.run, share, start)
+
+    def batches(self, share: Share, start: int) -> Iterator:
+        """(batch, keys) for ever, from step `start` on."""
+        loader = DataLoader(
+            self.train,
+            batch_sampler=self.sampler(share, start),
+            num_workers=self.config.workers,
+            collate_fn=self.collate,
+        )
+        return zip(loader, self.sampler(share, start), strict=False)
+
+    def validation_batches(self) -> Iterator:
+        """Validation samples, evenly spaced, in batches of one size."""
+        if self.validation is None:
+            return
+        count = min(self.config.validation_samples, len(self.validation))
+        held: list = []
+        for index in np.linspace(0, len(self.validation) - 1, count).astype(int).tolist():
+            sample = self.validation[index]
+            if held and (len(held) == self.run.batch or self.size_of(held[0]) != self.size_of(sample)):
+                yield self.collate(held)
+                held = []
+            held.append(sample)
+        if held:
+            yield self.collate(held)
+
+
+def depth_data(config: DataConfig, run: RunConfig, model: ModelConfig, images: bool = False) -> RunData:
+    """Samples with depth for a model's windows. images: with the images that a teacher looks at."""
+    windowing = Windowing(config.windows, model.window_ms, model.stride_ms)
+
+    def feed(sources: tuple[Source, ...], augmentation: Augmentation | None) -> tuple[Feed, list[int]]:
+        by_source = _open(sources, windowing, images)
+        counts = [sum(map(len, sequences)) for sequences in by_source]
+        for source, count in zip(sources, counts, strict=True):
+            if count == 0:
+                raise ValueError(f"{source.folder}: no sample has {config.windows} windows of events before it")
+        return Feed(chain.from_iterable(by_source), augmentation, run.seed), counts
+
+    train, counts = feed(config.train, config.augmentation)
+    validation = feed(config.validation, None)[0] if config.validation else None
+    return RunData(config, run, train, counts, validation, collate, lambda sample: sample.depth_m.shape)
+
+
+def pretraining_data(config: DataConfig, run: RunConfig, window_ms: float) -> RunData:
+    """Pairs of a window and its future. Of the augmentations, only flips apply."""
+
+    def feed(sources: tuple[Source, ...], flip: float) -> tuple[FutureFeed, list[int]]:
+        stores = [[sequence.events for sequence in sequences] for sequences in _open(sources)]
+        counts = [len(FutureFeed(of_source, window_ms)) for of_source in stores]
+        for source, count in zip(sources, counts, strict=True):
+            if count == 0:
+                raise ValueError(f"{source.folder}: no recording is longer than two windows of {window_ms:g} ms")
+        return FutureFeed(chain.from_iterable(stores), window_ms, flip, run.seed), counts
+
+    train, counts = feed(config.train, config.augmentation.flip)
+    validation = feed(config.validation, 0.0)[0] if config.validation else None
+    return RunData(config, run, train, counts, validation, list, lambda pair: (pair.context.height, pair.context.width))
+
+
+def _open(
+    sources: tuple[Source, ...], windowing: Windowing | None = None, images: bool = False
+) -> list[list[Sequence]]:
+    """The sequences of each source. ValueError: a source of several sensor sizes, which no batch could hold."""
+    by_source = []
+    for source in sources:
+        sequences = open_dataset(source.dataset, source.folder, windowing, images=images)
+        sizes = sorted({(sequence.intrinsics.width, sequence.intrinsics.height) for sequence in sequences})
+        if len(sizes) > 1:
+            raise ValueError(f"{source.folder}: sequences of several sizes {sizes} px; give each a source of its own")
+        by_source.append(sequences)
+    return by_source
+
+
+def query_states(seed: int, keys: list[Key]) -> list[np.random.Generator]:
+    """A random state for the queries of each sample, the same on however many processes."""
+    return [np.random.default_rng((seed, QUERIES, *key)) for key in keys]

@@ -1,0 +1,224 @@
+"""Training depth: windows unrolled through the memory, queries at the last one, all losses of §4.1.
+
+Shapes: B samples, n windows of each, K queries of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from eventspd_ros.datasets.feed import Batch, Queries
+from eventspd_ros.datasets.queries import LossMap
+from eventspd_ros.model.checkpoints import load_encoder, load_weights
+from eventspd_ros.model.presets import build_model
+from eventspd_ros.training.config import LossConfig, TrainConfig
+from eventspd_ros.training.data import depth_data, query_states
+from eventspd_ros.training.feature_loss import FeatureLoss
+from eventspd_ros.training.losses import cell_depth, dense_loss, nll_loss, point_loss, silog_loss
+from eventspd_ros.training.pictures import draw_answers
+from eventspd_ros.training.task import StepInputs, Task
+from eventspd_ros.training.teacher import load_teacher
+
+VALIDATION_QUERIES = 1024
+
+
+class DenseHeads(nn.Module):
+    """The 1×1 heads of L_dense on L2 and L3; training only. Where the model has a dense prior, that is L2's."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        config = model.config
+        self.inverse = config.head.parametrization == "inverse"
+        channels = config.pyramid.channels
+        levels = (2,) if config.head.prior else (1, 2)
+        self.strides = {level: config.decoder.strides[level] for level in (1, 2)}
+        self.heads = nn.ModuleDict({str(level): nn.Conv2d(channels[level], 1, 1) for level in levels})
+        # Both start at the median: softplus(x) ≈ 1/6 is not worth exactness here.
+        start = np.log(np.expm1(1 / config.head.median_depth_m)) if self.inverse else np.log(config.head.median_depth_m)
+        for head in self.heads.values():
+            nn.init.trunc_normal_(head.weight, std=0.02)
+            nn.init.constant_(head.bias, float(start))
+
+    def forward(self, tensors: Any, level: int) -> Tensor:
+        """Dense prediction at a level (1: L2, 2: L3), (B, H_l, W_l) float32: log depth, or inverse before softplus."""
+        if str(level) not in self.heads:
+            return tensors.prior[:, 0]
+        with torch.autocast(tensors.levels[level].device.type, enabled=False):
+            return self.heads[str(level)](tensors.levels[level].float())[:, 0]
+
+
+class DepthTask(Task):
+    """A PointDepthModel and the losses of the architecture document."""
+
+    def __init__(self, config: TrainConfig):
+        super().__init__()
+        self.config = config
+        torch.manual_seed(config.run.seed)
+        self.model = build_model(config.model()).train()
+        if config.initial:
+            load_weights(self.model, config.initial)
+        elif config.initial_encoder:
+            load_encoder(self.model, config.initial_encoder)
+        else:
+            self.model.encoder.grids.start_as_time_bins()
+        losses = config.losses
+        dense = hasattr(self.model, "pyramid") and (losses.dense_l2 or losses.dense_l3)
+        self.dense = DenseHeads(self.model) if dense else None
+        self.teacher, self.features = None, None
+        if losses.feature_l3 or losses.feature_l4:
+            self.teacher = load_teacher(losses.teacher)
+            channels, strides = self.model.config.pyramid.channels[2:], self.model.level_strides[2:]
+            self.features = FeatureLoss(channels, strides, self.teacher.channels)
+        self.data = depth_data(config.data, config.run, self.model.config, images=self.teacher is not None)
+        self.loss_maps: dict[tuple[int, int], LossMap] = {}
+
+    def draw(self, batch: Batch, keys: list[tuple[int, int]]) -> Queries:
+        states = query_states(self.config.run.seed, keys)
+        return batch.queries(states, self.config.queries, self._loss_map(batch))
+
+    def forward(self, inputs: StepInputs) -> dict[str, Any]:
+        batch, drawn = inputs.batch, inputs.drawn
+        tensors = self.unroll(batch)
+        canonical, stddev = self.model.phase_b(tensors, drawn.uv_px.to(self.model.device))
+        scale = batch.metric_per_canonical.to(canonical.device)[:, None]
+        target = drawn.depth_m.to(canonical.device) / scale
+        terms, log_error = self._query_terms(canonical, stddev, target, drawn)
+        terms |= self._dense_terms(tensors, batch, inputs.progress) | self._feature_terms(tensors, batch)
+        loss = sum(terms.values()).mean()
+        shown = {name: term.detach().mean() for name, term in terms.items()}
+        seen = {"size": batch.depth_m.shape[1:], "uv_px": drawn.uv_px, "losses": log_error.detach().abs().cpu()}
+        return {"loss": loss, **shown, "seen": seen}
+
+    def unroll(self, batch: Batch) -> Any:
+        """Encode a sample's windows one after another: what phase_b() reads at the last one."""
+        steps = batch.steps()
+        if self.model.memory_shape(*batch.depth_m.shape[1:]) is None:
+            steps = steps[-1:]
+        early, late = steps[: -self.config.bptt], steps[-self.config.bptt :]
+        with torch.no_grad():
+            fields = self._fields(early) if early else None
+        fields = self._fields(late) if fields is None else torch.cat((fields, self._fields(late)))
+        return self.model.unroll(fields, self.config.bptt)
+
+    def _fields(self, steps: list) -> Tensor:
+        """Event fields of several steps, scattered in one go: (n, B, C, H, W)."""
+        return self.model.encoder.scatter([w for step in steps for w in step]).unflatten(0, (len(steps), -1))
+
+    def _query_terms(self, canonical: Tensor, stddev: Tensor, target: Tensor, queries: Queries) -> tuple[dict, Tensor]:
+        """Weighted losses at the queries, each (B,), and δ (B, K), NaN without metric depth.
+
+        Pseudo-labels have no scale, so their queries see L_silog alone, with λ_var = 1: the scale is taken out.
+        """
+        weights = self.config.losses
+        valid = target.isfinite()
+        log_depth = canonical.log()
+        log_error = log_depth - torch.where(valid, target, 1.0).log()
+        terms = {}
+        if weights.point:
+            terms["point"] = weights.point * point_loss(canonical, target, valid, weights.huber_delta)
+        if weights.silog:
+            terms["silog"] = weights.silog * silog_loss(log_error, valid, weights.variance_focus)
+            inverse = queries.pseudo_inverse_depth.to(canonical.device)
+            relative = inverse.isfinite() & ~valid
+            if relative.any():
+                pseudo_error = log_depth + torch.where(relative, inverse, 1.0).log()
+                terms["pseudo"] = weights.silog * silog_loss(pseudo_error, relative, 1.0)
+        if weights.nll:
+            terms["nll"] = weights.nll * nll_loss(log_error, stddev / canonical, valid)
+        return terms, torch.where(valid, log_error, torch.nan)
+
+    def _dense_terms(self, tensors: Any, batch: Batch, progress: float) -> dict:
+        """L_dense by level, each (B,), warmed down."""
+        if self.dense is None:
+            return {}
+        weights: LossConfig = self.config.losses
+        factor = 1 + progress * (weights.dense_end - 1)
+        terms = {}
+        for level, weight in ((1, weights.dense_l2), (2, weights.dense_l3)):
+            if not weight:
+                continue
+            prediction = self.dense(tensors, level)
+            depth = (
+                batch.depth_m.to(prediction.device) / batch.metric_per_canonical.to(prediction.device)[:, None, None]
+            )
+            target = cell_depth(depth, self.dense.strides[level], prediction.shape[1:])
+            loss = dense_loss(prediction, target, self.dense.inverse, weights.huber_delta)
+            terms[f"dense_l{level + 1}"] = weight * factor * loss
+        return terms
+
+    def _feature_terms(self, tensors: Any, batch: Batch) -> dict:
+        """L_feat by level, each (B,); 0 for samples without an image."""
+        if self.features is None:
+            return {}
+        device = tensors.levels[2].device
+        targets = self.teacher.features(batch.image.to(device))
+        losses = self.features(tensors.levels[2:], targets, batch.steps()[-1])
+        weights = (self.config.losses.feature_l3, self.config.losses.feature_l4)
+        seen = batch.has_image.to(device)
+        return {f"feature_l{level}": w * seen * loss for level, w, loss in zip((3, 4), weights, losses, strict=True)}
+
+    def observe(self, outcomes: list[dict]) -> None:
+        """Eq. 33, once a step: the loss map of the sensor size follows the queries of every process and part."""
+        size = tuple(outcomes[0]["size"])
+        loss_map = self.loss_maps.setdefault(size, LossMap(*size))
+        uv_px, losses = (torch.cat([seen[name] for seen in outcomes]).numpy() for name in ("uv_px", "losses"))
+        loss_map.update(uv_px, losses)
+
+    def _loss_map(self, batch: Batch) -> LossMap | None:
+        return self.loss_maps.get(tuple(batch.depth_m.shape[1:]))
+
+    @torch.no_grad()
+    def validate(self, batches: Iterable[Batch]) -> dict[str, float]:
+        """At uniformly drawn labelled pixels, pooled: mean |log error| (the score), AbsRel, δ1, share of the labels
+        inside ±1 σ of log depth."""
+        errors, inside = [], []
+        for batch in batches:
+            log_error, log_stddev = self._answers(batch)
+            errors.append(log_error)
+            inside.append((log_error.abs() <= log_stddev)[log_error.isfinite()])
+        error = torch.cat([part[part.isfinite()] for part in errors]).double()
+        return {
+            "score": error.abs().mean().item(),
+            "abs_rel": error.expm1().abs().mean().item(),
+            "delta1": (error.abs() < np.log(1.25)).double().mean().item(),
+            "within_stddev": torch.cat(inside).double().mean().item(),
+        }
+
+    def _answers(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """δ, NaN without a label, and the standard deviation of log depth at uniform pixels, both (B, K)."""
+        height, width = batch.depth_m.shape[1:]
+        self.model.prepare(height, width)
+        rng = np.random.default_rng(0)
+        uv = np.stack((rng.integers(0, width, VALIDATION_QUERIES), rng.integers(0, height, VALIDATION_QUERIES)), -1)
+        uv_px = torch.from_numpy(uv).expand(len(batch.names), -1, -1).to(self.model.device, torch.float32)
+        canonical, stddev = self.model.phase_b(self.unroll(batch), uv_px)
+        truth = batch.depth_m[:, uv[:, 1], uv[:, 0]] / batch.metric_per_canonical[:, None]
+        return (canonical.log().cpu() - truth.log()), (stddev / canonical).cpu()
+
+    @torch.no_grad()
+    def picture(self, batch: Batch, path: Path) -> None:
+        """Events, true depth, answers at every fourth pixel and at drawn queries, of the first samples."""
+        draw_answers(self, batch, path)
+
+    def extra_state(self) -> dict[str, Any]:
+        maps = {f"{height}x{width}": torch.from_numpy(m.values) for (height, width), m in self.loss_maps.items()}
+        return {"loss_maps": maps}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        for size, values in state["loss_maps"].items():
+            height, width = map(int, size.split("x"))
+            self.loss_maps[height, width] = LossMap(height, width)
+            self.loss_maps[height, width].values[:] = values.numpy()
+
+    def learning_rates(self, offset_share: float, encoder_share: float) -> list[tuple[float, list[nn.Parameter]]]:
+        slow = self.model.slow_parameters() if hasattr(self.model, "slow_parameters") else []
+        encoder = list(self.model.encoder.parameters())
+        apart = {id(parameter) for parameter in (*slow, *encoder)}
+        others = [parameter for parameter in self.parameters() if id(parameter) not in apart]
+        return [(1.0, others), (offset_share, slow), (encoder_share, encoder)]

@@ -1,0 +1,129 @@
+"""The teacher: Depth Anything V2 (Yang et al., NeurIPS 2024), frozen, through the transformers library.
+
+It looks at images that are aligned with the event pixels, and gives features to imitate (L_feat, feature_loss.py) and
+dense relative inverse depth (pseudo_labels.py). Weights come from a folder that the user has, as
+DepthAnythingForDepthEstimation.save_pretrained() writes it: config.json and model.safetensors. Nothing is downloaded.
+
+Shapes: B images, C channels of the teacher (ViT-S: 384), (h, w) its tokens, one for 14×14 px of the scaled image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+LAYERS = (6, 12)  # transformer blocks counted from 1: output_hidden_states[6] and [12], as [0] is the embedded patches
+# Of ImageNet's pixels in 0…1, red, green, blue: what DINOv2, inside the teacher, was trained with.
+MEAN, STDDEV = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+NEEDS = "the teacher needs the transformers library: pip install 'transformers>=4.45' (the extra `teacher`)"
+
+
+class Teacher:
+    """A frozen teacher on a device. Not a Module, so that no checkpoint, optimizer or DDP takes hold of it.
+
+    channels: C. fingerprint: tells teachers apart, a hash of the weights.
+    """
+
+    def __init__(self, model, fingerprint: str):
+        """model: a DepthAnythingForDepthEstimation; read load_teacher()."""
+        self.model, self.fingerprint = model.eval().requires_grad_(False), fingerprint
+        backbone = model.config.backbone_config
+        self.channels, self.patch_px = backbone.hidden_size, backbone.patch_size
+        self.short_side_px = backbone.image_size
+
+    @torch.no_grad()
+    def features(self, images: Tensor) -> tuple[Tensor, ...]:
+        """uint8 (B, H, W, 3), RGB -> (B, C, h, w) float32 of each of LAYERS, through the final LayerNorm, as the
+        teacher's own depth head reads them. The h·w tokens cover the whole image."""
+        pixels = self._pixels(images)
+        cells_hw = (pixels.shape[-2] // self.patch_px, pixels.shape[-1] // self.patch_px)
+        backbone = self.model.backbone
+        states = backbone(pixels, output_hidden_states=True).hidden_states
+        tokens = [backbone.layernorm(states[layer])[:, 1:] for layer in LAYERS]  # the first one is the class token
+        return tuple(layer.transpose(1, 2).unflatten(2, cells_hw).float() for layer in tokens)
+
+    @torch.no_grad()
+    def inverse_depth(self, images: Tensor) -> Tensor:
+        """uint8 (B, H, W, 3), RGB -> relative inverse depth float32 (B, H, W): larger is nearer, 0 is farthest."""
+        answer = self.model(self._pixels(images)).predicted_depth.float()
+        return F.interpolate(answer[:, None], images.shape[1:3], mode="bilinear", align_corners=False)[:, 0]
+
+    def _pixels(self, images: Tensor) -> Tensor:
+        """Scaled and normalised, (B, 3, H', W'): the short side as in the teacher's training (518 px), the long one in
+        proportion, both to whole patches."""
+        height, width = images.shape[1:3]
+        scale = self.short_side_px / min(height, width)
+        size = [max(round(side * scale / self.patch_px), 1) * self.patch_px for side in (height, width)]
+        device = self.model.device
+        unit = images.to(device).permute(0, 3, 1, 2).float() / 255
+        scaled = F.interpolate(unit, size, mode="bicubic", align_corners=False, antialias=True)
+        mean, stddev = (torch.tensor(values, device=device)[:, None, None] for values in (MEAN, STDDEV))
+        return (scaled - mean) / stddev
+
+
+def load_teacher(path: Path | str, device: torch.device | str | None = None) -> Teacher:
+    """The teacher of a folder with config.json and model.safetensors. device: None: CUDA where there is one.
+
+    ValueError, one line: transformers is missing, no such folder, another model, or weights that are damaged or do
+    not fit.
+    """
+    path = Path(path)
+    try:
+        from transformers import AutoConfig, DepthAnythingForDepthEstimation
+    except ImportError as error:
+        raise ValueError(f"{NEEDS} ({_line(error)})") from None
+    weights = path / "model.safetensors"
+    for needed in (path / "config.json", weights):
+        if not needed.is_file():
+            raise ValueError(f"{needed}: no such file; name a folder with Depth Anything V2 as transformers stores it")
+    with _reading(path):
+        config = AutoConfig.from_pretrained(path, local_files_only=True)
+    _check(path, config)
+    with _reading(path):
+        model, found = DepthAnythingForDepthEstimation.from_pretrained(
+            path, config=config, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+    if missing := sorted(found["missing_keys"]):
+        raise ValueError(f"{weights}: lacks {len(missing)} weights of the model, such as {missing[0]}")
+    try:
+        model = model.float().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {str(device)!r}: {_line(error)}; use cpu or cuda:N") from None
+    return Teacher(model, hashlib.sha256(weights.read_bytes()).hexdigest()[:16])
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Without the library's progress bar, and with whatever it raises for a broken folder as one line."""
+    from transformers.utils import logging
+
+    bar_wanted = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(f"{path}: cannot be read as a teacher: {_line(error)}") from None
+    finally:
+        if bar_wanted:
+            logging.enable_progress_bar()
+
+
+def _check(path: Path, config) -> None:
+    """ValueError: not a model that fits. A metric variant gives depth, where relative inverse depth is expected."""
+    if config.model_type != "depth_anything":
+        raise ValueError(f"{path}: holds a {config.model_type!r} model; expected 'depth_anything'")
+    if config.depth_estimation_type != "relative":
+        raise ValueError(f"{path}: gives {config.depth_estimation_type} depth; expected the relative variant")
+    if config.backbone_config.num_hidden_layers < max(LAYERS):
+        layers = config.backbone_config.num_hidden_layers
+        raise ValueError(f"{path}: has {layers} transformer blocks; blocks {LAYERS} are distilled")
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,136 @@
+"""The harness streams as the predictor does, and a model that knows the truth makes no error."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from reference.models import small_model
+from reference.windows import randomise
+
+from eventspd_ros.datasets.catalogue import open_dataset
+from eventspd_ros.evaluation.answers import Method, collect_answers
+from eventspd_ros.evaluation.evaluate import summarise
+from eventspd_ros.evaluation.questions import Scene, Settings
+from eventspd_ros.model.feature_cache import StreamState
+from eventspd_ros.model.presets import build_model
+from eventspd_ros.predictor import Predictor
+
+SETTINGS = Settings(uniform=40, keypoints=10, every=3, warm_up=2)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return randomise(small_model(parametrization="log"))
+
+
+@pytest.fixture(scope="module")
+def sequences(tiny_set):
+    return open_dataset("simulated", tiny_set)
+
+
+@pytest.fixture(scope="module")
+def answers(model, sequences):
+    methods = [Method("model", model), Method("forgetful", model, reset=True)]
+    return collect_answers(sequences, methods, {}, SETTINGS)
+
+
+@pytest.mark.parametrize(("method", "forgets"), [("model", False), ("forgetful", True)])
+def test_answers_are_those_of_the_predictor(model, sequences, answers, method, forgets):
+    """Scenes streamed side by side, and only the needed windows of a forgetful one, against one predictor a scene."""
+    for sequence, answer in zip(sequences, answers, strict=True):
+        camera, asked = sequence.intrinsics, answer.questions
+        scene = Scene(sequence, model.config.window_ms, model.config.stride_ms, SETTINGS)
+        predictor = Predictor(model, camera.height, camera.width, camera.fx_px, allow_untrained=True)
+        for number in range(len(scene)):
+            if forgets:
+                predictor.state = StreamState()
+            predictor.encode(scene.window(number))
+            here = asked.window == number
+            if here.any():
+                alone = predictor.query(asked.uv_px[here])
+                np.testing.assert_allclose(answer.depth_m[method][here], alone.depth_m, rtol=1e-3)
+                stddev = answer.log_stddev[method][here] * answer.depth_m[method][here]
+                np.testing.assert_allclose(stddev, alone.depth_stddev_m, rtol=1e-3)
+        assert np.isfinite(answer.depth_m[method]).all()
+
+
+def test_memory_makes_a_difference(answers):
+    for answer in answers:
+        assert np.abs(answer.depth_m["model"] / answer.depth_m["forgetful"] - 1).max() > 1e-3
+
+
+def test_processes_give_the_same_answers(model, sequences, answers, monkeypatch):
+    monkeypatch.setattr("eventspd_ros.evaluation.answers.PIXELS_AT_ONCE", 1)  # every scene on its own
+    again = collect_answers(sequences, [Method("model", model)], {}, SETTINGS, workers=2)
+    for one, two in zip(answers, again, strict=True):
+        np.testing.assert_array_equal(one.questions.uv_px, two.questions.uv_px)
+        np.testing.assert_allclose(one.depth_m["model"], two.depth_m["model"], rtol=1e-3)
+
+
+def test_scenes_of_several_sizes_and_lengths_keep_their_places(tmp_path, tiny_set, model, sequences, answers):
+    """A scene that is shorter than the others, and one that no question is left of."""
+    short = open_dataset("simulated", tiny_set)[:3]
+    short[1].times_ns, short[1].depth_labels = short[1].times_ns[:6], short[1].depth_labels[:6]
+    short[2].times_ns, short[2].depth_labels = short[2].times_ns[:3], short[2].depth_labels[:3]
+    got = collect_answers(short, [Method("model", model)], {}, SETTINGS)
+    np.testing.assert_allclose(got[0].depth_m["model"], answers[0].depth_m["model"], rtol=1e-3)
+    first = answers[1].questions.window == 2
+    np.testing.assert_allclose(got[1].depth_m["model"], answers[1].depth_m["model"][first], rtol=1e-3)
+    assert len(got[2].questions.true_m) == 0 and len(got[2].depth_m["model"]) == 0
+    assert summarise(got, "model")["scenes"] == {"pooled": 2, "drive": 2}
+
+
+def test_what_cannot_be_asked_is_named(model, sequences):
+    other = build_model("minimal")
+    object.__setattr__(other.config, "window_ms", 10.0)
+    with pytest.raises(
+        ValueError, match=r"models of several \(window_ms, stride_ms\) \[\(10.0, 8.333\), \(20.0, 8.333\)\]"
+    ):
+        collect_answers(sequences, [Method("a", model), Method("b", other)], {}, SETTINGS)
+    with pytest.raises(ValueError, match="4 scenes, but none has a depth label after 99 windows"):
+        collect_answers(sequences, [Method("a", model)], {}, Settings(warm_up=99))
+
+
+@dataclass
+class Cheat:
+    """Knows the depth map of every window by the window's events, and answers it times a factor."""
+
+    sequences: list
+    factor: float
+    config = build_model("minimal").config
+
+    def prepare(self, height, width):
+        scenes = [Scene(s, self.config.window_ms, self.config.stride_ms, SETTINGS) for s in self.sequences]
+        self.known = {
+            scene.window(number).t_ns.tobytes() + scene.window(number).x.tobytes(): (scene, int(scene.labels[number]))
+            for scene in scenes
+            for number in range(len(scene))
+        }
+
+    def encode(self, windows, states):
+        return [self.known[window.t_ns.tobytes() + window.x.tobytes()] for window in windows], states
+
+    def decode(self, cache, uv_px):
+        scene, label = cache
+        u, v = uv_px.long().T
+        true = torch.from_numpy(scene.sequence.read_depth(label))[v, u].double()
+        canonical = self.factor * true / scene.sequence.intrinsics.metric_per_canonical
+        return canonical, 0.1 * canonical
+
+
+def test_a_model_that_knows_the_depth_makes_no_error(sequences):
+    methods = [Method("cheat", Cheat(sequences, 1.0)), Method("half", Cheat(sequences, 0.5))]
+    result = summarise(collect_answers(sequences, methods, {}, SETTINGS), "cheat")
+    for kind in ("uniform", "keypoints"):
+        for group in ("pooled", "drive", "indoor"):
+            perfect, half = (result["accuracy"][kind][group][name] for name in ("cheat", "half"))
+            assert perfect["plain"]["abs_rel"] < 1e-6 and perfect["plain"]["delta1"] == perfect["answered"] == 1
+            assert half["plain"]["abs_rel"] == pytest.approx(0.5) and half["per_image"]["abs_rel"] == pytest.approx(0.5)
+            assert half["plain"]["abs_log"] == pytest.approx(np.log(2)) and half["median_aligned"]["abs_rel"] < 1e-6
+            assert half["event_pixels"]["abs_rel"] == pytest.approx(0.5)
+        against = result["comparison"][kind]["half"]
+        assert against["abs_log"]["pooled"]["ratio"] < 1e-6 and against["abs_log"]["pooled"]["won"] == 1
+        assert result["uncertainty"][kind]["cheat"]["pooled"]["coverage"]["50%"] == 1
+        assert result["uncertainty"][kind]["half"]["pooled"]["coverage"]["95%"] == 0
+        assert set(result["per_scene"][kind]["half"]) == {sequence.name for sequence in sequences}

@@ -1,0 +1,125 @@
+"""The commands, end to end, on a set simulated for the test."""
+
+import json
+
+import numpy as np
+import pytest
+from reference.models import small_model
+from reference.windows import randomise
+
+from eventspd_ros.cli import main
+from eventspd_ros.evaluation.targets import Target, check_targets
+from eventspd_ros.model.checkpoints import load_checkpoint, save_checkpoint
+from eventspd_ros.model.presets import build_model
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights")
+    save_checkpoint(randomise(small_model(parametrization="log")), folder / "small.safetensors")
+    save_checkpoint(build_model("minimal"), folder / "minimal.safetensors")
+    return folder / "small.safetensors", folder / "minimal.safetensors"
+
+
+@pytest.fixture(scope="module")
+def evaluation(checkpoints, tiny_set, tiny_train_set, tmp_path_factory):
+    """What `eventspd evaluate` wrote."""
+    out = tmp_path_factory.mktemp("evaluation") / "out.json"
+    options = ["--every", "3", "--warm-up", "2", "--queries", "60", "--protocol", "hmnet", "--out", str(out)]
+    weights = list(map(str, checkpoints))
+    assert main(["evaluate", str(tiny_set), "--weights", *weights, "--train-set", str(tiny_train_set), *options]) == 0
+    return json.loads(out.read_text())
+
+
+def test_everyone_answers_the_same_questions(evaluation):
+    methods = {"median", "coordinates", "coordinates+domain", "small", "small (memory reset)", "minimal"}
+    assert evaluation["judged"] == "small" and evaluation["scenes"] == {"pooled": 4, "drive": 2, "indoor": 2}
+    for kind in ("uniform", "keypoints"):
+        for group in evaluation["accuracy"][kind].values():
+            assert set(group) == methods and len({values["plain"]["points"] for values in group.values()}) == 1
+        assert set(evaluation["comparison"][kind]) == methods - {"small"}
+    assert evaluation["accuracy"]["uniform"]["pooled"]["small"]["plain"]["points"] == 4 * 3 * 60
+    assert set(evaluation["protocol"]["hmnet"]) == methods
+    assert evaluation["protocol"]["hmnet"]["small"]["images"] == 12
+
+
+def test_pooled_values_are_those_of_the_scenes(evaluation):
+    """Equally many points a scene: pooled means are means over scenes."""
+    for method, scenes in evaluation["per_scene"]["uniform"].items():
+        pooled = evaluation["accuracy"]["uniform"]["pooled"][method]["plain"]
+        for name in ("abs_rel", "abs_log", "delta1"):
+            assert np.mean([values[name] for values in scenes.values()]) == pytest.approx(pooled[name])
+    scenes = {m: [s["abs_log"] for s in v.values()] for m, v in evaluation["per_scene"]["uniform"].items()}
+    against = evaluation["comparison"]["uniform"]["minimal"]["abs_log"]["pooled"]
+    assert against["ratio"] == pytest.approx(np.mean(scenes["small"]) / np.mean(scenes["minimal"]))
+
+
+def test_the_terminal_shows_every_table(checkpoints, tiny_set, capsys):
+    command = ["evaluate", str(tiny_set), "--weights", str(checkpoints[1]), "--every", "5", "--warm-up", "2"]
+    assert main([*command, "--queries", "20"]) == 0
+    shown = capsys.readouterr().out
+    for words in ("accuracy, uniform", "accuracy, keypoints", "uncertainty, uniform", "targets", "MISSED", "drive"):
+        assert words in shown
+    assert "memory reset" not in shown, "minimal has no memory to reset"
+    assert main([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["settings"]["warm_up"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--protocol", "kitti"], "protocol 'kitti' is unknown; choose one of e2depth, hmnet, f3, dsec"),
+        (["--protocol", "dsec", "--queries", "5"], "protocol 'dsec' scores disparity, which simulated does not have"),
+        (["--warm-up", "99"], "lower the warm-up"),
+        (["--train-set", "/no/such"], "/no/such"),
+    ],
+)
+def test_what_is_wrong_is_one_line(arguments, said, checkpoints, tiny_set, capsys):
+    assert main(["evaluate", str(tiny_set), "--weights", str(checkpoints[1]), *arguments]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("eventspd evaluate: ") and said in error
+
+
+def test_calibrate_stores_a_temperature_and_nothing_else(checkpoints, tiny_set, tmp_path, capsys):
+    out = tmp_path / "calibrated.safetensors"
+    command = ["calibrate", str(tiny_set), "--weights", str(checkpoints[1]), "--out", str(out), "--json"]
+    assert main(command) == 0
+    first = json.loads(capsys.readouterr().out)
+    before, after = load_checkpoint(checkpoints[1]), load_checkpoint(out)
+    assert after.config.head.temperature == pytest.approx(first["factor"]) and first["factor"] != 1
+    for name, weights in before.state_dict().items():
+        assert (weights == after.state_dict()[name]).all(), name
+    # Fitted again there is nothing left to do, and what is stored is the product.
+    assert main([*command[:3], str(out), *command[4:5], str(tmp_path / "again.safetensors"), "--json"]) == 0
+    second = json.loads(capsys.readouterr().out)
+    assert second["factor"] == pytest.approx(1, abs=0.01) and second["before"].keys() == {"drive", "indoor"}
+    for domain, coverage in second["before"].items():
+        assert coverage == pytest.approx(first["after"][domain], abs=0.01)
+
+
+def test_targets_are_met_at_their_ends():
+    assert Target("x", 0.5, high=0.5).met and Target("x", 0.5, low=0.5).met and Target("x", 0.64, 0.64, 0.72).met
+    assert not Target("x", 0.51, high=0.5).met and not Target("x", 0.49, low=0.5).met
+
+
+def test_targets_are_taken_from_their_places(evaluation):
+    """Each value of a table where it stands, found again in the list."""
+    targets = {target.name: target for target in check_targets(evaluation, "small (memory reset)", "minimal")}
+    assert evaluation["targets"] == [{**vars_of(target), "met": target.met} for target in targets.values()]
+    comparison = evaluation["comparison"]["uniform"]
+    for name, other, metric in (
+        ("abs_rel / that of coordinates, pooled", "coordinates", "abs_rel"),
+        ("abs_rel / that of coordinates+domain, pooled", "coordinates+domain", "abs_rel"),
+        ("abs_log / that of coordinates+domain, pooled", "coordinates+domain", "abs_log"),
+        ("abs_log / that of minimal, pooled", "minimal", "abs_log"),
+        ("abs_log / that of small (memory reset), pooled", "small (memory reset)", "abs_log"),
+    ):
+        assert targets[name].value == comparison[other][metric]["pooled"]["ratio"]
+    won = comparison["coordinates+domain"]["abs_log"]["indoor"]["won"]
+    assert targets["scenes better than coordinates+domain, indoor"].value == won
+    covered = evaluation["uncertainty"]["uniform"]["small"]["drive"]["coverage"]["95%"]
+    assert targets["in the 95% interval, drive"].value == covered and len(targets) == 14
+
+
+def vars_of(target: Target) -> dict:
+    return {name: getattr(target, name) for name in ("name", "value", "low", "high")}

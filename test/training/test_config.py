@@ -1,0 +1,63 @@
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+
+import pytest
+
+from eventspd_ros.training.config import DataConfig, PretrainConfig, TrainConfig, read_config, to_yaml
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_what_is_written_is_read_back(write_config, tmp_path):
+    config = read_config(write_config())
+    again = tmp_path / "again.yaml"
+    again.write_text(to_yaml(config))
+    assert read_config(again) == config and isinstance(config, TrainConfig)
+    assert config.model().decoder.attention_dropout == 0.0 and config.model().preset == "eventspd_lite"
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"losses": {"pointt": 1.0}}, "pointt"),
+        ({"run": {"steps": "many"}}, "run.steps"),
+        ({"run": {"batch": 3, "accumulate": 2}}, "accumulate"),
+        ({"data": {"train": []}}, "data.train"),
+        ({"changes": {"decoder": {"dims": 3}}}, "dims"),
+        ({"preset": "huge"}, "huge"),
+        ({"bptt": 0}, "bptt"),
+    ],
+)
+def test_errors_name_the_file_and_the_key(write_config, changes, named):
+    path = write_config(**changes)
+    with pytest.raises(ValueError, match=named) as error:
+        read_config(path)
+    assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
+
+
+def test_what_is_not_yaml_is_refused(tmp_path):
+    path = tmp_path / "bad.yaml"
+    for content in (b"a: [1", b"\xff\xfe\x00", b"!!python/object/apply:os.system ['true']"):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="cannot be read as YAML"):
+            read_config(path)
+    with pytest.raises(ValueError, match="nowhere"):
+        read_config(tmp_path / "nowhere.yaml")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config/train").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_presets_are_read(path):
+    kind = PretrainConfig if path.stem == "pretrain" else TrainConfig
+    assert read_config(path, kind).model().preset in ("eventspd", "eventspd_lite")
+
+
+def test_the_table_of_knobs_names_every_one():
+    text = (ROOT / "docs/training.md").read_text()
+
+    def knobs(kind, prefix=""):
+        for item in fields(kind):
+            default = item.default_factory() if item.default_factory is not MISSING else item.default
+            nested = default if is_dataclass(default) else DataConfig if item.name == "data" else None
+            yield from knobs(nested, f"{prefix}{item.name}.") if nested else [prefix + item.name]
+
+    assert [knob for knob in knobs(TrainConfig) if f"`{knob}`" not in text] == []

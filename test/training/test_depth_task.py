@@ -1,0 +1,151 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from reference.teachers import write_teacher
+
+from eventspd_ros.datasets.queries import LossMap
+from eventspd_ros.simulation.camera import PinholeCamera
+from eventspd_ros.simulation.dataset_writer import SetConfig
+from eventspd_ros.simulation.scene_file import write_scene
+from eventspd_ros.training.config import read_config
+from eventspd_ros.training.data import Share
+from eventspd_ros.training.depth_task import DepthTask
+from eventspd_ros.training.task import StepInputs
+
+
+@pytest.fixture
+def task(write_config):
+    return DepthTask(read_config(write_config(data={"windows": 4})))
+
+
+def first_batch(task):
+    return next(iter(task.data.batches(Share(), 0)))
+
+
+@pytest.mark.parametrize("gradients", [1, 3, 4, 9])
+def test_unrolled_windows_are_encoded_as_one_after_another(task, gradients):
+    batch, _ = first_batch(task)
+    model = task.model
+    fields = task._fields(batch.steps())
+    memory = None
+    for field in fields:
+        tensors, memory = model.phase_a(field, memory)
+    together = model.unroll(fields, gradients)
+    for one, other in zip(tensors.levels, together.levels, strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_reach_the_features_of_the_last_windows_and_every_step_of_the_memory(task):
+    fields = task._fields(first_batch(task)[0].steps()).detach().requires_grad_()
+    for gradients in (1, 2):
+        fields.grad = None
+        task.model.unroll(fields, gradients).levels[3].square().sum().backward()
+        reached = fields.grad.flatten(1).abs().amax(1) > 0
+        assert reached.tolist() == [False] * (4 - gradients) + [True] * gradients
+
+    # The memory's weights see all steps: without the early windows their gradient is another one.
+    def candidate_gradient(windows):
+        task.zero_grad()
+        task.model.unroll(fields.detach()[-windows:], 1).levels[3].square().sum().backward()
+        return torch.cat([p.grad.flatten() for p in task.model.memory.parameters()])
+
+    assert not torch.allclose(candidate_gradient(4), candidate_gradient(1), rtol=0.05)
+
+
+def test_every_weight_learns(task):
+    batch, keys = first_batch(task)
+    outcome = task(StepInputs(batch, task.draw(batch, keys), 0.0))
+    outcome["loss"].backward()
+    silent = [name for name, p in task.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert not silent
+    # Losses are weighted terms of the whole.
+    terms = [value for name, value in outcome.items() if name not in ("loss", "seen")]
+    torch.testing.assert_close(sum(terms), outcome["loss"].detach())
+
+
+def test_dense_losses_fade(task):
+    batch, keys = first_batch(task)
+    drawn = task.draw(batch, keys)
+    with torch.no_grad():
+        start, end = (task(StepInputs(batch, drawn, progress)) for progress in (0.0, 1.0))
+    for name in ("dense_l2", "dense_l3"):
+        torch.testing.assert_close(end[name], 0.25 * start[name])
+    assert end["silog"] == start["silog"]
+
+
+def test_pseudo_labels_only_say_what_is_nearer(task):
+    """Their queries change L_silog alone, and their scale does not matter."""
+    batch, keys = first_batch(task)
+    drawn = task.draw(batch, keys)
+    depth = drawn.depth_m.clone()
+    canonical, stddev = depth / batch.metric_per_canonical[:, None] * 1.3, depth
+    target = depth / batch.metric_per_canonical[:, None]
+    target[:, ::2] = torch.nan
+    losses = []
+    for scale in (1.0, 50.0):
+        drawn.pseudo_inverse_depth[:] = torch.where(target.isnan(), scale / canonical, torch.nan)
+        losses.append(task._query_terms(canonical, stddev, target, drawn)[0])
+    assert losses[0]["pseudo"].max() < 1e-3  # in proportion to the answers: no error
+    torch.testing.assert_close(losses[0]["pseudo"], losses[1]["pseudo"], atol=1e-3, rtol=0)
+    drawn.pseudo_inverse_depth[:] = torch.nan
+    without = task._query_terms(canonical, stddev, target, drawn)[0]
+    assert "pseudo" not in without
+    for name, value in without.items():
+        torch.testing.assert_close(value, losses[0][name])
+
+
+def test_the_loss_map_follows_and_is_kept(task):
+    uv, losses = torch.tensor([[[20.0, 20.0], [60.0, 40.0]]]), torch.tensor([[2.0, torch.nan]])
+    task.observe([{"size": (48, 64), "uv_px": uv, "losses": losses}])
+    expected = LossMap(48, 64)
+    expected.update(uv.numpy(), losses.numpy())
+    np.testing.assert_array_equal(task.loss_maps[48, 64].values, expected.values)
+    assert expected.values.any()
+    other = DepthTask(task.config)
+    other.load_extra_state(task.extra_state())
+    np.testing.assert_array_equal(other.loss_maps[48, 64].values, expected.values)
+
+
+def test_validation_of_a_model_that_knows_scores_zero(task, monkeypatch):
+    """The real path but for the network: answers are the truth times a factor."""
+    for factor, inside in ((1.0, 1.0), (1.5, 0.0)):
+
+        def truth(tensors, uv_px, factor=factor):
+            u, v = uv_px[0].long().T
+            depth = tensors.depth_m[:, v, u] / tensors.metric_per_canonical[:, None] * factor
+            return depth, depth * 0.2
+
+        monkeypatch.setattr(task, "unroll", lambda batch: batch)
+        monkeypatch.setattr(task.model, "phase_b", truth)
+        found = task.validate(task.data.validation_batches())
+        assert found["score"] == pytest.approx(np.log(factor), abs=1e-6)
+        assert found["abs_rel"] == pytest.approx(factor - 1, abs=1e-6)
+        assert found["within_stddev"] == inside
+
+
+def test_the_offset_head_and_a_frozen_encoder_learn_apart(write_config):
+    task = DepthTask(read_config(write_config(preset="eventspd", changes={}, losses={"nll": 0.1})))
+    groups = task.learning_rates(0.1, 0.0)
+    assert [share for share, _ in groups] == [1.0, 0.1, 0.0]
+    assert {id(p) for p in groups[1][1]} == {id(p) for p in task.model.decoder.b4.offsets.parameters()}
+    assert sum(len(parameters) for _, parameters in groups) == len(list(task.parameters()))
+
+
+def test_the_teacher_is_followed_where_there_are_images(write_config, tmp_path):
+    config = SetConfig(("drive",), 1, 0, 0.1, camera=PinholeCamera.centred(64, 48), images=True)
+    for path, scene in config.files(tmp_path / "set").items():
+        write_scene(path, scene, config.preset, images=True)
+    teacher = write_teacher(tmp_path / "teacher")
+    losses = {"feature_l3": 0.1, "feature_l4": 0.2, "teacher": str(teacher)}
+    source = [{"folder": str(tmp_path / "set")}]
+    task = DepthTask(read_config(write_config(losses=losses, data={"train": source, "validation": []})))
+    batch, keys = first_batch(task)
+    outcome = task(StepInputs(batch, task.draw(batch, keys), 0.0))
+    assert 0 < outcome["feature_l3"] < 0.4 and 0 < outcome["feature_l4"] < 0.8
+    outcome["loss"].backward()
+    assert all(p.grad.abs().sum() > 0 for p in task.features.parameters())
+    assert not [name for name in task.state_dict() if "teacher" in name], "frozen and not kept"
+    without = replace(batch, has_image=torch.zeros_like(batch.has_image))
+    assert task(StepInputs(without, task.draw(batch, keys), 0.0))["feature_l3"] == 0
