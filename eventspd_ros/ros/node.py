@@ -1,7 +1,8 @@
 """The ROS 2 node: event packets and keypoints in, metric depths with their uncertainty out.
 
     events (event_camera_msgs/EventPacket), camera_info (sensor_msgs/CameraInfo), keypoints (KeypointArray)
-    → ~/keypoint_depths (KeypointDepthArray), /diagnostics (diagnostic_msgs/DiagnosticArray, 1 Hz)
+    → ~/keypoint_depths (KeypointDepthArray), /diagnostics (diagnostic_msgs/DiagnosticArray, 1 Hz),
+      ~/points (PointCloud2), ~/depth/image and ~/depth/camera_info, ~/overlay (Image) while someone listens
 
 The node converts and publishes; stream.py works, predictor.py computes.
 """
@@ -12,7 +13,6 @@ import numpy as np
 import rclpy
 import torch
 from diagnostic_msgs.msg import DiagnosticArray
-from event_camera_msgs.msg import EventPacket as EventPacketMsg
 from rclpy.node import Node
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo
@@ -23,19 +23,21 @@ from eventspd_ros.model.checkpoints import load_checkpoint
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.msg import KeypointArray, KeypointDepthArray
 from eventspd_ros.predictor import Answer, Predictor
+from eventspd_ros.ros.camera_model import CameraModel
 from eventspd_ros.ros.diagnostics import stream_status
+from eventspd_ros.ros.keypoint_inputs import KeypointSource
 from eventspd_ros.ros.messages import (
     CAMERA_INFO_QOS,
     EVENTS_QOS,
     KEYPOINTS_QOS,
     answer_to_msg,
-    packet_from_msg,
-    points_from_msg,
+    event_input,
     time_to_ns,
 )
+from eventspd_ros.ros.outputs import Outputs
 from eventspd_ros.ros.parameters import NODE_PARAMETERS, declare
 from eventspd_ros.ros.process import ros_context
-from eventspd_ros.ros.stream import Limits, Request, Stream
+from eventspd_ros.ros.stream import LOG_PERIOD_S, Limits, Request, Stream
 
 # Larger than any event camera; a size beyond it is a corrupt packet, not a sensor to allocate for.
 MAX_SENSOR_PX = 4096
@@ -83,9 +85,14 @@ class EventspdNode(Node):
     def __init__(self, **node_options):
         super().__init__("eventspd", **node_options)
         self.parameters = declare(self, NODE_PARAMETERS)
+        self.event_input = event_input(self.parameters.events_type)
+        self.keypoint_source = KeypointSource(
+            self.parameters.keypoints_layout, self.parameters.keypoints_coordinates, self.parameters.keypoints_camera
+        )
         self.model = load_model(self.parameters)
         warm_up(self.model)
         self.camera_info: CameraInfo | None = None
+        self.camera_model: CameraModel | None = None
         if not self.model.trained:
             self.get_logger().warning(
                 f"UNTRAINED: preset {self.model.config.preset} has random weights; depths mean nothing and are "
@@ -102,21 +109,23 @@ class EventspdNode(Node):
             KEYPOINTS_QOS,
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
+        self.outputs = Outputs(self.create_publisher, self.get_logger())
         self.diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.stream = Stream(self.make_predictor, limits, self.publish_answer, self.get_logger())
         if self.parameters.sensor_width and self.parameters.sensor_height:
             self.stream.expect_sensor(self.parameters.sensor_height, self.parameters.sensor_width)
-        self._subscribe(EventPacketMsg, "events", self.on_events, EVENTS_QOS)
+        events = self.event_input
+        self._subscribe(events.message_type, "events", self.on_events, EVENTS_QOS, raw=events.raw)
         self._subscribe(CameraInfo, "camera_info", self.on_camera_info, CAMERA_INFO_QOS)
-        self._subscribe(KeypointArray, "keypoints", self.on_keypoints, KEYPOINTS_QOS)
+        self._subscribe(self.keypoint_source.message_type, "keypoints", self.on_keypoints, KEYPOINTS_QOS)
         self.create_timer(1.0, self.publish_diagnostics)
         topics = ", ".join(s.topic_name for s in self.subscriptions if s.topic_name != "/parameter_events")
         self.get_logger().info(f"listening to {topics}; answers on {self.publisher.topic_name}")
         self.create_timer(0.05, lambda: self.stream.put_time(self.get_clock().now().nanoseconds))
 
-    def _subscribe(self, message_type, topic: str, callback, qos) -> None:
+    def _subscribe(self, message_type, topic: str, callback, qos, raw: bool = False) -> None:
         overriding = QoSOverridingOptions.with_default_policies()
-        self.create_subscription(message_type, topic, callback, qos, qos_overriding_options=overriding)
+        self.create_subscription(message_type, topic, callback, qos, raw=raw, qos_overriding_options=overriding)
 
     def make_predictor(self, height: int, width: int) -> Predictor:
         """Called by the stream when it knows the sensor's size."""
@@ -124,6 +133,7 @@ class EventspdNode(Node):
             raise ValueError(f"sensor of {width}x{height} px, more than {MAX_SENSOR_PX}: the packet is corrupt")
         self.get_logger().info(f"sensor {width}x{height}, {self.model.config.preset} on {self.device_name()}")
         self.model.prepare(height, width)
+        self.camera_model = self.camera_model_for(height, width)
         return Predictor(
             self.model,
             height,
@@ -137,13 +147,28 @@ class EventspdNode(Node):
         device = next(self.model.parameters()).device
         return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
 
-    def on_events(self, msg: EventPacketMsg) -> None:
-        self.stream.put_packet(packet_from_msg(msg))
+    def on_events(self, msg) -> None:
+        try:
+            self.stream.put_packet(self.event_input.convert(msg))
+        except ValueError as error:
+            self.stream.packets_rejected += 1
+            self.get_logger().error(f"events left out: {error}", throttle_duration_sec=LOG_PERIOD_S)
 
     def on_camera_info(self, msg: CameraInfo) -> None:
         self.camera_info = msg
         if (predictor := self.stream.predictor) is not None:
             predictor.fx_px = self.focal_length_px(predictor.width)
+            self.camera_model = self.camera_model_for(predictor.height, predictor.width)
+
+    def camera_model_for(self, height: int, width: int) -> CameraModel | None:
+        """What camera_info says of a sensor of that size; None where it says nothing usable."""
+        if self.camera_info is None:
+            return None
+        try:
+            return CameraModel.from_info(self.camera_info, width, height)
+        except ValueError as error:
+            self.get_logger().error(f"{error}: no points, no depth image", throttle_duration_sec=LOG_PERIOD_S)
+            return None
 
     def focal_length_px(self, width: int) -> float | None:
         """The parameter, or what camera_info says of a sensor of that width; None where neither does."""
@@ -160,12 +185,20 @@ class EventspdNode(Node):
             return None
         return float(info.k[0])
 
-    def on_keypoints(self, msg: KeypointArray) -> None:
+    def on_keypoints(self, msg) -> None:
         stamp_ns = time_to_ns(msg.header.stamp) or self.get_clock().now().nanoseconds
-        self.stream.put_request(Request(msg, points_from_msg(msg), len(msg.id), stamp_ns))
+        keypoints = self.keypoint_source.read(msg, self.camera_model)
+        request = Request(keypoints.to_msg(msg.header), keypoints.uv_px, len(keypoints.id), stamp_ns)
+        if keypoints.refused is not None:
+            request.points, request.refused, request.reason = None, keypoints.refused, keypoints.reason
+        self.stream.put_request(request)
 
     def publish_answer(self, request: KeypointArray, answer: Answer, window_ns: tuple[int, int]) -> None:
-        self.publisher.publish(answer_to_msg(request, answer, window_ns))
+        message = answer_to_msg(request, answer, window_ns)
+        self.publisher.publish(message)
+        windows = list(self.stream.encoded_windows)
+        events = next((window for window in windows if window.end_ns == answer.window_end_ns), None)
+        self.outputs.put(message, self.camera_model, events)
 
     def publish_diagnostics(self) -> None:
         message = DiagnosticArray(status=[stream_status(self.get_fully_qualified_name(), self.stream, self.model)])
@@ -174,6 +207,7 @@ class EventspdNode(Node):
 
     def close(self) -> None:
         self.stream.close()
+        self.outputs.close()
         self.get_logger().info(
             ", ".join(f"{v.key} {v.value}" for v in stream_status("", self.stream, self.model).values)
         )

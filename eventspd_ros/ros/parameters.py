@@ -51,6 +51,24 @@ NODE_PARAMETERS = (
         "ms between a request's stamp and the end of the window that answers it; beyond it: STALE_CACHE",
         (1.0, 1e6),
     ),
+    Parameter(
+        "events_type",
+        "event_camera_msgs/msg/EventPacket",
+        "message on events: this, dvs_msgs/msg/EventArray or prophesee_event_msgs/msg/EventArray",
+    ),
+    Parameter(
+        "keypoints_layout",
+        "keypoint_array",
+        "message on keypoints: keypoint_array, point_cloud2 (fields id, u, v), vins_mono, vins_fusion or openvins",
+    ),
+    Parameter(
+        "keypoints_coordinates",
+        "pixel",
+        "of the keypoints: pixel (raw image), rectified or normalized; the last two need camera_info",
+    ),
+    Parameter(
+        "keypoints_camera", 0, "whose points to answer where the layout holds several cameras' (vins_fusion)", (0, 100)
+    ),
     Parameter("allow_untrained", False, "mark depths of random weights OK; for tests and demonstrations only"),
     Parameter(
         "max_waiting_windows", 2, "windows that may wait for the encoder; the oldest is dropped and counted", (1, 100)

@@ -73,13 +73,16 @@ class WorkQueue:
 
 @dataclass(slots=True)
 class Request:
-    """points: float32 (K, 2) px, or None for a malformed one of `count` points. stamp_ns: when they were observed."""
+    """points: float32 (K, 2) px, or None for one of `count` points that are all answered `refused`. stamp_ns: when
+    they were observed. reason: of the refusal, one line."""
 
     message: object
     points: np.ndarray | None
     count: int
     stamp_ns: int
     overloaded: bool = False
+    refused: Status = Status.MALFORMED
+    reason: str = "keypoints: id, u and v are not of one length"
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,8 @@ class Stream:
         self.clock = SensorClock()
         self.packets_rejected = 0
         self.windows_encoded = 0
+        # What the last answers rest on, for pictures of it.
+        self.encoded_windows: deque[EventWindow] = deque(maxlen=4)
         self.points_by_status = dict.fromkeys(Status, 0)
         self.encode_ms: deque[float] = deque(maxlen=LATENCIES_KEPT)
         self._logged: dict[str, float] = {}
@@ -250,6 +255,7 @@ class Stream:
         predictor = self.predictor
         if (window.height, window.width) != (predictor.height, predictor.width):
             return  # waited while the sensor changed
+        self.encoded_windows.append(window)
         predictor.encode(window)
         self.windows_encoded += 1
         self.encode_ms.append(1e3 * predictor.last_encode_s)
@@ -270,8 +276,8 @@ class Stream:
 
     def _answer_for(self, request: Request, offset_ns: int | None) -> Answer:
         if request.points is None:
-            self._log("malformed", f"keypoints: id, u and v are not of one length; {request.count} answered MALFORMED")
-            return Answer.refused(request.count, Status.MALFORMED)
+            self._log("refused", f"{request.reason}; {request.count} answered {request.refused.name}")
+            return Answer.refused(request.count, request.refused)
         if request.overloaded:
             return Answer.refused(request.count, Status.OVERLOADED)
         if self.predictor is None or offset_ns is None:
