@@ -10,20 +10,23 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.polynomial import Polynomial
 from sensor_msgs.msg import CameraInfo
 
 COORDINATES = ("pixel", "rectified", "normalized")
 POLYNOMIAL, FISHEYE = ("plumb_bob", "rational_polynomial"), ("equidistant", "fisheye")
 COEFFICIENTS = (0, 4, 5, 8, 12, 14)  # that OpenCV's polynomial models may have
 NEWTON_STEPS = 20
-MAX_ERROR_PX = 1e-6  # of a ray projected again; a larger one means that the lens has no such ray
+SOLVED_PX = 1e-7
+MAX_ERROR_PX = 1e-4  # of a ray projected again; a larger one means that the lens has no such ray
+MAX_REACH = 1e6  # rays longer than this are at right angles to the axis
 _STILL = np.zeros(3)
 
 
 @dataclass(frozen=True, eq=False)
 class CameraModel:
     """One camera_info, checked. k: (3, 3); d: distortion coefficients; r: (3, 3) and p: (3, 4) of the rectified image,
-    p None where there is none. info: the message, for whoever publishes it beside an image."""
+    p None where there is none. reach: see _reach(). info: the message, for whoever publishes it beside an image."""
 
     info: CameraInfo
     width: int
@@ -33,6 +36,7 @@ class CameraModel:
     r: np.ndarray
     p: np.ndarray | None
     fisheye: bool
+    reach: float
 
     @classmethod
     def from_info(cls, info: CameraInfo, width: int, height: int) -> CameraModel:
@@ -52,7 +56,8 @@ class CameraModel:
         if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3):
             raise ValueError("camera_info: r is no rotation; calibrate the camera")
         rectified = p if p[0, 0] > 0 and p[1, 1] > 0 else None
-        return cls(info, width, height, k, d if d.any() else np.zeros(4), rotation, rectified, fisheye)
+        d = d if d.any() else np.zeros(4)
+        return cls(info, width, height, k, d, rotation, rectified, fisheye, _reach(d, fisheye))
 
     @property
     def fx_px(self) -> float:
@@ -74,44 +79,37 @@ class CameraModel:
         with np.errstate(all="ignore"):  # points may be anything
             rays = points if coordinates == "normalized" else self._rectified_rays(points)
             uv_px, _ = self._project(rays)
-            # Far outside its field of view a polynomial folds back into the image: such a pixel has another ray.
-            off = np.abs(self.rays(uv_px) - rays).max(axis=1, initial=0.0)
-            seen = off <= 1e-6 * (1 + np.abs(rays).max(axis=1, initial=0.0))
-        return np.where(seen[:, None], uv_px, np.nan)
+        return np.where(self._within_reach(rays), uv_px, np.nan)
 
     def rays(self, uv_px: np.ndarray) -> np.ndarray:
         """Raw pixels (K, 2) to rays (K, 2) float64, distortion removed; NaN where the lens has no ray."""
         uv_px = np.asarray(uv_px, np.float64).reshape(-1, 2)
         if not len(uv_px):
             return uv_px
-        if self.fisheye:
-            rays = cv2.fisheye.undistortPoints(uv_px[None], self.k, self.d)[0]
-            seen_px, _ = self._project(rays)
-            good = np.abs(seen_px - uv_px).max(axis=1) <= MAX_ERROR_PX
-        else:
-            rays, good = self._solve(uv_px)
-        return np.where(good[:, None], rays, np.nan)
+        with np.errstate(all="ignore"):
+            rays = cv2.fisheye.undistortPoints(uv_px[None], self.k, self.d)[0] if self.fisheye else self._solve(uv_px)
+            good = np.abs(self._project(rays)[0] - uv_px).max(axis=1, keepdims=True) <= MAX_ERROR_PX
+        return np.where(good & self._within_reach(rays), rays, np.nan)
 
-    def _solve(self, uv_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _within_reach(self, rays: np.ndarray) -> np.ndarray:
+        """(K, 1) bool, False for NaN."""
+        with np.errstate(all="ignore"):
+            return np.hypot(rays[:, :1], rays[:, 1:]) < self.reach
+
+    def _solve(self, uv_px: np.ndarray) -> np.ndarray:
         """Newton's method; OpenCV's own inverse is not exact and has another interface in each version."""
         rays = (uv_px - self.k[:2, 2]) / (self.k[0, 0], self.k[1, 1])
-        with np.errstate(all="ignore"):  # points the lens cannot see may run away
-            for _ in range(NEWTON_STEPS):
-                seen_px, slope = self._project(rays)
-                error_px = uv_px - seen_px
-                determinant = slope[:, 0, 0] * slope[:, 1, 1] - slope[:, 0, 1] * slope[:, 1, 0]
-                good = (np.abs(error_px).max(axis=1) <= MAX_ERROR_PX) & (determinant > 0)
-                step = np.stack(
-                    [
-                        slope[:, 1, 1] * error_px[:, 0] - slope[:, 0, 1] * error_px[:, 1],
-                        slope[:, 0, 0] * error_px[:, 1] - slope[:, 1, 0] * error_px[:, 0],
-                    ],
-                    axis=1,
-                )
-                if good.all():
-                    break
-                rays = rays + np.where(good[:, None], 0.0, step / determinant[:, None])
-        return rays, good
+        rays = rays * np.minimum(1.0, 0.9 * self.reach / np.hypot(rays[:, :1], rays[:, 1:]).clip(1e-9))
+        for _ in range(NEWTON_STEPS):
+            seen_px, slope = self._project(rays)
+            error_px = uv_px - seen_px
+            wrong = np.abs(error_px).max(axis=1) > SOLVED_PX
+            if not wrong.any():
+                break
+            (a, b), (c, d) = slope[wrong].transpose(1, 2, 0)
+            e, f = error_px[wrong].T
+            rays[wrong] += np.stack([d * e - b * f, a * f - c * e], axis=1) / (a * d - b * c)[:, None]
+        return rays
 
     def _project(self, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Rays (K, 2) to raw pixels (K, 2), and their derivative (K, 2, 2) where the model is a polynomial."""
@@ -145,3 +143,25 @@ def _is_fisheye(model: str, d: np.ndarray) -> bool:
     if len(d) not in COEFFICIENTS:
         raise ValueError(f"camera_info: {model} with {len(d)} coefficients; OpenCV takes 0, 4, 5, 8, 12 or 14")
     return False
+
+
+def _reach(d: np.ndarray, fisheye: bool) -> float:
+    """Length of the rays up to which the image grows outwards, MAX_REACH where it always does.
+
+    Beyond it the model folds the image back onto itself and is no lens any more. Tangential coefficients and those of
+    thin prisms and tilts move points by little and are left out.
+    """
+    if fisheye:  # the image's radius is t (1 + k1 t^2 + ... + k4 t^8), t the angle; in powers of t^2 it grows by
+        angle = np.sqrt(_first_root(Polynomial([1, 3 * d[0], 5 * d[1], 7 * d[2], 9 * d[3]])))
+        return min(float(np.tan(angle)), MAX_REACH) if angle < np.pi / 2 else MAX_REACH
+    k1, k2, _, _, k3, k4, k5, k6 = np.pad(d, (0, 8))[:8]
+    above, below, s = Polynomial([1, k1, k2, k3]), Polynomial([1, k4, k5, k6]), Polynomial([0, 1])
+    # s = r^2; the image's radius r above(s) / below(s) grows by this over below^2.
+    growth = (above + 2 * s * above.deriv()) * below - 2 * s * above * below.deriv()
+    return min(float(np.sqrt(min(_first_root(growth), _first_root(below)))), MAX_REACH)
+
+
+def _first_root(polynomial: Polynomial) -> float:
+    """The smallest positive real root; inf where there is none."""
+    roots = polynomial.trim().roots()
+    return min((r.real for r in roots if abs(r.imag) < 1e-9 * abs(r) and r.real > 0), default=np.inf)
