@@ -41,12 +41,12 @@ DATATYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "
 class Keypoints:
     """One request. id: uint64 (K,). uv_px: float32 (K, 2), raw pixels, NaN where a point has none.
 
-    refused: the status of all K points where none can be answered (MALFORMED, UNCALIBRATED), and reason, one line, why.
+    refusal: the status of all K points where none can be answered (MALFORMED, UNCALIBRATED), and reason, one line, why.
     """
 
     id: np.ndarray
     uv_px: np.ndarray
-    refused: Status | None = None
+    refusal: Status | None = None
     reason: str = ""
 
     @classmethod

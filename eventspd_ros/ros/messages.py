@@ -11,6 +11,7 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from event_camera_msgs.msg import EventPacket as EventPacketMsg
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.serialization import deserialize_message
 
 from eventspd_ros.events.codecs.event_array import packet_from_event_array
 from eventspd_ros.events.types import EventPacket
@@ -54,14 +55,20 @@ def packet_from_msg(msg: EventPacketMsg) -> EventPacket:
     )
 
 
+def packet_from_bytes(raw: bytes) -> EventPacket:
+    """A serialized EventPacket. ValueError, one line: the bytes are none."""
+    try:
+        return packet_from_msg(deserialize_message(raw, EventPacketMsg))
+    except Exception as error:  # rclpy has a type of its own for each middleware
+        raise ValueError(f"{len(raw)} bytes are no EventPacket ({type(error).__name__}); drop the message") from None
+
+
 @dataclass(frozen=True, slots=True)
 class EventInput:
-    """One kind of message with events. raw: subscribe to the serialized bytes. convert: what arrives → EventPacket;
-    ValueError, one line, where the message is no such thing."""
+    """One kind of message with events. Subscribe raw; parse(bytes) → EventPacket, ValueError where they are none."""
 
     message_type: type
-    raw: bool
-    convert: Callable
+    parse: Callable[[bytes], EventPacket]
 
 
 EVENT_TYPES = (
@@ -76,10 +83,10 @@ def event_input(name: str) -> EventInput:
     if name not in EVENT_TYPES:
         raise ValueError(f"events of type {name!r} are not known; known are {', '.join(EVENT_TYPES)}")
     if name == EVENT_TYPES[0]:
-        return EventInput(EventPacketMsg, False, packet_from_msg)
+        return EventInput(EventPacketMsg, packet_from_bytes)
     package, _, message = name.split("/")
     try:
-        return EventInput(getattr(importlib.import_module(f"{package}.msg"), message), True, packet_from_event_array)
+        return EventInput(getattr(importlib.import_module(f"{package}.msg"), message), packet_from_event_array)
     except ImportError:
         raise ValueError(f"events of type {name}: build {package} into this workspace and source it again") from None
 

@@ -114,8 +114,7 @@ class EventspdNode(Node):
         self.stream = Stream(self.make_predictor, limits, self.publish_answer, self.get_logger())
         if self.parameters.sensor_width and self.parameters.sensor_height:
             self.stream.expect_sensor(self.parameters.sensor_height, self.parameters.sensor_width)
-        events = self.event_input
-        self._subscribe(events.message_type, "events", self.on_events, EVENTS_QOS, raw=events.raw)
+        self._subscribe(self.event_input.message_type, "events", self.on_events, EVENTS_QOS, raw=True)
         self._subscribe(CameraInfo, "camera_info", self.on_camera_info, CAMERA_INFO_QOS)
         self._subscribe(self.keypoint_source.message_type, "keypoints", self.on_keypoints, KEYPOINTS_QOS)
         self.create_timer(1.0, self.publish_diagnostics)
@@ -147,9 +146,9 @@ class EventspdNode(Node):
         device = next(self.model.parameters()).device
         return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
 
-    def on_events(self, msg) -> None:
+    def on_events(self, raw: bytes) -> None:
         try:
-            self.stream.put_packet(self.event_input.convert(msg))
+            self.stream.put_packet(self.event_input.parse(raw))
         except ValueError as error:
             self.stream.packets_rejected += 1
             self.get_logger().error(f"events left out: {error}", throttle_duration_sec=LOG_PERIOD_S)
@@ -188,10 +187,9 @@ class EventspdNode(Node):
     def on_keypoints(self, msg) -> None:
         stamp_ns = time_to_ns(msg.header.stamp) or self.get_clock().now().nanoseconds
         keypoints = self.keypoint_source.read(msg, self.camera_model)
-        request = Request(keypoints.to_msg(msg.header), keypoints.uv_px, len(keypoints.id), stamp_ns)
-        if keypoints.refused is not None:
-            request.points, request.refused, request.reason = None, keypoints.refused, keypoints.reason
-        self.stream.put_request(request)
+        points = keypoints.uv_px if keypoints.refusal is None else None
+        refusal = {"refusal": keypoints.refusal, "reason": keypoints.reason}
+        self.stream.put_request(Request(keypoints.to_msg(msg.header), points, len(keypoints.id), stamp_ns, **refusal))
 
     def publish_answer(self, request: KeypointArray, answer: Answer, window_ns: tuple[int, int]) -> None:
         message = answer_to_msg(request, answer, window_ns)

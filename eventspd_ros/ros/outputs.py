@@ -62,7 +62,6 @@ class Outputs:
             self._answers.put((answer, camera, events))
 
     def close(self) -> None:
-        self._answers.clear()
         self._answers.close()
         self._thread.join()
 

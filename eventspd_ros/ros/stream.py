@@ -73,15 +73,15 @@ class WorkQueue:
 
 @dataclass(slots=True)
 class Request:
-    """points: float32 (K, 2) px, or None for one of `count` points that are all answered `refused`. stamp_ns: when
-    they were observed. reason: of the refusal, one line."""
+    """points: float32 (K, 2) px, or None for one of `count` points that cannot be answered. stamp_ns: when they were
+    observed. refusal: the status of all its points then, MALFORMED where none is given, and reason, one line, why."""
 
     message: object
     points: np.ndarray | None
     count: int
     stamp_ns: int
     overloaded: bool = False
-    refused: Status = Status.MALFORMED
+    refusal: Status | None = None
     reason: str = "keypoints: id, u and v are not of one length"
 
 
@@ -276,8 +276,9 @@ class Stream:
 
     def _answer_for(self, request: Request, offset_ns: int | None) -> Answer:
         if request.points is None:
-            self._log("refused", f"{request.reason}; {request.count} answered {request.refused.name}")
-            return Answer.refused(request.count, request.refused)
+            refusal = request.refusal or Status.MALFORMED
+            self._log("refused", f"{request.reason}; {request.count} answered {refusal.name}")
+            return Answer.refused(request.count, refusal)
         if request.overloaded:
             return Answer.refused(request.count, Status.OVERLOADED)
         if self.predictor is None or offset_ns is None:

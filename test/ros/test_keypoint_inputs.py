@@ -73,7 +73,7 @@ def any_cloud2(draw):
 def test_a_point_cloud2_of_any_types_step_and_byte_order(made):
     columns, cloud = made
     keypoints = KeypointSource("point_cloud2").read(cloud, None)
-    assert keypoints.refused is None, keypoints.reason
+    assert keypoints.refusal is None, keypoints.reason
     assert keypoints.id.tolist() == columns["id"] and keypoints.id.dtype == np.uint64
     assert keypoints.uv_px.tolist() == [[float(u), float(v)] for u, v in zip(columns["u"], columns["v"], strict=True)]
 
@@ -122,7 +122,7 @@ def test_front_ends_give_the_same_points_in_pixels_and_normalized(layout):
     message = MAKERS[layout](IDS, UV, CAMERA.rays(UV))
     for coordinates in ("pixel", "normalized"):
         keypoints = KeypointSource(layout, coordinates).read(message, CAMERA)
-        assert keypoints.refused is None and keypoints.id.tolist() == IDS
+        assert keypoints.refusal is None and keypoints.id.tolist() == IDS
         assert np.abs(keypoints.uv_px - UV).max() < 1e-3
 
 
@@ -157,11 +157,11 @@ def test_what_openvins_does_not_know_is_zero_and_becomes_no_point():
 def test_without_camera_info_converted_points_are_uncalibrated():
     message = vins_mono(IDS, UV, CAMERA.rays(UV))
     keypoints = KeypointSource("vins_mono", "normalized").read(message, None)
-    assert keypoints.refused == Status.UNCALIBRATED and keypoints.id.tolist() == IDS
+    assert keypoints.refusal == Status.UNCALIBRATED and keypoints.id.tolist() == IDS
     assert "no camera_info" in keypoints.reason and np.isnan(keypoints.uv_px).all()
     flat = CameraModel.from_info(CameraInfo(width=W, height=H, k=INFO.k), W, H)
     keypoints = KeypointSource("vins_mono", "rectified").read(message, flat)
-    assert keypoints.refused == Status.UNCALIBRATED and "p has no focal length" in keypoints.reason
+    assert keypoints.refusal == Status.UNCALIBRATED and "p has no focal length" in keypoints.reason
 
 
 GOOD2 = {"u": (0, 7), "v": (4, 7), "id": (8, 6)}
@@ -219,9 +219,9 @@ def short_channel(index) -> PointCloud:
 )
 def test_what_cannot_be_read_is_malformed_with_a_reason_in_one_line(layout, message, ids, said):
     keypoints = KeypointSource(layout).read(message, CAMERA)
-    assert keypoints.refused == Status.MALFORMED and said in keypoints.reason and "\n" not in keypoints.reason
+    assert keypoints.refusal == Status.MALFORMED and said in keypoints.reason and "\n" not in keypoints.reason
     assert keypoints.id.tolist() == ids and keypoints.uv_px.shape == (len(ids), 2)
-    answer = answer_to_msg(keypoints.to_msg(message.header), Answer.refused(len(ids), keypoints.refused), (0, 0))
+    answer = answer_to_msg(keypoints.to_msg(message.header), Answer.refused(len(ids), keypoints.refusal), (0, 0))
     assert list(answer.id) == ids and list(answer.status) == [Status.MALFORMED] * len(ids)
     assert [len(column) for column in (answer.u, answer.v, answer.depth, answer.depth_stddev)] == [len(ids)] * 4
 
@@ -230,13 +230,13 @@ def test_normalized_points_have_z_1():
     message = vins_mono(IDS, UV, UV)
     message.points[1].z = 2.0
     assert "z = 2.0" in KeypointSource("vins_mono", "normalized").read(message, CAMERA).reason
-    assert KeypointSource("vins_mono").read(message, CAMERA).refused is None, "pixels need no points"
+    assert KeypointSource("vins_mono").read(message, CAMERA).refusal is None, "pixels need no points"
 
 
 def test_more_points_than_may_be_asked_are_refused(monkeypatch):
     monkeypatch.setattr(keypoint_inputs, "MAX_KEYPOINTS", 2)
     keypoints = KeypointSource("vins_mono").read(vins_mono(IDS, UV, UV), None)
-    assert keypoints.refused == Status.MALFORMED and "3 points, more than 2" in keypoints.reason
+    assert keypoints.refusal == Status.MALFORMED and "3 points, more than 2" in keypoints.reason
     assert keypoints.id.tolist() == IDS
 
 
@@ -278,7 +278,7 @@ def test_no_point_cloud_raises(layout, coordinates, columns, points, z):
 def assert_bounded(keypoints, most):
     assert len(keypoints.id) <= most and keypoints.uv_px.shape == (len(keypoints.id), 2)
     assert keypoints.uv_px.dtype == np.float32 and keypoints.id.dtype == np.uint64
-    assert (keypoints.refused is None) == (keypoints.reason == "") and "\n" not in keypoints.reason
+    assert (keypoints.refusal is None) == (keypoints.reason == "") and "\n" not in keypoints.reason
 
 
 def test_sources_that_are_not_known_are_named():
