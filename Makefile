@@ -13,8 +13,9 @@ RUN := test/interfaces/with_ros
 PACKAGE_FILES := $(sort $(shell find eventspd_ros config launch resource -type f ! -path '*/__pycache__/*'))
 # --symlink-install keeps edits live; only a file that comes or goes, or a changed message, needs a new build.
 FILES_STAMP := .venv/.built-$(shell echo $(PACKAGE_FILES) | cksum | cut -d' ' -f1)
-# A system that has event_camera_msgs keeps its own.
-INTERFACES := $(if $(wildcard $(addsuffix /share/event_camera_msgs,$(subst :, ,$(AMENT_PREFIX_PATH)))),,test/interfaces/event_camera_msgs)
+# A system that has one of these message packages keeps its own.
+INTERFACES := $(foreach package,event_camera_msgs dvs_msgs prophesee_event_msgs,$(if \
+  $(wildcard $(addsuffix /share/$(package),$(subst :, ,$(AMENT_PREFIX_PATH)))),,test/interfaces/$(package)))
 
 .PHONY: all demo test lint soak clean
 all: $(FILES_STAMP)

@@ -19,9 +19,9 @@ from launch import LaunchDescription
 SHARE = FindPackageShare("eventspd_ros")
 # The topics of one camera without a name; those of named streams are NAMESPACE/NAME/events and so on.
 TOPICS = {
-    "events": ("/event_camera/events", "topic of event_camera_msgs/EventPacket"),
+    "events": ("/event_camera/events", "topic of event_camera_msgs/EventPacket, or what events_type names"),
     "camera_info": ("/event_camera/camera_info", "topic of sensor_msgs/CameraInfo"),
-    "keypoints": ("/keypoints", "topic of eventspd_ros/KeypointArray"),
+    "keypoints": ("/keypoints", "topic of eventspd_ros/KeypointArray, or what keypoints_layout names"),
 }
 ARGUMENTS = TOPICS | {
     "params": (PathJoinSubstitution([SHARE, "config", "eventspd.yaml"]), "parameter file of the node"),

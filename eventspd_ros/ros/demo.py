@@ -27,6 +27,7 @@ from eventspd_ros.events.files import open_events
 from eventspd_ros.events.files.rosbag import open_bag
 from eventspd_ros.events.types import EventArray
 from eventspd_ros.predictor import Status
+from eventspd_ros.resources import DEFAULT_WEIGHTS
 from eventspd_ros.ros.fastdds import own_profile
 from eventspd_ros.ros.latency import STAGES
 from eventspd_ros.ros.messages import time_to_ns
@@ -46,6 +47,7 @@ class BagTopics:
     """What a bag holds, by the types the demo understands; None where it has none."""
 
     events: str
+    events_type: str
     camera_info: str | None
     keypoints: str | None
     depth: str | None
@@ -59,7 +61,8 @@ class BagTopics:
         with open_bag(path) as bag:
             by_type = {connection.msgtype: connection.topic for connection in bag.connections}
             return cls(
-                events=by_type["event_camera_msgs/msg/EventPacket"],
+                events=source.topic,
+                events_type=next(c.msgtype for c in bag.connections if c.topic == source.topic),
                 camera_info=by_type.get("sensor_msgs/msg/CameraInfo"),
                 keypoints=by_type.get("eventspd_ros/msg/KeypointArray"),
                 depth=by_type.get("sensor_msgs/msg/Image"),
@@ -69,8 +72,11 @@ class BagTopics:
             )
 
 
-def run_demo(bag: Path | None, out: Path, weights: str = "") -> dict:
-    """Play a bag through the node and leave out/summary.json and out/overlay.png; returns the summary."""
+def run_demo(bag: Path | None, out: Path, weights: str = DEFAULT_WEIGHTS) -> dict:
+    """Play a bag through the node and leave out/summary.json and out/overlay.png; returns the summary.
+
+    weights: as the node's parameter; "" for random ones.
+    """
     out.mkdir(parents=True, exist_ok=True)
     if bag is None:
         bag = out / "bag"
@@ -91,21 +97,24 @@ def play_and_record(bag: Path, topics: BagTopics, weights: str) -> Recorder:
     """The node and the player as processes of their own; this one records what they say."""
     keypoints = topics.keypoints or "/keypoints"
     parameters = {
-        "weights": weights or "",
+        "weights": json.dumps(weights),  # YAML too; an empty one must stay a string
+        "events_type": topics.events_type,
         "allow_untrained": "true",
         "sensor_width": topics.width,
         "sensor_height": topics.height,
         "max_cache_age_ms": DEMO_CACHE_AGE_MS,
         "fx_px": 0.0 if topics.camera_info else ASSUMED_FX_PER_WIDTH * topics.width,
     }
-    arguments = [item for name, value in parameters.items() if value != "" for item in ("-p", f"{name}:={value}")]
+    arguments = [item for name, value in parameters.items() for item in ("-p", f"{name}:={value}")]
     remappings = {"events": topics.events, "camera_info": topics.camera_info, "keypoints": keypoints}
     arguments += [item for name, topic in remappings.items() if topic for item in ("-r", f"{name}:={topic}")]
     # The recorder subscribes to /clock last, when it hears everything else.
     waited_for = [topics.events, *([topics.keypoints] if topics.keypoints else []), "/clock"]
     player = ["-p", f"bag:={bag.resolve()}", "-p", f"wait_for:=[{','.join(waited_for)}]"]
     rclpy.init()
-    recorder = Recorder(topics.events, keypoints, makes_keypoints=topics.keypoints is None)
+    recorder = Recorder(keypoints)
+    if topics.keypoints is None:
+        recorder.make_keypoints(topics.events, topics.events_type, keypoints)
     try:
         with ros_process("node", arguments) as node:
             recorder.spin_until(recorder.node_is_up, 60.0, node)

@@ -15,8 +15,6 @@ from eventspd_ros.predictor import Answer, Status
 # What may wait at the very most, 20 bytes a point: beyond it nothing waits any longer.
 MAX_HELD_POINTS = 4_000_000
 MAX_HELD_REQUESTS = 10_000
-# A request of more points is answered OVERLOADED whatever waits.
-MAX_POINTS = 1_000_000
 NO_WINDOW = (0, 0)
 
 
@@ -66,7 +64,7 @@ class RequestDesk:
             self.received += 1
             if request.points is None:
                 request.refusal = request.refusal or Status.MALFORMED
-            elif len(self._waiting) >= self._max_waiting or request.count > MAX_POINTS:
+            elif len(self._waiting) >= self._max_waiting:
                 request.refusal = Status.OVERLOADED
             self._waiting.append(request)
             self._held_points += request.count

@@ -77,6 +77,7 @@ class NodeDiagnostics:
             if camera.stream is not None:
                 rate = self._rates.setdefault(camera.name, Rate())
                 values = stream_values(camera.stream, rate)
+                values["pictures_skipped"] = camera.outputs.skipped
                 values["qos_mismatches"] = sum(camera.topics.mismatches.values())
                 found.append((camera.name or "stream", stream_verdict(camera.stream, node), values))
                 warn_of_loss(camera)

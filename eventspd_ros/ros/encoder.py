@@ -7,7 +7,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from eventspd_ros.predictor import EncodeJob, encode_together
+from eventspd_ros.events.types import EventWindow
+from eventspd_ros.predictor import RECENT_CACHES, EncodeJob, encode_together
 from eventspd_ros.ros.latency import Latencies
 from eventspd_ros.ros.workers import FaultCounter, Reporter, Worker
 
@@ -16,14 +17,20 @@ MAX_FAILURES = 10
 
 
 class Lane:
-    """One stream's windows that wait. encoded, dropped (the encoder was busy), void (the stream was reset), failed."""
+    """One stream's windows that wait. encoded, dropped (the encoder was busy), void (the stream was reset), failed.
 
-    def __init__(self, encoder: Encoder, latencies: Latencies, on_encoded: Callable[[], None]):
+    keeps_windows(): whether the newest ones that were encoded are to be had from window_ending().
+    """
+
+    def __init__(
+        self, encoder: Encoder, latencies: Latencies, on_encoded: Callable[[], None], keeps_windows: Callable[[], bool]
+    ):
         self.encoded = self.dropped = self.void = self.failed = 0
         self.encoded_s = 0.0  # time.monotonic() of the last one
         self.latencies, self.on_encoded = latencies, on_encoded
         self.waiting: deque[tuple[EncodeJob, float]] = deque()
-        self._encoder = encoder
+        self._encoder, self._keeps_windows = encoder, keeps_windows
+        self._newest: tuple[EventWindow, ...] = ()
 
     def put(self, job: EncodeJob) -> None:
         """Hand over a window; where too many wait, the oldest ordinary one is dropped."""
@@ -32,6 +39,15 @@ class Lane:
     def leave(self) -> None:
         """The stream ends: its windows are dropped."""
         self._encoder.remove(self)
+        self._newest = ()
+
+    def keep(self, window: EventWindow) -> None:
+        """Called ahead of encoding, so that whoever has the cache finds its events."""
+        self._newest = (window, *self._newest[: RECENT_CACHES - 1]) if self._keeps_windows() else ()
+
+    def window_ending(self, end_ns: int) -> EventWindow | None:
+        """One of the newest windows that were encoded."""
+        return next((window for window in self._newest if window.end_ns == end_ns), None)
 
 
 class Encoder:
@@ -60,9 +76,11 @@ class Encoder:
             self._changed.notify_all()
         return self._worker.join()
 
-    def lane(self, latencies: Latencies, on_encoded: Callable[[], None]) -> Lane:
+    def lane(
+        self, latencies: Latencies, on_encoded: Callable[[], None], keeps_windows: Callable[[], bool] = lambda: False
+    ) -> Lane:
         """A new stream's lane. on_encoded(): called after each of its windows."""
-        lane = Lane(self, latencies, on_encoded)
+        lane = Lane(self, latencies, on_encoded, keeps_windows)
         with self._changed:
             self._lanes.append(lane)
         return lane
@@ -89,6 +107,8 @@ class Encoder:
         batch = self._next_batch()
         if batch is None:
             return False
+        for lane, job, _ in batch:
+            lane.keep(job.window)
         if batch and not self._encode(batch) and len(batch) > 1:
             for entry in batch:  # one stream's fault is not the others'
                 self._encode([entry])

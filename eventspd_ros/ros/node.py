@@ -1,7 +1,8 @@
 """The ROS 2 lifecycle node: event packets and keypoints in, metric depths with their uncertainty out.
 
     events (event_camera_msgs/EventPacket), camera_info (sensor_msgs/CameraInfo), keypoints (KeypointArray)
-    → ~/keypoint_depths (KeypointDepthArray), /diagnostics (diagnostic_msgs/DiagnosticArray, 1 Hz)
+    → ~/keypoint_depths (KeypointDepthArray), /diagnostics (diagnostic_msgs/DiagnosticArray, 1 Hz),
+      ~/points (PointCloud2), ~/depth/image with ~/depth/camera_info and ~/overlay (Image) while someone listens
 
 configure loads the model, activate subscribes, deactivate answers what waits, cleanup frees the model. The node and its
 cameras convert and publish; stream.py and encoder.py work, predictor.py computes. docs/node.md says how.
@@ -102,11 +103,11 @@ class EventspdNode(LifecycleNode):
         result = super().on_activate(state)  # publishers first: no answer may be swallowed
         try:
             self.encoder = Encoder(
-                self.parameters.values.max_waiting_windows, Reporter(self.get_logger()), self._report_fault
+                self.parameters.values.max_waiting_windows, Reporter(self.get_logger()), self.report_fault
             )
             self.encoder.start()
             for camera in self.cameras.values():
-                camera.activate(self.encoder, self._report_fault)
+                camera.activate(self.encoder)
         except Exception as error:
             self.get_logger().error(f"activate failed: {type(error).__name__}: {one_line(str(error))}")
             self._stop()
@@ -151,7 +152,8 @@ class EventspdNode(LifecycleNode):
     def _free(self) -> None:
         """Let go of publishers, model and the device's memory."""
         while self.cameras:  # leaving no name that would keep one alive
-            self.cameras.popitem()[1].destroy()
+            if not self.cameras.popitem()[1].destroy():
+                self.get_logger().error("a thread that draws did not end in time and was left behind")
         self.model = None
         self.parameters.configured = False
         gc.collect()
@@ -170,7 +172,7 @@ class EventspdNode(LifecycleNode):
         for camera in self.cameras.values():
             camera.apply()
 
-    def _report_fault(self, reason: str) -> None:
+    def report_fault(self, reason: str) -> None:
         """From any thread: the next tick takes the node to error."""
         self._pending_fault = self._pending_fault or reason
 

@@ -14,6 +14,10 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 
 from eventspd_ros.predictor import QueryMode
+from eventspd_ros.resources import DEFAULT_WEIGHTS
+from eventspd_ros.ros.camera_model import COORDINATES
+from eventspd_ros.ros.keypoint_inputs import LAYOUTS
+from eventspd_ros.ros.messages import EVENT_TYPES
 
 TYPES = {bool: "bool", int: "int", float: "double", str: "string", list: "string[]"}
 
@@ -56,14 +60,27 @@ _AGE = (
     "between a request's stamp and the end of the window that answers it; beyond it: STALE_CACHE. Packets that waited "
     "longer are dropped"
 )
+_WEIGHTS = "checkpoint: a path, or the name of one that comes with this package; empty: random weights of the preset"
+_COORDINATES = "what the keypoints are: pixels of the raw image, of camera_info's rectified one, or rays (x, y, 1)"
 _MODES = "which window answers a request: the newest, the first that ends after its stamp, one that ends at its stamp"
 
 NODE_PARAMETERS = (
     Parameter("autostart", True, "configure and activate at start, without a lifecycle manager"),
+    Parameter("weights", DEFAULT_WEIGHTS, _WEIGHTS),
     Parameter("preset", "minimal", "model to build when weights is empty; it is untrained then"),
-    Parameter("weights", "", "safetensors checkpoint of this package (a path); empty: random weights of the preset"),
     Parameter("device", "auto", "torch device: auto (CUDA where there is one), cpu, cuda or cuda:N"),
     Parameter("streams", [""], "names of the cameras, each with its own topics; empty: one without a name"),
+    Parameter("events_type", EVENT_TYPES[0], "message on events", choices=EVENT_TYPES),
+    Parameter(
+        "keypoints_layout", "keypoint_array", "message on keypoints, and how it holds them", choices=tuple(LAYOUTS)
+    ),
+    Parameter("keypoints_coordinates", "pixel", _COORDINATES, choices=COORDINATES),
+    Parameter(
+        "keypoints_camera",
+        0,
+        "whose points to answer where the layout holds those of several cameras (vins_fusion)",
+        bounds=(0, 100),
+    ),
     Parameter("window_ms", 20.0, "length of the event window; must be the one of the weights", "ms", (1.0, 1000.0)),
     Parameter("stride_ms", 8.333, "time between the ends of two windows; likewise", "ms", (0.1, 1000.0)),
     Parameter("query_mode", "latest", _MODES, choices=tuple(mode.value for mode in QueryMode)),

@@ -12,6 +12,7 @@ from eventspd_ros.events.types import EventArray
 from eventspd_ros.model.checkpoints import load_checkpoint
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.predictor import Predictor
+from eventspd_ros.resources import find_weights
 
 # More pixels than any event camera has; a packet that claims more is corrupt, not a sensor to allocate for.
 MAX_SENSOR_PIXELS = 2048 * 2048
@@ -31,15 +32,14 @@ def choose_device(name: str) -> torch.device:
 def load_model(parameters):
     """The model the parameters name, on its device, ready for inference. ValueError says what does not fit."""
     device = choose_device(parameters.device)
-    model = load_checkpoint(parameters.weights, device) if parameters.weights else build_model(parameters.preset)
+    weights = parameters.weights
+    model = load_checkpoint(find_weights(weights), device) if weights else build_model(parameters.preset)
     if not hasattr(model, "decode"):
-        raise ValueError(f"{parameters.weights or parameters.preset} is an encoder: it answers no keypoints")
+        raise ValueError(f"{weights or parameters.preset} is an encoder: it answers no keypoints")
     for name in ("window_ms", "stride_ms"):
         made_for, asked = getattr(model.config, name), getattr(parameters, name)
         if made_for != asked:
-            raise ValueError(
-                f"{name} is {asked}, but the model {parameters.weights or parameters.preset} was made for {made_for}"
-            )
+            raise ValueError(f"{name} is {asked}, but the model {weights or parameters.preset} was made for {made_for}")
     return model.to(device).eval()
 
 

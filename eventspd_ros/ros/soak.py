@@ -156,7 +156,7 @@ def run_soak(bag: Path, minutes: float) -> dict:
     rclpy.init()
     soak, cycle, chance = Soak(bag, topics), Counter(), random.Random(0)
     try:
-        with ros_process("node", ["-p", "allow_untrained:=true", *arguments]) as node:
+        with ros_process("node", ["-p", "weights:=''", "-p", "allow_untrained:=true", *arguments]) as node:
             if not soak.spin_until(soak.is_heard, 60.0):
                 raise ValueError("eventspd_node did not come up within 60 s; see its message above")
             soak.spin_until(lambda: False, SETTLE_S)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eventspd_ros.events.hot_pixels import HotPixelFilter
-from eventspd_ros.events.types import EventPacket
+from eventspd_ros.events.types import EventPacket, EventWindow
 from eventspd_ros.predictor import NS_PER_MS, Answer, Predictor, Status
 from eventspd_ros.ros.desk import NO_WINDOW, Request, RequestDesk
 from eventspd_ros.ros.encoder import Encoder
@@ -46,13 +46,15 @@ class StreamSettings:
 @dataclass(frozen=True)
 class StreamParts:
     """What a stream is given. make_predictor, make_filter(height, width); parse(raw) → EventPacket, in the intake's
-    thread; publish(message, answer, (window_start_ns, window_end_ns) in ROS time); on_fault(reason)."""
+    thread, ValueError where it is none; publish(message, answer, (window_start_ns, window_end_ns) in ROS time);
+    on_fault(reason); keeps_windows() → bool, whether the events of encoded windows are asked for by window_of()."""
 
     make_predictor: Callable[[int, int], Predictor]
     publish: Callable[[object, Answer, tuple[int, int]], None]
     parse: Callable[[Any], EventPacket] = lambda raw: raw
     make_filter: Callable[[int, int], HotPixelFilter | None] = lambda height, width: None
     on_fault: Callable[[str], None] = lambda reason: None
+    keeps_windows: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ class Stream:
         self.intake = Intake(parts.make_predictor, parts.make_filter, reporter)
         self.desk = RequestDesk(parts.publish, settings.max_requests)
         self.cache_wait = CacheWait()
-        self.lane = encoder.lane(self.latencies, self.cache_wait.notify)
+        self.lane = encoder.lane(self.latencies, self.cache_wait.notify, parts.keeps_windows)
         self._packets = WorkQueue(settings.max_packets)
         self.packets_late = 0
         self._reset_cause: str | None = None
@@ -122,6 +124,10 @@ class Stream:
     def idle(self) -> bool:
         """Whether every packet put so far has been taken in."""
         return self._packets.idle
+
+    def window_of(self, answer: Answer) -> EventWindow | None:
+        """The events an answer rests on, None where they were not kept."""
+        return self.lane.window_ending(answer.window_end_ns)
 
     def start(self) -> None:
         for worker in self._workers:
@@ -195,7 +201,7 @@ class Stream:
         try:
             packet = self._parts.parse(item.raw)
         except Exception as error:  # whatever a peer's bytes lead a deserializer to
-            self.intake.reject(f"event packet left out: cannot be deserialized: {type(error).__name__}: {error}")
+            self.intake.reject(f"event packet left out: {error}")
             return
         if item.received_ns is not None and abs(item.received_ns - packet.stamp_ns) < SAME_CLOCK_S * 1e9:
             self.latencies.add("receive", (item.received_ns - packet.stamp_ns) / 1e9)

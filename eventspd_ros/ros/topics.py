@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import copy
 
-from event_camera_msgs.msg import EventPacket as EventPacketMsg
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile, qos_policy_name_from_kind
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo
 
-from eventspd_ros.events.types import EventPacket
-from eventspd_ros.msg import KeypointArray, KeypointDepthArray
-from eventspd_ros.ros.messages import CAMERA_INFO_QOS, EVENTS_QOS, KEYPOINTS_QOS, packet_from_msg
+from eventspd_ros.msg import KeypointDepthArray
+from eventspd_ros.ros.messages import CAMERA_INFO_QOS, EVENTS_QOS, KEYPOINTS_QOS
 
 try:
     from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
@@ -22,36 +19,39 @@ except ImportError:  # Humble
     from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
 
 
-def parse_packet(raw: bytes) -> EventPacket:
-    """A serialized EventPacket, deserialized off the executor."""
-    return packet_from_msg(deserialize_message(raw, EventPacketMsg))
-
-
 class StreamTopics:
-    """Publisher from construction, subscriptions between subscribe() and unsubscribe(); destroy() ends both.
+    """Publishers from construction, subscriptions between subscribe() and unsubscribe(); destroy() ends both.
 
     name: the stream's; its topics are events, camera_info, keypoints and ~/keypoint_depths, or left/events, …
-    mismatches: peers whose QoS does not fit, by topic.
+    events_type, keypoints_type: of the messages on these. mismatches: peers whose QoS does not fit, by topic.
     """
 
-    def __init__(self, node: LifecycleNode, name: str):
-        self._node = node
+    def __init__(self, node: LifecycleNode, name: str, events_type: type, keypoints_type: type):
+        self._node, self._events_type, self._keypoints_type = node, events_type, keypoints_type
         self._prefix = f"{name}/" if name else ""
         self._subscriptions: list = []
+        self._publishers: list = []
         self.mismatches: dict[str, int] = {}
-        self.answers = node.create_lifecycle_publisher(
-            KeypointDepthArray,
-            f"~/{self._prefix}keypoint_depths",
-            copy(KEYPOINTS_QOS),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-            event_callbacks=PublisherEventCallbacks(incompatible_qos=self._warner("keypoint_depths", "subscriber")),
+        self.answers = self.publisher(KeypointDepthArray, "keypoint_depths", KEYPOINTS_QOS)
+
+    def publisher(self, message_type: type, topic: str, qos: QoSProfile):
+        """A lifecycle publisher of ~/topic, or ~/left/topic, that lives as long as this."""
+        self._publishers.append(
+            self._node.create_lifecycle_publisher(
+                message_type,
+                f"~/{self._prefix}{topic}",
+                copy(qos),
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+                event_callbacks=PublisherEventCallbacks(incompatible_qos=self._warner(topic, "subscriber")),
+            )
         )
+        return self._publishers[-1]
 
     def subscribe(self, on_events: Callable, on_camera_info: Callable, on_keypoints: Callable) -> None:
-        """on_events(bytes), on_camera_info(CameraInfo), on_keypoints(KeypointArray)."""
-        self._subscribe(EventPacketMsg, "events", on_events, EVENTS_QOS, raw=True)
+        """on_events(bytes), on_camera_info(CameraInfo), on_keypoints(message)."""
+        self._subscribe(self._events_type, "events", on_events, EVENTS_QOS, raw=True)
         self._subscribe(CameraInfo, "camera_info", on_camera_info, CAMERA_INFO_QOS)
-        self._subscribe(KeypointArray, "keypoints", on_keypoints, KEYPOINTS_QOS)
+        self._subscribe(self._keypoints_type, "keypoints", on_keypoints, KEYPOINTS_QOS)
 
     def unsubscribe(self) -> None:
         while self._subscriptions:
@@ -59,7 +59,8 @@ class StreamTopics:
 
     def destroy(self) -> None:
         self.unsubscribe()
-        self._node.destroy_lifecycle_publisher(self.answers)
+        while self._publishers:
+            self._node.destroy_lifecycle_publisher(self._publishers.pop())
 
     @property
     def topic_names(self) -> list[str]:

@@ -69,7 +69,8 @@ class Robot(Eye):
     """A node, and its eyes by name; it is its only eye itself where that has no name."""
 
     def __init__(self, names=("",), namespace="", **parameters):
-        values = {"max_cache_age_ms": 1000.0} | parameters  # packets may wait that long on a busy machine
+        # Packets may wait that long on a busy machine; a small model with random weights unless a test names others.
+        values = {"max_cache_age_ms": 1000.0, "weights": ""} | parameters
         overrides = [RosParameter(name, value=value) for name, value in values.items()]
         if names != ("",):
             overrides.append(RosParameter("streams", value=list(names)))

@@ -13,7 +13,7 @@ from eventspd_ros.ros.demo import run_demo, table
 
 
 def test_every_request_of_a_simulated_bag_is_answered(simulated_bag, tmp_path):
-    summary = run_demo(simulated_bag, tmp_path)
+    summary = run_demo(simulated_bag, tmp_path, weights="")
     assert json.loads((tmp_path / "summary.json").read_text()) == summary
     assert summary["requests"] == summary["answers"] >= 40
     assert summary["ok"] >= 20 and summary["windows_encoded"] >= 20
@@ -38,7 +38,7 @@ def test_every_request_of_a_simulated_bag_is_answered(simulated_bag, tmp_path):
 )
 @pytest.mark.slow
 def test_recorded_bags(data_dir, tmp_path, name, sensor):
-    summary = run_demo(data_dir / name, tmp_path)
+    summary = run_demo(data_dir / name, tmp_path, weights="")
     assert summary["sensor"] == sensor and summary["requests"] == summary["answers"] > 10
     assert summary["ok"] > 0 and summary["abs_rel"] is None and summary["fx_assumed"]
     assert (tmp_path / "overlay.png").stat().st_size > 10_000
@@ -52,7 +52,7 @@ def test_a_node_that_cannot_be_configured_ends_the_demo_with_its_reason(simulate
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_node_ends_cleanly_and_says_what_it_did(how):
-    command = [sys.executable, "-m", "eventspd_ros.ros.node"]
+    command = [sys.executable, "-m", "eventspd_ros.ros.node", "--ros-args", "-p", "weights:=''"]
     node = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # autostarts
     while "listening" not in node.stderr.readline():
         assert node.poll() is None

@@ -9,7 +9,7 @@ from streams import HEIGHT, WIDTH, Log, make_packets
 
 from eventspd_ros.events.codecs import make_decoder
 from eventspd_ros.model.presets import build_model
-from eventspd_ros.predictor import Predictor
+from eventspd_ros.predictor import RECENT_CACHES, Predictor
 from eventspd_ros.ros.encoder import MAX_FAILURES, Encoder
 from eventspd_ros.ros.latency import Latencies
 from eventspd_ros.ros.workers import Reporter
@@ -20,9 +20,9 @@ def model():
     return build_model("eventspd_lite")
 
 
-def windows_of(predictor, width=WIDTH, seed=1):
+def windows_of(predictor, width=WIDTH, seed=1, count=15):
     decoder = make_decoder("evt3", width, HEIGHT)
-    packets = make_packets(15, width=width, seed=seed)
+    packets = make_packets(count, width=width, seed=seed)
     return [window for packet in packets for window in predictor.push(decoder.decode(packet))]
 
 
@@ -84,6 +84,23 @@ def test_a_full_lane_lets_its_oldest_window_go_but_keeps_exact_ones(model):
     for window in windows[1:5]:
         lane.put(predictor.job(window))
     assert lane.dropped == 2 and [job.window for job, _ in lane.waiting] == [windows[0], *windows[3:5]]
+
+
+def test_the_newest_windows_are_kept_while_someone_asks_for_them(model):
+    encoder, predictor, wanted = encoder_of([]), predictor_of(model), [True]
+    lane = encoder.lane(Latencies(), lambda: None, lambda: bool(wanted))
+    windows = windows_of(predictor, count=30)[: RECENT_CACHES + 2]
+    encoder.start()
+    for window in windows:
+        lane.put(predictor.job(window))
+        wait_until_idle(encoder)
+    newest = windows[-RECENT_CACHES:]
+    assert len(windows) > RECENT_CACHES and all(lane.window_ending(w.end_ns) is w for w in newest)
+    assert lane.window_ending(windows[1].end_ns) is None and lane.window_ending(0) is None
+    wanted.clear()
+    lane.put(predictor.job(windows[-1]))
+    wait_until_idle(encoder)
+    assert encoder.close() and lane.window_ending(windows[-1].end_ns) is None
 
 
 def test_windows_of_before_a_reset_are_void(model):

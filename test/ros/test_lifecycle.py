@@ -39,7 +39,8 @@ def make(ros):
     made = []
 
     def make(**parameters):
-        made.append(EventspdNode(parameter_overrides=[RosParameter(n, value=v) for n, v in parameters.items()]))
+        values = {"weights": ""} | parameters
+        made.append(EventspdNode(parameter_overrides=[RosParameter(n, value=v) for n, v in values.items()]))
         return made[-1]
 
     yield make
@@ -57,14 +58,15 @@ def trigger(node, transition) -> bool:
 
 
 def own_threads() -> list[str]:
-    return sorted(t.name for t in threading.enumerate() if t.name.split()[0] in ("encoder", "intake", "answer"))
+    known = ("encoder", "intake", "answer", "outputs")
+    return sorted(t.name for t in threading.enumerate() if t.name.split()[0] in known)
 
 
 def check(node):
     """What each state holds."""
     active, configured = node.state == "active", node.state in ("active", "inactive")
     assert (node.model is not None) == configured and (len(node.cameras) == 1) == configured
-    assert own_threads() == (["answer", "encoder", "intake"] if active else [])
+    assert own_threads() == ["answer", "encoder", "intake"] * active + ["outputs"] * configured
     topics = {s.topic_name for s in node.subscriptions} & {"/events", "/camera_info", "/keypoints"}
     assert len(topics) == (3 if active else 0)
 
@@ -146,6 +148,7 @@ def test_cleanup_lets_go_of_the_model(make):
         ({"preset": "huge"}, "huge"),
         ({"preset": "hd_small"}, "hd_small"),
         ({"weights": "/no/such.safetensors"}, "/no/such.safetensors"),
+        ({"weights": "no_such_name"}, "weights 'no_such_name'"),
         ({"device": "cuda:99"}, "cuda:99"),
         ({"device": "toaster"}, "toaster"),
         ({"window_ms": 50.0}, "50.0"),
@@ -170,7 +173,17 @@ def test_a_configure_that_fails_says_why_and_leaves_the_node_unconfigured(make, 
             assert trigger(node, "configure") and node.fault is None
 
 
-@pytest.mark.parametrize("parameters", [{"query_mode": "newest"}, {"max_waiting_packets": 0}, {"fx_px": "wide"}])
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"query_mode": "newest"},
+        {"max_waiting_packets": 0},
+        {"fx_px": "wide"},
+        {"events_type": "sensor_msgs/msg/Image"},
+        {"keypoints_layout": "orb"},
+        {"keypoints_coordinates": "feet"},
+    ],
+)
 def test_a_value_of_the_wrong_kind_is_refused_at_construction(make, parameters):
     with pytest.raises(ValueError, match=next(iter(parameters))) as error:
         make(**parameters)

@@ -18,8 +18,10 @@ from std_srvs.srv import Trigger
 from eventspd_ros.model.checkpoints import save_checkpoint
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.predictor import Status
+from eventspd_ros.ros.camera_model import COORDINATES
 from eventspd_ros.ros.diagnostics import NodeDiagnostics
-from eventspd_ros.ros.messages import KEYPOINTS_QOS, ns_to_time, time_to_ns
+from eventspd_ros.ros.keypoint_inputs import LAYOUTS
+from eventspd_ros.ros.messages import EVENT_TYPES, KEYPOINTS_QOS, ns_to_time, time_to_ns
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -118,6 +120,7 @@ def test_two_cameras_are_two_streams_over_one_model(robot):
     assert right.stream.intake.resets["restart"] == 1 and not left.stream.intake.resets
     assert (len(left.answers), len(right.answers)) == (1, 1)
     assert [name for name, _, _ in NodeDiagnostics(bot.node).statuses()] == ["node", "left", "right"]
+    assert left.camera.outputs.points.topic_name == "/eventspd/left/points"
 
 
 def test_two_nodes_in_one_domain_do_not_hear_each_other(robot):
@@ -216,8 +219,12 @@ def test_readme_lists_the_topics_and_statuses(robot):
     text = README.read_text()
     bot = robot()
     assert bot.camera.topics.topic_names == ["/events", "/camera_info", "/keypoints"]
-    for topic in ("`events`", "`camera_info`", "`keypoints`", "`~/keypoint_depths`", "`/diagnostics`"):
-        assert f"| {topic} |" in text
+    outputs = bot.camera.outputs
+    drawn = (bot.camera.topics.answers, outputs.points, outputs.depth, outputs.depth_info, outputs.overlay)
+    for topic in ("events", "camera_info", "keypoints", *(p.topic_name.replace("/eventspd", "~") for p in drawn)):
+        assert f"`{topic}`" in text
+    for name in (*LAYOUTS, *COORDINATES, *EVENT_TYPES[0].split("/msg/"), "/diagnostics"):
+        assert name in text
     message = (README.parent / "msg/KeypointDepthArray.msg").read_text()
     for name, value, meaning in re.findall(r"^uint8 (\w+) = (\d+) +# (.*)$", message, re.M):
         assert f"| {name} = {value} | {meaning} |" in text
