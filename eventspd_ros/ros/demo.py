@@ -250,6 +250,9 @@ def table(summary: dict) -> str:
     latency = summary["latency_ms"]
     statuses = ", ".join(f"{count} {name}" for name, count in summary["keypoints_by_status"].items())
     stages = summary["stages_ms"]
+    note = " (UNTRAINED)" if not summary["trained"] else ""
+    if summary["weights"] == DEFAULT_WEIGHTS:
+        note = " (trained on simulated scenes)"
     rows = [
         ("bag", f"{summary['bag']} ({summary['sensor']})"),
         ("answers / requests", f"{summary['answers']} / {summary['requests']}"),
@@ -257,7 +260,7 @@ def table(summary: dict) -> str:
         ("windows encoded / dropped", f"{summary['windows_encoded']} / {summary['windows_dropped']}"),
         ("latency p50 / p95 / p99", f"{latency['p50']} / {latency['p95']} / {latency['p99']} ms"),
         ("stages in the node p50 / p99", ", ".join(f"{k} {v['p50']:g} / {v['p99']:g}" for k, v in stages.items())),
-        ("AbsRel", "no depth in the bag" if summary["abs_rel"] is None else f"{summary['abs_rel']:.3f}"),
-        ("weights", summary["weights"] if summary["trained"] else f"{summary['weights']} (UNTRAINED)"),
+        ("AbsRel", "nothing to compare with" if summary["abs_rel"] is None else f"{summary['abs_rel']:.3f}"),
+        ("weights", f"{summary['weights']}{note}"),
     ]
     return "\n".join(f"{name:<30}{value}" for name, value in rows)

@@ -1,12 +1,15 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
+from eventspd_ros.resources import DEFAULT_WEIGHTS
 from eventspd_ros.ros.live_parameters import LiveParameters
 from eventspd_ros.ros.parameters import NODE_PARAMETERS, PLAYER_PARAMETERS, declare, document
+from eventspd_ros.ros.shared_model import load_model
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,6 +25,12 @@ def test_yaml_shows_the_defaults(file, table):
 def test_the_documentation_is_the_declaration():
     written = (ROOT / "docs/parameters.md").read_text()
     assert written == document(), "run: python -m eventspd_ros.ros.parameters > docs/parameters.md"
+
+
+def test_the_default_weights_come_with_the_package_and_fit_the_other_defaults():
+    values = {p.name: p.default for p in NODE_PARAMETERS} | {"device": "cpu"}
+    model = load_model(SimpleNamespace(**values))
+    assert model.trained and model.config.preset == DEFAULT_WEIGHTS
 
 
 def test_every_parameter_says_what_it_is():
