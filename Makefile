@@ -1,7 +1,8 @@
-# make demo | make test | make lint: everything runs in .venv; nothing is installed outside this folder.
+# make demo | make test | make lint | make soak: everything runs in .venv; nothing is installed outside this folder.
 TORCH ?= torch==2.13.0
 BAG ?=
 PYTEST_ARGS ?=
+MINUTES ?= 10
 
 # The ROS 2 wheels exist for CPython 3.11 and 3.12.
 PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
@@ -12,10 +13,11 @@ RUN := test/interfaces/with_ros
 PACKAGE_FILES := $(sort $(shell find eventspd_ros config launch resource -type f ! -path '*/__pycache__/*'))
 # --symlink-install keeps edits live; only a file that comes or goes, or a changed message, needs a new build.
 FILES_STAMP := .venv/.built-$(shell echo $(PACKAGE_FILES) | cksum | cut -d' ' -f1)
-# A system that has event_camera_msgs keeps its own.
-INTERFACES := $(if $(wildcard $(addsuffix /share/event_camera_msgs,$(subst :, ,$(AMENT_PREFIX_PATH)))),,test/interfaces/event_camera_msgs)
+# A system that has one of these message packages keeps its own.
+INTERFACES := $(foreach package,event_camera_msgs dvs_msgs prophesee_event_msgs,$(if \
+  $(wildcard $(addsuffix /share/$(package),$(subst :, ,$(AMENT_PREFIX_PATH)))),,test/interfaces/$(package)))
 
-.PHONY: all demo test lint clean
+.PHONY: all demo test lint soak clean
 all: $(FILES_STAMP)
 
 .venv/.ready: requirements.txt requirements-dev.txt test/interfaces/repair_wheels.py
@@ -41,9 +43,12 @@ demo: all
 test: all
 	$(RUN) pytest -m "not slow and not gpu" $(PYTEST_ARGS)
 
+soak: all
+	$(RUN) python -m eventspd_ros.ros.soak --minutes $(MINUTES) --out soak
+
 lint: .venv/.ready
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 
 clean:
-	rm -rf .venv build log demo
+	rm -rf .venv build log demo soak

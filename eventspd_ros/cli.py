@@ -31,6 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
+    from eventspd_ros.resources import DEFAULT_WEIGHTS
+
     parser = argparse.ArgumentParser(prog="eventspd", description="Metric depth at keypoints from an event camera.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -43,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub = command("demo", demo, "play a bag through the node and record its answers; leaves summary.json, overlay.png")
     sub.add_argument("--bag", type=Path, help="rosbag2 with event packets; without it one is simulated")
     sub.add_argument("--out", type=Path, default=Path("demo"), help="folder for the results")
-    sub.add_argument("--weights", default="", help="checkpoint; without it the weights are random")
+    sub.add_argument("--weights", default=DEFAULT_WEIGHTS, help=f"name or path; '' for random ones ({DEFAULT_WEIGHTS})")
 
     sub = command("decode", decode, "decode a .raw file, rosbag2 or HDF5 to arrays")
     sub.add_argument("input", type=Path, metavar="IN")

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum, IntEnum
 
 import numpy as np
 import torch
@@ -27,6 +29,21 @@ from eventspd_ros.model.geometry import inside_image
 NS_PER_MS = 1_000_000
 # Events that overlapping windows may hold at once: 8 M events are 104 MB, 20 ms of 400 M events a second.
 MAX_HELD_EVENTS = 8_000_000
+# Kept for requests whose stamp lies some windows back: caches for `covering`, memories (some 100 kB) for `exact`.
+RECENT_CACHES = 8
+RECENT_MEMORIES = 64
+
+
+class QueryMode(str, Enum):
+    """Which window answers a request.
+
+    latest: the newest that closed. covering: the first that ends after the points were observed. exact: one that ends
+    when they were observed; it is encoded for them alone.
+    """
+
+    LATEST = "latest"
+    COVERING = "covering"
+    EXACT = "exact"
 
 
 class Status(IntEnum):
@@ -65,8 +82,18 @@ class Answer:
         return cls(nan, nan.copy(), np.full(count, status, np.uint8), 0, 0)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodeJob:
+    """A window on its way to encode_together(). resets: of its predictor when the window closed."""
+
+    predictor: Predictor
+    window: EventWindow
+    exact: bool
+    resets: int
+
+
 class Predictor:
-    """One camera's stream through one model. push() and encode() may run in one thread and query() in another."""
+    """One camera's stream through one model. push() may run in one thread, encode() in another, query() in a third."""
 
     def __init__(
         self,
@@ -76,6 +103,7 @@ class Predictor:
         fx_px: float | None = None,
         max_cache_age_ms: float = 200.0,
         allow_untrained: bool = False,
+        mode: QueryMode | str = QueryMode.LATEST,
     ):
         """model: what build_model or load_checkpoint returns. fx_px: focal length in pixels; without it no depth
         is metric and every point is UNCALIBRATED."""
@@ -84,27 +112,42 @@ class Predictor:
         self.model = model
         self.height, self.width = height, width
         self.fx_px = fx_px
-        self.max_cache_age_ns = round(max_cache_age_ms * NS_PER_MS)
         self.allow_untrained = allow_untrained
+        self.mode = QueryMode(mode)
         config = model.config
         self.slicer = WindowSlicer(
             width, height, round(config.window_ms * NS_PER_MS), config.stride_ms * NS_PER_MS, MAX_HELD_EVENTS
         )
+        self.max_cache_age_ms = max_cache_age_ms
         self.last_encode_s = 0.0
         self.resets = 0
         self._lock = threading.Lock()
         self.reset()
 
+    @property
+    def max_cache_age_ms(self) -> float:
+        """How far from the points' time the end of the window may lie that answers them."""
+        return self.max_cache_age_ns / NS_PER_MS
+
+    @max_cache_age_ms.setter
+    def max_cache_age_ms(self, value: float) -> None:
+        self.max_cache_age_ns = round(value * NS_PER_MS)
+        self.slicer.history_ns = self.max_cache_age_ns if self.mode == QueryMode.EXACT else 0
+
     def reset(self) -> None:
         """Forget the stream: open windows, the recurrent memory, the cache."""
         self.slicer.reset()
-        self._forget()
+        self.forget()
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """As reset(), but for the open windows: what a thread may call while another pushes."""
         with self._lock:
             self.resets += 1
             self.state = StreamState()
             self.cache: FeatureCache | None = None
+            self._caches: deque[FeatureCache] = deque(maxlen=RECENT_CACHES if self.mode == QueryMode.COVERING else 1)
+            self._memories: deque[tuple[int, StreamState]] = deque(maxlen=RECENT_MEMORIES)
+            self._exact: FeatureCache | None = None
 
     def push(self, events: EventArray) -> list[EventWindow]:
         """Add decoded events; returns the windows they close, oldest first, to be given to encode()."""
@@ -120,28 +163,61 @@ class Predictor:
         windows = close(*arguments)
         if self.slicer.time_jumps == jumps:
             return windows
-        self._forget()
+        self.forget()
         return [window for window in windows if window.epoch == windows[-1].epoch]
 
-    @torch.inference_mode()
+    def job(self, window: EventWindow, exact: bool = False) -> EncodeJob:
+        """The window for encode_together(). exact: the points' own; it reads the memory but does not advance it."""
+        return EncodeJob(self, window, exact, self.resets)
+
     def encode(self, window: EventWindow) -> FeatureCache:
         """Phase A: carry the memory over one window; its cache answers queries from now on."""
-        start, resets = time.perf_counter(), self.resets
-        (cache,), (state,) = self.model.encode([window], [self.state])
+        return encode_together([self.job(window)])[0]
+
+    def encode_exact(self, t_ns: int) -> FeatureCache | None:
+        """Phase A of the window that ends at t_ns (sensor clock), aside from the others; None where it has no events,
+        or they were let go."""
+        window = self.slicer.cut(t_ns)
+        return None if window is None else encode_together([self.job(window, exact=True)])[0]
+
+    def cache_for(self, t_ns: int) -> FeatureCache | None:
+        """The cache that `mode` wants for points observed at t_ns (sensor clock), None where it is not there yet."""
         with self._lock:
-            if resets == self.resets:  # else the stream was reset meanwhile: this window is of the past
-                self.cache, self.state = cache, state
-        self.last_encode_s = time.perf_counter() - start
-        return cache
+            if self.mode == QueryMode.EXACT:
+                return self._exact if self._exact is not None and self._exact.end_ns == t_ns else None
+            if self.mode == QueryMode.COVERING:
+                return next((cache for cache in self._caches if cache.end_ns > t_ns), None)
+            return self.cache
+
+    def state_for(self, job: EncodeJob) -> StreamState:
+        """The memory a window starts from: the newest, or for an exact one what it was at the window's end."""
+        with self._lock:
+            if not job.exact:
+                return self.state
+            earlier = (state for end_ns, state in reversed(self._memories) if end_ns <= job.window.end_ns)
+            return next(earlier, StreamState())
+
+    def keep(self, job: EncodeJob, cache: FeatureCache, state: StreamState) -> None:
+        """Take the result of a job, unless the stream was reset since its window closed."""
+        with self._lock:
+            if job.resets != self.resets:
+                return
+            if job.exact:
+                self._exact = cache
+                return
+            self.cache, self.state = cache, state
+            self._caches.append(cache)
+            if self.mode == QueryMode.EXACT:
+                self._memories.append((cache.end_ns, state))
 
     @torch.inference_mode()
-    def query(self, uv_px: np.ndarray, now_ns: int | None = None) -> Answer:
-        """Phase B: depth at the points uv_px, (K, 2) pixels, from the newest cache.
+    def query(self, uv_px: np.ndarray, now_ns: int | None = None, cache: FeatureCache | None = None) -> Answer:
+        """Phase B: depth at the points uv_px, (K, 2) pixels, from the newest cache or the one given.
 
         now_ns: sensor time the points belong to. A cache further from it than max_cache_age_ms is STALE_CACHE.
         """
         uv = np.asarray(uv_px, np.float32).reshape(-1, 2)
-        cache = self.cache
+        cache = cache or self.cache
         if cache is None:
             return self._check_points(Answer.refused(len(uv), Status.NO_CACHE), uv)
         answer = Answer.refused(len(uv), self._status_of(cache, now_ns))
@@ -178,3 +254,22 @@ class Predictor:
         answer.depth_m[wanted] = np.where(good, depth, np.nan)
         answer.depth_stddev_m[wanted] = np.where(good, stddev, np.nan)
         answer.status[wanted] = np.where(good, Status.OK, Status.NOT_FINITE)
+
+
+@torch.inference_mode()
+def encode_together(jobs: Sequence[EncodeJob]) -> list[FeatureCache]:
+    """Phase A of windows of several streams over one model as one batch. ValueError: sensors of different sizes.
+
+    Each stream's result is what it would be alone. Returns when the device is done: who encodes slower than windows
+    come must notice.
+    """
+    start_s = time.perf_counter()
+    model = jobs[0].predictor.model
+    states = [job.predictor.state_for(job) for job in jobs]
+    caches, states = model.encode([job.window for job in jobs], states)
+    if model.device.type == "cuda":
+        torch.cuda.current_stream(model.device).synchronize()
+    for job, cache, state in zip(jobs, caches, states, strict=True):
+        job.predictor.keep(job, cache, state)
+        job.predictor.last_encode_s = time.perf_counter() - start_s
+    return caches

@@ -6,6 +6,9 @@ import os
 import sys
 from pathlib import Path
 
+# What the node and the demo use unless told otherwise.
+DEFAULT_WEIGHTS = "eventspd_lite"
+
 
 def share_folders() -> list[Path]:
     """Folders that may hold the package's files: every ament prefix's share, the interpreter's, the checkout."""
@@ -21,3 +24,13 @@ def find_resource(relative: str) -> Path:
             return folder / relative
     looked = ", ".join(str(f) for f in share_folders())
     raise ValueError(f"no {relative!r} in {looked}: install the package again, or run from its checkout")
+
+
+def find_weights(name: str) -> Path:
+    """A checkpoint: a bare name is one that comes with the package, anything else a path. ValueError: not installed."""
+    if Path(name).name != name or Path(name).suffix:
+        return Path(name)
+    try:
+        return find_resource(f"resource/weights/{name}.safetensors")
+    except ValueError as error:
+        raise ValueError(f"weights {name!r}: {error}; or name the path of a checkpoint") from None

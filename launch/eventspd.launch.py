@@ -1,9 +1,10 @@
-"""Starts the node on a camera's topics; with bag:=PATH also plays a recording at it.
+"""Starts the node on a camera's topics; with bag:=PATH also plays a recording at it, with rviz:=true also shows it.
 
 ros2 launch eventspd_ros eventspd.launch.py events:=/event_camera/events keypoints:=/keypoints
+ros2 launch eventspd_ros eventspd.launch.py namespace:=robot streams:="[left, right]"
 """
 
-from launch.actions import DeclareLaunchArgument, EmitEvent, RegisterEventHandler
+from launch.actions import DeclareLaunchArgument, EmitEvent, RegisterEventHandler, SetEnvironmentVariable
 from launch.conditions import IfCondition
 from launch.event_handlers import OnProcessExit
 from launch.events import Shutdown
@@ -12,33 +13,46 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
+from eventspd_ros.ros.fastdds import PROFILE, VARIABLE, profile_in_use
 from launch import LaunchDescription
 
-ARGUMENTS = {
-    "events": ("/event_camera/events", "topic of event_camera_msgs/EventPacket"),
+SHARE = FindPackageShare("eventspd_ros")
+# The topics of one camera without a name; those of named streams are NAMESPACE/NAME/events and so on.
+TOPICS = {
+    "events": ("/event_camera/events", "topic of event_camera_msgs/EventPacket, or what events_type names"),
     "camera_info": ("/event_camera/camera_info", "topic of sensor_msgs/CameraInfo"),
-    "keypoints": ("/keypoints", "topic of eventspd_ros/KeypointArray"),
-    "params": (
-        PathJoinSubstitution([FindPackageShare("eventspd_ros"), "config", "eventspd.yaml"]),
-        "parameter file of the node",
-    ),
-    "bag": ("", "rosbag2 to play at the node; empty: none"),
+    "keypoints": ("/keypoints", "topic of eventspd_ros/KeypointArray, or what keypoints_layout names"),
+}
+ARGUMENTS = TOPICS | {
+    "params": (PathJoinSubstitution([SHARE, "config", "eventspd.yaml"]), "parameter file of the node"),
+    "namespace": ("", "namespace of the node"),
+    "streams": ("['']", "names of the cameras, e.g. [left, right]; empty: one without a name"),
+    "rviz": ("false", "also start RViz with the package's configuration"),
+    "bag": ("", "rosbag2 to play at the node, which then takes the bag's time; empty: none"),
     "rate": ("1.0", "speed of the bag"),
 }
 
 
 def generate_launch_description() -> LaunchDescription:
-    arguments = [
+    declared = [
         DeclareLaunchArgument(name, default_value=default, description=text)
         for name, (default, text) in ARGUMENTS.items()
     ]
-    bag = LaunchConfiguration("bag")
+    bag, namespace = LaunchConfiguration("bag"), LaunchConfiguration("namespace")
+    has_bag = PythonExpression(["'", bag, "' != ''"])
     node = Node(
         package="eventspd_ros",
         executable="eventspd_node",
         name="eventspd",
-        parameters=[LaunchConfiguration("params")],
-        remappings=[(topic, LaunchConfiguration(topic)) for topic in ("events", "camera_info", "keypoints")],
+        namespace=namespace,
+        parameters=[
+            LaunchConfiguration("params"),
+            {
+                "streams": ParameterValue(LaunchConfiguration("streams"), value_type=list[str]),
+                "use_sim_time": ParameterValue(has_bag, value_type=bool),
+            },
+        ],
+        remappings=[(topic, LaunchConfiguration(topic)) for topic in TOPICS],
         output="screen",
     )
     player = Node(
@@ -46,15 +60,23 @@ def generate_launch_description() -> LaunchDescription:
         executable="bag_player",
         name="bag_player",
         parameters=[
-            PathJoinSubstitution([FindPackageShare("eventspd_ros"), "config", "bag_player.yaml"]),
+            PathJoinSubstitution([SHARE, "config", "bag_player.yaml"]),
             {
                 "bag": ParameterValue(bag, value_type=str),
                 "rate": ParameterValue(LaunchConfiguration("rate"), value_type=float),
-                "wait_for": [LaunchConfiguration("events")],
+                "wait_for": ParameterValue(["[", LaunchConfiguration("events"), "]"], value_type=list[str]),
             },
         ],
-        condition=IfCondition(PythonExpression(["'", bag, "' != ''"])),
+        condition=IfCondition(has_bag),
         output="screen",
     )
+    rviz = Node(
+        package="rviz2",
+        executable="rviz2",
+        arguments=["-d", PathJoinSubstitution([SHARE, "config", "eventspd.rviz"])],
+        condition=IfCondition(LaunchConfiguration("rviz")),
+    )
     stop = RegisterEventHandler(OnProcessExit(target_action=player, on_exit=[EmitEvent(event=Shutdown())]))
-    return LaunchDescription([*arguments, node, player, stop])
+    # Without it Fast DDS loses large event packets; a profile that the user has chosen stays.
+    profile = [] if profile_in_use() else [SetEnvironmentVariable(VARIABLE, PathJoinSubstitution([SHARE, PROFILE]))]
+    return LaunchDescription([*declared, *profile, node, player, rviz, stop])

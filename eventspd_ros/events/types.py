@@ -47,7 +47,7 @@ class EventPacket:
     """A camera's packet as it travels: undecoded bytes and what is needed to decode them.
 
     The fields are those of event_camera_msgs/EventPacket. stamp_ns: header stamp, host arrival, ROS time.
-    payload: uint8, (bytes,). time_base_ns: used by the libcaer encodings, 0 elsewhere.
+    payload: uint8, (bytes,). time_base_ns: used by libcaer, libcaer_cmp and mono, 0 elsewhere.
     """
 
     encoding: str

@@ -17,6 +17,7 @@ from eventspd_ros.events.types import EventArray, EventWindow
 TIME_JUMP_NS = 100_000_000
 # A buffer starts anew once that many events passed through: it touches 13 bytes of memory for each.
 RECYCLED_EVENTS = 1 << 20
+BEFORE_ALL_NS = -(2**63)
 
 
 class WindowSlicer:
@@ -29,6 +30,7 @@ class WindowSlicer:
     another `epoch`. late_events: events that ran backwards by less and were set to the newest time.
     windows_empty: windows without an event, which are not returned. windows_dropped: windows given up, oldest first,
     because the events of windows still open exceeded max_events.
+    history_ns: how long events are held beyond what open windows need, for cut(); given up first where they are many.
     """
 
     def __init__(self, width: int, height: int, window_ns: int, stride_ns: float, max_events: int = 2_000_000):
@@ -43,6 +45,7 @@ class WindowSlicer:
         self.buffer = EventBuffer(width, height, capacity, before_moving=self._make_room)
         self.windows_dropped = self.windows_empty = self.time_jumps = self.late_events = 0
         self._epoch = 0
+        self.history_ns = 0
         self._closed: list[EventWindow] = []
         self.reset()
 
@@ -55,8 +58,18 @@ class WindowSlicer:
     def _start_anew(self, index: int) -> None:
         self.buffer.begin = index
         self._first_ns: int | None = None
-        self._newest_ns = -(2**63)
+        self._newest_ns = self._gone_before_ns = BEFORE_ALL_NS
         self._k = 1
+
+    @property
+    def newest_ns(self) -> int | None:
+        """Sensor time of the newest event, None before the first."""
+        return None if self._first_ns is None else self._newest_ns
+
+    @property
+    def first_new(self) -> int:
+        """Where in `buffer` the events begin that were written since the last call; a filter may still drop some."""
+        return max(self._examined - self.buffer.base, self.buffer.begin)
 
     def push(self, events: EventArray) -> list[EventWindow]:
         """Add events; returns the windows they close. ValueError: events of another sensor."""
@@ -88,6 +101,19 @@ class WindowSlicer:
         if self._first_ns is not None:
             self._close_until(t_ns, self.buffer.end)
         return self.close()
+
+    def cut(self, end_ns: int) -> EventWindow | None:
+        """The window that ends at end_ns (sensor clock), of the events held, whatever windows close when.
+
+        None where events of it were let go, or where it has none. Wait until newest_ns >= end_ns: later events count.
+        """
+        self._examine()
+        if self._first_ns is None or end_ns - self.window_ns < self._gone_before_ns:
+            return None
+        buffer = self.buffer
+        times = buffer.t_ns[buffer.begin : buffer.end]
+        first, last = (buffer.begin + np.searchsorted(times, (end_ns - self.window_ns, end_ns))).tolist()
+        return self._window(first, last, end_ns) if last > first else None
 
     def _make_room(self) -> None:
         """Close what has ended; then, as long as open windows hold too many events, give up the oldest."""
@@ -135,12 +161,13 @@ class WindowSlicer:
                 next_k = self._first_k_after(int(buffer.t_ns[last]) if last < stop else t_ns)
                 self.windows_empty += next_k - self._k
                 self._k = next_k
-            self._release(stop)
+            self._release(stop, self.history_ns)
 
-    def _release(self, stop: int) -> None:
-        """Let go of the events that no window from k on needs."""
+    def _release(self, stop: int, history_ns: int = 0) -> None:
+        """Let go of the events that no window from k on needs, and that are older than the history."""
         buffer = self.buffer
-        start_ns = self._end_ns(self._k) - self.window_ns
+        start_ns = self._end_ns(self._k) - self.window_ns - history_ns
+        self._gone_before_ns = max(self._gone_before_ns, start_ns)
         buffer.begin += int(np.searchsorted(buffer.t_ns[buffer.begin : stop], start_ns))
 
     def _window(self, first: int, last: int, end_ns: int) -> EventWindow:

@@ -32,6 +32,8 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> nn.
     weights.
     """
     config, tensors = _read(path)
+    with torch.device("meta"):  # no memory yet: a config that does not belong to these weights may ask for any amount
+        _check_fit(build_model(config), tensors, path)
     model = build_model(config)
     _load_strictly(model, tensors, path)
     model.trained = True
@@ -131,7 +133,13 @@ def _read(path: str | Path) -> tuple[ModelConfig, dict[str, Tensor]]:
 
 
 def _load_strictly(module: nn.Module, tensors: dict[str, Tensor], path: str | Path) -> None:
-    """Load all or nothing; one line says what is missing, unexpected or of another shape."""
+    """Load all or nothing."""
+    _check_fit(module, tensors, path)
+    module.load_state_dict(tensors)
+
+
+def _check_fit(module: nn.Module, tensors: dict[str, Tensor], path: str | Path) -> None:
+    """ValueError, one line: what is missing, unexpected or of another shape."""
     own = module.state_dict()
     problems = [
         ("missing", sorted(set(own) - set(tensors))),
@@ -148,7 +156,6 @@ def _load_strictly(module: nn.Module, tensors: dict[str, Tensor], path: str | Pa
     found = [f"{kind}: {_some(names)}" for kind, names in problems if names]
     if found:
         raise ValueError(f"{path}: the weights do not fit this {type(module).__name__}; {'; '.join(found)}")
-    module.load_state_dict(tensors)
 
 
 def _some(names: list[str], limit: int = 4) -> str:

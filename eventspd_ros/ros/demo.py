@@ -27,6 +27,9 @@ from eventspd_ros.events.files import open_events
 from eventspd_ros.events.files.rosbag import open_bag
 from eventspd_ros.events.types import EventArray
 from eventspd_ros.predictor import Status
+from eventspd_ros.resources import DEFAULT_WEIGHTS
+from eventspd_ros.ros.fastdds import own_profile
+from eventspd_ros.ros.latency import STAGES
 from eventspd_ros.ros.messages import time_to_ns
 from eventspd_ros.ros.recorder import Recorder
 from eventspd_ros.simulation.bag import write_bag
@@ -44,6 +47,7 @@ class BagTopics:
     """What a bag holds, by the types the demo understands; None where it has none."""
 
     events: str
+    events_type: str
     camera_info: str | None
     keypoints: str | None
     depth: str | None
@@ -57,7 +61,8 @@ class BagTopics:
         with open_bag(path) as bag:
             by_type = {connection.msgtype: connection.topic for connection in bag.connections}
             return cls(
-                events=by_type["event_camera_msgs/msg/EventPacket"],
+                events=source.topic,
+                events_type=next(c.msgtype for c in bag.connections if c.topic == source.topic),
                 camera_info=by_type.get("sensor_msgs/msg/CameraInfo"),
                 keypoints=by_type.get("eventspd_ros/msg/KeypointArray"),
                 depth=by_type.get("sensor_msgs/msg/Image"),
@@ -67,8 +72,11 @@ class BagTopics:
             )
 
 
-def run_demo(bag: Path | None, out: Path, weights: str = "") -> dict:
-    """Play a bag through the node and leave out/summary.json and out/overlay.png; returns the summary."""
+def run_demo(bag: Path | None, out: Path, weights: str = DEFAULT_WEIGHTS) -> dict:
+    """Play a bag through the node and leave out/summary.json and out/overlay.png; returns the summary.
+
+    weights: as the node's parameter; "" for random ones.
+    """
     out.mkdir(parents=True, exist_ok=True)
     if bag is None:
         bag = out / "bag"
@@ -84,25 +92,29 @@ def run_demo(bag: Path | None, out: Path, weights: str = "") -> dict:
     return summary
 
 
+@own_profile()
 def play_and_record(bag: Path, topics: BagTopics, weights: str) -> Recorder:
     """The node and the player as processes of their own; this one records what they say."""
     keypoints = topics.keypoints or "/keypoints"
     parameters = {
-        "weights": weights or "",
+        "weights": json.dumps(weights),  # YAML too; an empty one must stay a string
+        "events_type": topics.events_type,
         "allow_untrained": "true",
         "sensor_width": topics.width,
         "sensor_height": topics.height,
         "max_cache_age_ms": DEMO_CACHE_AGE_MS,
         "fx_px": 0.0 if topics.camera_info else ASSUMED_FX_PER_WIDTH * topics.width,
     }
-    arguments = [item for name, value in parameters.items() if value != "" for item in ("-p", f"{name}:={value}")]
+    arguments = [item for name, value in parameters.items() for item in ("-p", f"{name}:={value}")]
     remappings = {"events": topics.events, "camera_info": topics.camera_info, "keypoints": keypoints}
     arguments += [item for name, topic in remappings.items() if topic for item in ("-r", f"{name}:={topic}")]
     # The recorder subscribes to /clock last, when it hears everything else.
     waited_for = [topics.events, *([topics.keypoints] if topics.keypoints else []), "/clock"]
     player = ["-p", f"bag:={bag.resolve()}", "-p", f"wait_for:=[{','.join(waited_for)}]"]
     rclpy.init()
-    recorder = Recorder(topics.events, keypoints, makes_keypoints=topics.keypoints is None)
+    recorder = Recorder(keypoints)
+    if topics.keypoints is None:
+        recorder.make_keypoints(topics.events, topics.events_type, keypoints)
     try:
         with ros_process("node", arguments) as node:
             recorder.spin_until(recorder.node_is_up, 60.0, node)
@@ -163,10 +175,21 @@ def summarise(bag: Path, topics: BagTopics, recorder: Recorder, weights: str) ->
             name: None if q is None else round(float(q), 2)
             for name, q in zip(("p50", "p95", "p99"), quantiles, strict=True)
         },
+        "stages_ms": stages_ms(recorder.diagnostics),
+        "packets_lost_before_node": int(recorder.diagnostics.get("packets_lost_before_node", 0)),
         "abs_rel": error,
         "weights": weights or "random",
         "trained": trained,
         "fx_assumed": topics.camera_info is None,
+    }
+
+
+def stages_ms(diagnostics: dict[str, str]) -> dict[str, dict[str, float]]:
+    """p50 and p99 of each stage in the node, as its diagnostics say them."""
+    return {
+        stage: {q: float(diagnostics[f"{stage}_ms_{q}"]) for q in ("p50", "p99")}
+        for stage in STAGES
+        if f"{stage}_ms_p50" in diagnostics
     }
 
 
@@ -226,13 +249,18 @@ def table(summary: dict) -> str:
     """The summary as a person reads it."""
     latency = summary["latency_ms"]
     statuses = ", ".join(f"{count} {name}" for name, count in summary["keypoints_by_status"].items())
+    stages = summary["stages_ms"]
+    note = " (UNTRAINED)" if not summary["trained"] else ""
+    if summary["weights"] == DEFAULT_WEIGHTS:
+        note = " (trained on simulated scenes)"
     rows = [
         ("bag", f"{summary['bag']} ({summary['sensor']})"),
         ("answers / requests", f"{summary['answers']} / {summary['requests']}"),
         ("keypoints", statuses or "none"),
         ("windows encoded / dropped", f"{summary['windows_encoded']} / {summary['windows_dropped']}"),
         ("latency p50 / p95 / p99", f"{latency['p50']} / {latency['p95']} / {latency['p99']} ms"),
-        ("AbsRel", "no depth in the bag" if summary["abs_rel"] is None else f"{summary['abs_rel']:.3f}"),
-        ("weights", summary["weights"] if summary["trained"] else f"{summary['weights']} (UNTRAINED)"),
+        ("stages in the node p50 / p99", ", ".join(f"{k} {v['p50']:g} / {v['p99']:g}" for k, v in stages.items())),
+        ("AbsRel", "nothing to compare with" if summary["abs_rel"] is None else f"{summary['abs_rel']:.3f}"),
+        ("weights", f"{summary['weights']}{note}"),
     ]
-    return "\n".join(f"{name:<27}{value}" for name, value in rows)
+    return "\n".join(f"{name:<30}{value}" for name, value in rows)

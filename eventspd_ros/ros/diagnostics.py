@@ -1,40 +1,186 @@
-"""What a stream has done and lost, as a diagnostic_msgs/DiagnosticStatus."""
+"""What the node and its streams have done and lost, at 1 Hz on /diagnostics."""
 
 from __future__ import annotations
 
+import importlib.util
+import time
 from dataclasses import asdict
 
-import numpy as np
-from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+import torch
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.utilities import get_rmw_implementation_identifier
 
+from eventspd_ros.ros.fastdds import loss_hint
 from eventspd_ros.ros.stream import Stream
 
+PERIOD_S = 1.0
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+Verdict = tuple[bytes, str]
 
-def stream_status(name: str, stream: Stream, model) -> DiagnosticStatus:
-    """Counters since the start, and the median and 99th percentile of the last encodes."""
-    values: dict[str, object] = {
-        "trained": model.trained,
-        "packets_rejected": stream.packets_rejected,
+
+def make_updater(node, clock):
+    """diagnostic_updater where it is installed, our own small one otherwise; the tasks are the same."""
+    tasks = NodeDiagnostics(node)
+    if importlib.util.find_spec("diagnostic_updater") is None:
+        return Updater(node, tasks, clock)
+    from diagnostic_updater import Updater as RosUpdater
+
+    node.declare_parameter("diagnostic_updater.use_fqn", True)  # two nodes of one name, in two namespaces
+    updater = RosUpdater(node, PERIOD_S)
+    updater.setHardwareID("none")
+
+    def fill(stat):
+        """One status for all: diagnostic_updater wants its tasks named before streams are known."""
+        statuses = tasks.statuses()
+        worst = max((verdict for _, verdict, _ in statuses), key=lambda verdict: verdict[0])
+        stat.summary(*worst)
+        for name, _, values in statuses:
+            for key, value in values.items():
+                stat.add(f"{name}.{key}" if len(statuses) > 2 else key, str(value))
+        return stat
+
+    updater.add("eventspd", fill)
+    return updater
+
+
+class Updater:
+    """Publishes a DiagnosticArray a second."""
+
+    def __init__(self, node, tasks: NodeDiagnostics, clock):
+        self._node, self._tasks = node, tasks
+        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._timer = node.create_timer(PERIOD_S, self.force_update, clock=clock)
+
+    def force_update(self) -> None:
+        """Publish now."""
+        name = self._node.get_fully_qualified_name()
+        array = DiagnosticArray()
+        array.header.stamp = self._node.get_clock().now().to_msg()
+        for task, (level, message), values in self._tasks.statuses():
+            pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
+            array.status.append(DiagnosticStatus(level=level, name=f"{name}: {task}", message=message, values=pairs))
+        self._publisher.publish(array)
+
+
+class NodeDiagnostics:
+    """The statuses of a node: its own, then one a stream."""
+
+    def __init__(self, node):
+        self._node = node
+        self._rates: dict[str, Rate] = {}
+
+    def statuses(self) -> list[tuple[str, Verdict, dict]]:
+        """(name, (level, message), values) of each."""
+        node = self._node
+        found = [("node", node_verdict(node), node_values(node))]
+        for camera in list(node.cameras.values()):
+            if camera.stream is not None:
+                rate = self._rates.setdefault(camera.name, Rate())
+                values = stream_values(camera.stream, rate)
+                values["pictures_skipped"] = camera.outputs.skipped
+                values["qos_mismatches"] = sum(camera.topics.mismatches.values())
+                found.append((camera.name or "stream", stream_verdict(camera.stream, node), values))
+                warn_of_loss(camera)
+        return found
+
+
+class Rate:
+    """How fast a counter grows."""
+
+    def __init__(self):
+        self._count, self._time_s = 0, time.monotonic()
+
+    def of(self, count: int) -> float:
+        """Per second, since the last call."""
+        now_s = time.monotonic()
+        rate = max(count - self._count, 0) / max(now_s - self._time_s, 1e-3)
+        self._count, self._time_s = count, now_s
+        return rate
+
+
+def node_verdict(node) -> Verdict:
+    if node.fault:
+        return ERROR, f"{node.state}, {node.fault}"
+    if node.state != "active":
+        return WARN, node.state
+    if not node.model.trained:
+        return WARN, "active; untrained weights: depths mean nothing"
+    return OK, "active"
+
+
+def node_values(node) -> dict:
+    values = {"state": node.state}
+    if node.model is not None:
+        device = node.model.device
+        values |= {"preset": node.model.config.preset, "trained": node.model.trained, "device": device}
+        if device.type == "cuda":
+            values["gpu_memory_mb"] = round(torch.cuda.memory_allocated(device) / 1e6, 1)
+            values["gpu_memory_reserved_mb"] = round(torch.cuda.memory_reserved(device) / 1e6, 1)
+    if (encoder := node.encoder) is not None:
+        values |= {"encode_batches": encoder.batches, "encode_faults": encoder.faults.failures}
+    return values
+
+
+def lost_before_the_node(stream: Stream) -> int:
+    """Packets that never arrived: what is missing in seq, less what the node dropped itself."""
+    decoder = stream.intake.decoder
+    return max(decoder.stats.lost_packets - stream.packets_dropped, 0) if decoder else 0
+
+
+def stream_values(stream: Stream, rate: Rate) -> dict:
+    """Counters since activation, the cache's age and the clock's offset now, latencies of the last thousand times."""
+    intake, lane, desk = stream.intake, stream.lane, stream.desk
+    values: dict[str, object] = {}
+    if intake.decoder is not None:
+        stats = asdict(intake.decoder.stats)
+        values |= {"event_rate_hz": round(rate.of(stats["events"]))} | stats
+    values |= {
+        "packets_rejected": intake.packets_rejected,
         "packets_dropped": stream.packets_dropped,
-        "windows_encoded": stream.windows_encoded,
+        "packets_lost_before_node": lost_before_the_node(stream),
+        "windows_encoded": lane.encoded,
         "windows_dropped": stream.windows_dropped,
+        "windows_failed": lane.failed,
+        "windows_void": lane.void,
+        "requests": desk.received,
+        "requests_answered": desk.answered,
+        "requests_overloaded": desk.overloaded,
+        "requests_expired": stream.cache_wait.expired,
     }
-    if stream.decoder is not None:
-        values |= asdict(stream.decoder.stats)
-    if stream.encode_ms:
-        p50, p99 = np.percentile(list(stream.encode_ms), [50, 99])
-        values |= {"encode_ms_p50": f"{p50:.2f}", "encode_ms_p99": f"{p99:.2f}"}
-    values |= {f"keypoints_{status.name.lower()}": n for status, n in stream.points_by_status.items() if n}
-    level, message = _verdict(stream, model)
-    pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
-    return DiagnosticStatus(level=level, name=name, message=message, hardware_id="", values=pairs)
+    values |= {f"resets_{cause}": count for cause, count in intake.resets.items() if count}
+    if (hot := intake.filter) is not None:
+        values |= {
+            "hot_pixels": hot.pixels,
+            "hot_pixel_events": hot.events_removed,
+            "hot_pixels_learning": hot.learning,
+        }
+    if (age_ms := stream.cache_age_ms) is not None:
+        values["cache_age_ms"] = round(age_ms, 2)
+    if stream.offset_ns is not None:
+        values["clock_offset_ms"] = round(stream.offset_ns / 1e6, 3)
+    for stage, (p50, p99) in stream.latencies.summary().items():
+        values |= {f"{stage}_ms_p50": f"{p50:.2f}", f"{stage}_ms_p99": f"{p99:.2f}"}
+    values |= {f"keypoints_{status.name.lower()}": n for status, n in desk.points_by_status.items() if n}
+    return values
 
 
-def _verdict(stream: Stream, model) -> tuple[bytes, str]:
-    if stream.predictor is None:
-        return DiagnosticStatus.WARN, "no event packet yet"
-    if not model.trained:
-        return DiagnosticStatus.WARN, "untrained weights: depths mean nothing"
-    if stream.predictor.fx_px is None:
-        return DiagnosticStatus.WARN, "no focal length: publish camera_info or set fx_px"
-    return DiagnosticStatus.OK, "running"
+def stream_verdict(stream: Stream, node) -> Verdict:
+    predictor = stream.predictor
+    if stream.intake.decoder is None or predictor is None:
+        return WARN, stream.intake.last_error or "no event packet yet"
+    if not node.model or not node.model.trained:
+        return WARN, "untrained weights: depths mean nothing"
+    if predictor.fx_px is None:
+        return WARN, "no focal length: publish camera_info or set fx_px"
+    return OK, "running"
+
+
+def warn_of_loss(camera) -> None:
+    """Say once that packets are lost on their way here, why that may be and what cures it."""
+    lost = lost_before_the_node(camera.stream)
+    if lost:
+        camera.reporter.once(
+            "loss",
+            f"{lost} event packets were lost before they reached this node (gaps in seq): "
+            f"{loss_hint(get_rmw_implementation_identifier())}",
+        )

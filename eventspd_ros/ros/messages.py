@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import array
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from builtin_interfaces.msg import Time
 from event_camera_msgs.msg import EventPacket as EventPacketMsg
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.serialization import deserialize_message
 
+from eventspd_ros.events.codecs.event_array import packet_from_event_array
 from eventspd_ros.events.types import EventPacket
 from eventspd_ros.msg import KeypointArray, KeypointDepthArray
 from eventspd_ros.predictor import Answer
@@ -48,6 +53,42 @@ def packet_from_msg(msg: EventPacketMsg) -> EventPacket:
         time_base_ns=msg.time_base,
         stamp_ns=time_to_ns(msg.header.stamp),
     )
+
+
+def packet_from_bytes(raw: bytes) -> EventPacket:
+    """A serialized EventPacket. ValueError, one line: the bytes are none."""
+    try:
+        return packet_from_msg(deserialize_message(raw, EventPacketMsg))
+    except Exception as error:  # rclpy has a type of its own for each middleware
+        raise ValueError(f"{len(raw)} bytes are no EventPacket ({type(error).__name__}); drop the message") from None
+
+
+@dataclass(frozen=True, slots=True)
+class EventInput:
+    """One kind of message with events. Subscribe raw; parse(bytes) → EventPacket, ValueError where they are none."""
+
+    message_type: type
+    parse: Callable[[bytes], EventPacket]
+
+
+EVENT_TYPES = (
+    "event_camera_msgs/msg/EventPacket",
+    "dvs_msgs/msg/EventArray",
+    "prophesee_event_msgs/msg/EventArray",
+)
+
+
+def event_input(name: str) -> EventInput:
+    """By the message's name, as EVENT_TYPES lists them. ValueError, one line: not known, or not installed."""
+    if name not in EVENT_TYPES:
+        raise ValueError(f"events of type {name!r} are not known; known are {', '.join(EVENT_TYPES)}")
+    if name == EVENT_TYPES[0]:
+        return EventInput(EventPacketMsg, packet_from_bytes)
+    package, _, message = name.split("/")
+    try:
+        return EventInput(getattr(importlib.import_module(f"{package}.msg"), message), packet_from_event_array)
+    except ImportError:
+        raise ValueError(f"events of type {name}: build {package} into this workspace and source it again") from None
 
 
 def points_from_msg(msg: KeypointArray) -> np.ndarray | None:

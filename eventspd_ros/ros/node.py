@@ -1,182 +1,207 @@
-"""The ROS 2 node: event packets and keypoints in, metric depths with their uncertainty out.
+"""The ROS 2 lifecycle node: event packets and keypoints in, metric depths with their uncertainty out.
 
     events (event_camera_msgs/EventPacket), camera_info (sensor_msgs/CameraInfo), keypoints (KeypointArray)
-    → ~/keypoint_depths (KeypointDepthArray), /diagnostics (diagnostic_msgs/DiagnosticArray, 1 Hz)
+    → ~/keypoint_depths (KeypointDepthArray), /diagnostics (diagnostic_msgs/DiagnosticArray, 1 Hz),
+      ~/points (PointCloud2), ~/depth/image with ~/depth/camera_info and ~/overlay (Image) while someone listens
 
-The node converts and publishes; stream.py works, predictor.py computes.
+configure loads the model, activate subscribes, deactivate answers what waits, cleanup frees the model. The node and its
+cameras convert and publish; stream.py and encoder.py work, predictor.py computes. docs/node.md says how.
 """
 
 from __future__ import annotations
 
-import numpy as np
+import gc
+
 import rclpy
 import torch
-from diagnostic_msgs.msg import DiagnosticArray
-from event_camera_msgs.msg import EventPacket as EventPacketMsg
-from rclpy.node import Node
-from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CameraInfo
+from rclpy.clock import Clock, ClockType, JumpThreshold
+from rclpy.duration import Duration
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.task import Future
+from std_srvs.srv import Trigger
 
-from eventspd_ros.events.codecs import ENCODINGS, make_decoder
-from eventspd_ros.events.types import EventArray
-from eventspd_ros.model.checkpoints import load_checkpoint
-from eventspd_ros.model.presets import build_model
-from eventspd_ros.msg import KeypointArray, KeypointDepthArray
-from eventspd_ros.predictor import Answer, Predictor
-from eventspd_ros.ros.diagnostics import stream_status
-from eventspd_ros.ros.messages import (
-    CAMERA_INFO_QOS,
-    EVENTS_QOS,
-    KEYPOINTS_QOS,
-    answer_to_msg,
-    packet_from_msg,
-    points_from_msg,
-    time_to_ns,
-)
-from eventspd_ros.ros.parameters import NODE_PARAMETERS, declare
+from eventspd_ros.ros.camera import Camera
+from eventspd_ros.ros.diagnostics import make_updater
+from eventspd_ros.ros.encoder import Encoder
+from eventspd_ros.ros.live_parameters import LiveParameters
 from eventspd_ros.ros.process import ros_context
-from eventspd_ros.ros.stream import Limits, Request, Stream
+from eventspd_ros.ros.shared_model import SensorTables, load_model, warm_up
+from eventspd_ros.ros.workers import Reporter, one_line
 
-# Larger than any event camera; a size beyond it is a corrupt packet, not a sensor to allocate for.
-MAX_SENSOR_PX = 4096
-
-
-def choose_device(name: str) -> torch.device:
-    """auto → CUDA where there is one. ValueError names a device that is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"device {name!r}: {reason}; use auto, cpu or cuda:N") from None
+TICK_S = 0.05
+ANY_FALL = Duration(nanoseconds=-1)
 
 
-def load_model(parameters):
-    """The model the parameters name, on its device, ready for inference. ValueError says what does not fit."""
-    device = choose_device(parameters.device)
-    model = load_checkpoint(parameters.weights, device) if parameters.weights else build_model(parameters.preset)
-    for name in ("window_ms", "stride_ms"):
-        made_for, asked = getattr(model.config, name), getattr(parameters, name)
-        if made_for != asked:
-            raise ValueError(
-                f"{name} is {asked}, but the model {parameters.weights or parameters.preset} was made for {made_for}"
-            )
-    return model.to(device).eval()
+class EventspdNode(LifecycleNode):
+    """Unconfigured after construction; start() does what `autostart` asks for, close() ends it in any state.
 
-
-def warm_up(model) -> None:
-    """Compile the decoders and wake torch's threads now, not on the first packets."""
-    for encoding in ENCODINGS:
-        make_decoder(encoding, width=8, height=8)
-    predictor = Predictor(model, height=64, width=64, fx_px=64.0, allow_untrained=True)
-    columns = (np.zeros(2, dtype) for dtype in (np.uint16, np.uint16, np.uint8))
-    times = np.array([0, 1_000_000_000], np.int64)
-    for window in predictor.push(EventArray(*columns, times, width=64, height=64)):
-        predictor.encode(window)
-        predictor.query([[0.0, 0.0]])
-
-
-class EventspdNode(Node):
-    """Subscribes on construction; close() answers what waits and stops the threads."""
+    cameras: by stream name, from configure to cleanup. fault: why the node went to error, None where it did not.
+    finished: done once the node was shut down.
+    """
 
     def __init__(self, **node_options):
+        """ValueError names a parameter of the wrong type or range."""
         super().__init__("eventspd", **node_options)
-        self.parameters = declare(self, NODE_PARAMETERS)
-        self.model = load_model(self.parameters)
-        warm_up(self.model)
-        self.camera_info: CameraInfo | None = None
+        self.parameters = LiveParameters(self, self._apply)
+        self.model = None
+        self.encoder: Encoder | None = None
+        self.cameras: dict[str, Camera] = {}
+        self.fault: str | None = None
+        self.finished: Future = Future()
+        self._pending_fault: str | None = None
+        self.create_service(Trigger, "~/reset", self._on_reset)
+        self._jump_handle = self.get_clock().create_jump_callback(
+            JumpThreshold(min_forward=None, min_backward=ANY_FALL, on_clock_change=True), post_callback=self._on_jump
+        )
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still
+        self.create_timer(TICK_S, self._tick, clock=steady)
+        self.updater = make_updater(self, steady)
+
+    @property
+    def state(self) -> str:
+        """unconfigured, inactive, active, finalized, or the name of a transition."""
+        return self._state_machine.current_state[1]
+
+    def start(self) -> None:
+        """Configure and activate, where the parameter autostart says so."""
+        if self.parameters.values.autostart and self._went(self.trigger_configure()):
+            self.trigger_activate()
+
+    def close(self) -> None:
+        """Shut down from whatever state; what waits is answered."""
+        if self.state in ("unconfigured", "inactive", "active"):
+            self.trigger_shutdown()
+
+    @staticmethod
+    def _went(result: TransitionCallbackReturn) -> bool:
+        return result == TransitionCallbackReturn.SUCCESS
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self.fault = self._pending_fault = None
+        try:
+            self.parameters.read()
+            self.model = load_model(self.parameters.values)
+            warm_up(self.model)
+            tables = SensorTables(self.model)
+            for name in self.parameters.streams:
+                self.cameras[name] = Camera(self, name, self.parameters, self.model, tables)
+        except Exception as error:  # of CUDA, of a file system, …: the node must say why and stay
+            kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+            self.fault = f"configure failed: {kind}{one_line(str(error))}"
+            self.get_logger().error(self.fault)
+            self._free()
+            return TransitionCallbackReturn.FAILURE
+        self.parameters.configured = True
         if not self.model.trained:
             self.get_logger().warning(
                 f"UNTRAINED: preset {self.model.config.preset} has random weights; depths mean nothing and are "
-                + ("marked OK because allow_untrained is true" if self.parameters.allow_untrained else "not given")
+                + ("marked OK as allow_untrained is true" if self.parameters.values.allow_untrained else "not given")
             )
-        limits = Limits(
-            self.parameters.max_waiting_windows,
-            self.parameters.max_waiting_packets,
-            self.parameters.max_waiting_requests,
-        )
-        self.publisher = self.create_publisher(
-            KeypointDepthArray,
-            "~/keypoint_depths",
-            KEYPOINTS_QOS,
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
-        self.diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self.stream = Stream(self.make_predictor, limits, self.publish_answer, self.get_logger())
-        if self.parameters.sensor_width and self.parameters.sensor_height:
-            self.stream.expect_sensor(self.parameters.sensor_height, self.parameters.sensor_width)
-        self._subscribe(EventPacketMsg, "events", self.on_events, EVENTS_QOS)
-        self._subscribe(CameraInfo, "camera_info", self.on_camera_info, CAMERA_INFO_QOS)
-        self._subscribe(KeypointArray, "keypoints", self.on_keypoints, KEYPOINTS_QOS)
-        self.create_timer(1.0, self.publish_diagnostics)
-        topics = ", ".join(s.topic_name for s in self.subscriptions if s.topic_name != "/parameter_events")
-        self.get_logger().info(f"listening to {topics}; answers on {self.publisher.topic_name}")
-        self.create_timer(0.05, lambda: self.stream.put_time(self.get_clock().now().nanoseconds))
+        return super().on_configure(state)
 
-    def _subscribe(self, message_type, topic: str, callback, qos) -> None:
-        overriding = QoSOverridingOptions.with_default_policies()
-        self.create_subscription(message_type, topic, callback, qos, qos_overriding_options=overriding)
-
-    def make_predictor(self, height: int, width: int) -> Predictor:
-        """Called by the stream when it knows the sensor's size."""
-        if max(height, width) > MAX_SENSOR_PX:
-            raise ValueError(f"sensor of {width}x{height} px, more than {MAX_SENSOR_PX}: the packet is corrupt")
-        self.get_logger().info(f"sensor {width}x{height}, {self.model.config.preset} on {self.device_name()}")
-        self.model.prepare(height, width)
-        return Predictor(
-            self.model,
-            height,
-            width,
-            self.focal_length_px(width),
-            self.parameters.max_cache_age_ms,
-            self.parameters.allow_untrained,
-        )
-
-    def device_name(self) -> str:
-        device = next(self.model.parameters()).device
-        return torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
-
-    def on_events(self, msg: EventPacketMsg) -> None:
-        self.stream.put_packet(packet_from_msg(msg))
-
-    def on_camera_info(self, msg: CameraInfo) -> None:
-        self.camera_info = msg
-        if (predictor := self.stream.predictor) is not None:
-            predictor.fx_px = self.focal_length_px(predictor.width)
-
-    def focal_length_px(self, width: int) -> float | None:
-        """The parameter, or what camera_info says of a sensor of that width; None where neither does."""
-        if self.parameters.fx_px:
-            return self.parameters.fx_px
-        info = self.camera_info
-        if info is None or not 0.0 < info.k[0] < float("inf"):  # uncalibrated drivers send zeros
-            return None
-        if info.width not in (0, width):
-            self.get_logger().error(
-                f"camera_info is for a width of {info.width} px, the events for {width}: no focal length",
-                throttle_duration_sec=10.0,
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        result = super().on_activate(state)  # publishers first: no answer may be swallowed
+        try:
+            self.encoder = Encoder(
+                self.parameters.values.max_waiting_windows, Reporter(self.get_logger()), self.report_fault
             )
-            return None
-        return float(info.k[0])
+            self.encoder.start()
+            for camera in self.cameras.values():
+                camera.activate(self.encoder)
+        except Exception as error:
+            self.get_logger().error(f"activate failed: {type(error).__name__}: {one_line(str(error))}")
+            self._stop()
+            super().on_deactivate(state)
+            return TransitionCallbackReturn.FAILURE
+        return result
 
-    def on_keypoints(self, msg: KeypointArray) -> None:
-        stamp_ns = time_to_ns(msg.header.stamp) or self.get_clock().now().nanoseconds
-        self.stream.put_request(Request(msg, points_from_msg(msg), len(msg.id), stamp_ns))
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._stop()
+        result = super().on_deactivate(state)
+        return TransitionCallbackReturn.ERROR if self.fault else result
 
-    def publish_answer(self, request: KeypointArray, answer: Answer, window_ns: tuple[int, int]) -> None:
-        self.publisher.publish(answer_to_msg(request, answer, window_ns))
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._free()
+        return TransitionCallbackReturn.SUCCESS
 
-    def publish_diagnostics(self) -> None:
-        message = DiagnosticArray(status=[stream_status(self.get_fully_qualified_name(), self.stream, self.model)])
-        message.header.stamp = self.get_clock().now().to_msg()
-        self.diagnostics.publish(message)
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._stop()
+        self._free()
+        if not self.finished.done():
+            self.finished.set_result(True)
+        return TransitionCallbackReturn.SUCCESS
 
-    def close(self) -> None:
-        self.stream.close()
-        self.get_logger().info(
-            ", ".join(f"{v.key} {v.value}" for v in stream_status("", self.stream, self.model).values)
-        )
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let go of everything; the node is unconfigured then, and can be configured again."""
+        self._stop()
+        self._free()
+        self.get_logger().error(f"now unconfigured, after: {self.fault or 'an error in a transition'}")
+        return TransitionCallbackReturn.SUCCESS
+
+    def _stop(self) -> None:
+        """Answer what waits; end the streams and the encoder."""
+        for camera in self.cameras.values():
+            if not camera.deactivate():
+                self.get_logger().error(f"stream {camera.name!r}: a thread did not end in time and was left behind")
+        if self.encoder is not None:
+            if not self.encoder.close():
+                self.get_logger().error("the encoder's thread did not end in time and was left behind")
+            self._log_what_was_done()
+        self.encoder = None
+
+    def _free(self) -> None:
+        """Let go of publishers, model and the device's memory."""
+        while self.cameras:  # leaving no name that would keep one alive
+            if not self.cameras.popitem()[1].destroy():
+                self.get_logger().error("a thread that draws did not end in time and was left behind")
+        self.model = None
+        self.parameters.configured = False
+        gc.collect()
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+
+    def _log_what_was_done(self) -> None:
+        for camera in self.cameras.values():
+            stream = camera.stream
+            self.get_logger().info(
+                f"{camera.name or 'stream'}: windows_encoded {stream.lane.encoded}, "
+                f"windows_dropped {stream.windows_dropped}, requests_answered {stream.desk.answered}"
+            )
+
+    def _apply(self) -> None:
+        for camera in self.cameras.values():
+            camera.apply()
+
+    def report_fault(self, reason: str) -> None:
+        """From any thread: the next tick takes the node to error."""
+        self._pending_fault = self._pending_fault or reason
+
+    def _tick(self) -> None:
+        if self.encoder is None:
+            return
+        if self._pending_fault is not None:
+            self.fault = self._pending_fault
+            self.get_logger().error(self.fault)
+            self.trigger_deactivate()  # which returns ERROR
+            return
+        now_ns = self.get_clock().now().nanoseconds
+        for camera in self.cameras.values():
+            camera.stream.put_time(now_ns)
+
+    def _on_jump(self, jump) -> None:
+        """The ROS clock fell (a bag loop), or changed to or from simulated time."""
+        if self.encoder is not None:
+            now_ns = self.get_clock().now().nanoseconds
+            for camera in self.cameras.values():
+                camera.stream.ros_clock_fell(now_ns)
+
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success = self.encoder is not None
+        response.message = "reset" if response.success else f"nothing to reset: the node is {self.state}"
+        if response.success:
+            for camera in self.cameras.values():
+                camera.stream.reset()
+        return response
 
 
 def main(args: list[str] | None = None) -> None:
@@ -184,7 +209,8 @@ def main(args: list[str] | None = None) -> None:
     with ros_context(args):
         node = EventspdNode()
         try:
-            rclpy.spin(node)
+            node.start()
+            rclpy.spin_until_future_complete(node, node.finished)
         finally:
             node.close()
             node.destroy_node()

@@ -7,17 +7,16 @@ import time
 from collections.abc import Callable
 
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
-from event_camera_msgs.msg import EventPacket as EventPacketMsg
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 
 from eventspd_ros.events.clock import SensorClock
 from eventspd_ros.events.codecs import make_decoder
-from eventspd_ros.events.types import EventWindow
+from eventspd_ros.events.types import EventPacket, EventWindow
 from eventspd_ros.events.windows import WindowSlicer
 from eventspd_ros.msg import KeypointArray, KeypointDepthArray
-from eventspd_ros.ros.messages import EVENTS_QOS, KEYPOINTS_QOS, ns_to_time, packet_from_msg, time_to_ns
+from eventspd_ros.ros.messages import EVENTS_QOS, KEYPOINTS_QOS, event_input, ns_to_time, time_to_ns
 from eventspd_ros.simulation.keypoints import event_corners
 
 NODE_NAME = "eventspd"
@@ -30,7 +29,7 @@ MAX_HELD_EVENTS = 4_000_000
 class Recorder(Node):
     """answers: KeypointDepthArray in order of arrival. request_times, answer_times: monotonic s by stamp in ns."""
 
-    def __init__(self, events_topic: str, keypoints_topic: str, makes_keypoints: bool):
+    def __init__(self, keypoints_topic: str):
         super().__init__("eventspd_recorder")
         self.answers: list[KeypointDepthArray] = []
         self.request_times: dict[int, float] = {}
@@ -40,12 +39,17 @@ class Recorder(Node):
         self.create_subscription(KeypointDepthArray, self.answers_topic, self._on_answer, KEYPOINTS_QOS)
         self.create_subscription(KeypointArray, keypoints_topic, self._on_request, KEYPOINTS_QOS)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
-        if makes_keypoints:
-            self._corners = CornerFrontEnd(self.create_publisher(KeypointArray, keypoints_topic, KEYPOINTS_QOS))
-            self.create_subscription(EventPacketMsg, events_topic, self._corners.on_events, EVENTS_QOS)
+
+    def make_keypoints(self, events_topic: str, events_type: str, keypoints_topic: str) -> None:
+        """Publish corners of the events, for a bag without keypoints. ValueError: events_type is not installed."""
+        events = event_input(events_type)
+        corners = CornerFrontEnd(self.create_publisher(KeypointArray, keypoints_topic, KEYPOINTS_QOS))
+        self.create_subscription(
+            events.message_type, events_topic, lambda raw: corners.take(events.parse(raw)), EVENTS_QOS, raw=True
+        )
 
     def node_is_up(self) -> bool:
-        return self.count_publishers(self.answers_topic) > 0 and bool(self.diagnostics)
+        return self.count_publishers(self.answers_topic) > 0 and self.diagnostics.get("state") == "active"
 
     def hears(self, topic: str) -> bool:
         """Whether the player publishes the topic; once it does, hear /clock too, for which the player waits."""
@@ -81,8 +85,10 @@ class Recorder(Node):
 
     def _on_diagnostics(self, msg: DiagnosticArray) -> None:
         for status in msg.status:
-            if status.name.endswith(NODE_NAME):
+            if NODE_NAME in status.name:
                 self.diagnostics.update({pair.key: pair.value for pair in status.values})
+                if status.level == DiagnosticStatus.ERROR:
+                    raise ValueError(f"{status.name}: {status.message}")
 
 
 class CornerFrontEnd:
@@ -93,8 +99,7 @@ class CornerFrontEnd:
         self._decoder = self._slicer = None
         self._clock = SensorClock()
 
-    def on_events(self, msg: EventPacketMsg) -> None:
-        packet = packet_from_msg(msg)
+    def take(self, packet: EventPacket) -> None:
         if self._decoder is None:
             self._decoder = make_decoder(packet.encoding, packet.width, packet.height)
             self._slicer = WindowSlicer(
@@ -104,9 +109,9 @@ class CornerFrontEnd:
         if len(events):
             self._clock.update(packet.stamp_ns, int(events.t_ns[0]))
         for window in self._slicer.push(events):
-            self._publish(window, msg.header.frame_id)
+            self._publish(window)
 
-    def _publish(self, window: EventWindow, frame_id: str) -> None:
+    def _publish(self, window: EventWindow) -> None:
         uv = event_corners(window, window.height, window.width, CORNERS)
         keypoints = KeypointArray(
             id=array.array("Q", range(len(uv))),
@@ -114,5 +119,4 @@ class CornerFrontEnd:
             v=array.array("f", uv[:, 1].tobytes()),
         )
         keypoints.header.stamp = ns_to_time(self._clock.to_ros(window.end_ns))
-        keypoints.header.frame_id = frame_id
         self._publisher.publish(keypoints)

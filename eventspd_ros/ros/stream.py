@@ -1,7 +1,7 @@
-"""One camera's stream off the executor: packets in, answers out, over three threads and bounded queues.
+"""One camera's stream off the executor: packets in, answers out, over two threads of its own and the shared encoder.
 
-    put_packet  → [packets]  → decode, cut into windows → [windows] → encode → newest cache
-    put_request → [requests] → decode at the points from the newest cache → publish
+    put_packet  → [packets]  → intake thread: decode, cut into windows → lane of the encoder → caches
+    put_request → [requests] → answer thread: find the cache, decode at the points → publish
 
 A callback only queues. Where a stage cannot keep up its oldest work is dropped and counted (packets, windows);
 requests are never dropped: each gets its answer, in order of arrival.
@@ -9,141 +9,133 @@ requests are never dropped: each gets its answer, in order of arrival.
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
-
-from eventspd_ros.events.clock import SensorClock
-from eventspd_ros.events.codecs import Decoder, make_decoder
+from eventspd_ros.events.hot_pixels import HotPixelFilter
 from eventspd_ros.events.types import EventPacket, EventWindow
-from eventspd_ros.predictor import Answer, Predictor, Status
+from eventspd_ros.predictor import NS_PER_MS, Answer, Predictor, Status
+from eventspd_ros.ros.desk import NO_WINDOW, Request, RequestDesk
+from eventspd_ros.ros.encoder import Encoder
+from eventspd_ros.ros.intake import Intake
+from eventspd_ros.ros.latency import Latencies
+from eventspd_ros.ros.query_modes import CacheWait
+from eventspd_ros.ros.queues import WorkQueue
+from eventspd_ros.ros.workers import FaultCounter, Reporter, Worker
 
-# How often a cause that repeats is logged.
-LOG_PERIOD_S = 10.0
-LATENCIES_KEPT = 1000
-# A packet may come this late; a silence beyond MAX_SILENCE_NS is another clock (a bag played without sim time).
-SILENCE_NS = 50_000_000
-MAX_SILENCE_NS = 1_000_000_000
-
-
-class WorkQueue:
-    """A bounded queue between two threads: a full one lets its oldest item go and counts it."""
-
-    def __init__(self, max_items: int):
-        self.max_items = max_items
-        self.dropped = 0
-        self._items: deque = deque()
-        self._changed = threading.Condition()
-        self._closed = False
-        self.idle = False  # empty, and its thread waits for more
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def put(self, item) -> None:
-        with self._changed:
-            if len(self._items) >= self.max_items:
-                self._items.popleft()
-                self.dropped += 1
-            self._items.append(item)
-            self.idle = False
-            self._changed.notify()
-
-    def get(self):
-        """The oldest item; waits for one. None once the queue is closed and empty."""
-        with self._changed:
-            self.idle = not self._items
-            self._changed.wait_for(lambda: self._items or self._closed)
-            self.idle = False
-            return self._items.popleft() if self._items else None
-
-    def clear(self) -> None:
-        with self._changed:
-            self._items.clear()
-
-    def close(self) -> None:
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
+MAX_FAILURES = 10
+# A header stamp this far from the node's clock is of another one: not a latency.
+SAME_CLOCK_S = 10.0
 
 
-@dataclass(slots=True)
-class Request:
-    """points: float32 (K, 2) px, or None for a malformed one of `count` points. stamp_ns: when they were observed."""
+@dataclass
+class StreamSettings:
+    """max_packets, max_requests: that may wait. max_packet_age_ms: a packet that waited longer comes too late, and so
+    do all that wait behind it: one gap is better than lasting lag. max_wait_ms: how long a request waits for its window
+    at most. event_time_offset_ms: added to the events' times where they become ROS times."""
 
-    message: object
-    points: np.ndarray | None
-    count: int
-    stamp_ns: int
-    overloaded: bool = False
+    max_packets: int = 1000
+    max_packet_age_ms: float = float("inf")
+    max_requests: int = 64
+    max_wait_ms: float = 50.0
+    event_time_offset_ms: float = 0.0
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What may wait."""
+class StreamParts:
+    """What a stream is given. make_predictor, make_filter(height, width); parse(raw) → EventPacket, in the intake's
+    thread, ValueError where it is none; publish(message, answer, (window_start_ns, window_end_ns) in ROS time);
+    on_fault(reason); keeps_windows() → bool, whether the events of encoded windows are asked for by window_of()."""
 
-    windows: int
-    packets: int
-    requests: int
+    make_predictor: Callable[[int, int], Predictor]
+    publish: Callable[[object, Answer, tuple[int, int]], None]
+    parse: Callable[[Any], EventPacket] = lambda raw: raw
+    make_filter: Callable[[int, int], HotPixelFilter | None] = lambda height, width: None
+    on_fault: Callable[[str], None] = lambda reason: None
+    keeps_windows: Callable[[], bool] = lambda: False
+
+
+@dataclass(frozen=True, slots=True)
+class _Packet:
+    raw: Any
+    received_s: float
+    received_ns: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _ClockFell:
+    now_ns: int
+
+
+_NUDGE = object()
 
 
 class Stream:
-    """Threads and queues around one Predictor, which is built when the first packet tells the sensor's size."""
+    """Threads and queues around one Intake; start() and then close(), once each."""
 
-    def __init__(
-        self,
-        make_predictor: Callable[[int, int], Predictor],
-        limits: Limits,
-        publish: Callable[[object, Answer, tuple[int, int]], None],
-        logger,
-    ):
-        """make_predictor(height, width); publish(message, answer, (window_start_ns, window_end_ns) in ROS time)."""
-        self._make_predictor, self._publish, self._logger = make_predictor, publish, logger
-        self._packets = WorkQueue(limits.packets)
-        self._windows = WorkQueue(limits.windows)
-        # The limit on requests is kept by answering OVERLOADED, not by dropping.
-        self._max_requests = limits.requests
-        self._requests = WorkQueue(max_items=1_000_000)
-        self.decoder: Decoder | None = None
-        self.predictor: Predictor | None = None
-        self.clock = SensorClock()
-        self.packets_rejected = 0
-        self.windows_encoded = 0
-        self.points_by_status = dict.fromkeys(Status, 0)
-        self.encode_ms: deque[float] = deque(maxlen=LATENCIES_KEPT)
-        self._logged: dict[str, float] = {}
-        self._newest_stamp_ns = 0
-        self._reset_wanted = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._run, args=(queue, handle), name=handle.__name__, daemon=True)
-            for queue, handle in (
-                (self._packets, self._intake),
-                (self._windows, self._encode),
-                (self._requests, self._answer),
-            )
+    def __init__(self, name: str, settings: StreamSettings, parts: StreamParts, encoder: Encoder, reporter: Reporter):
+        self.name, self.settings = name, settings
+        self._parts, self._reporter = parts, reporter
+        self.latencies = Latencies()
+        self.intake = Intake(parts.make_predictor, parts.make_filter, reporter)
+        self.desk = RequestDesk(parts.publish, settings.max_requests)
+        self.cache_wait = CacheWait()
+        self.lane = encoder.lane(self.latencies, self.cache_wait.notify, parts.keeps_windows)
+        self._packets = WorkQueue(settings.max_packets)
+        self.packets_late = 0
+        self._reset_cause: str | None = None
+        self._answer_faults = FaultCounter("answering", MAX_FAILURES, parts.on_fault)
+        suffix = f" {name}" if name else ""
+        self._workers = [
+            Worker(f"{step.__name__.strip('_').removesuffix('_step')}{suffix}", step, reporter, parts.on_fault)
+            for step in (self._intake_step, self._answer_step)
         ]
-        for thread in self._threads:
-            thread.start()
+
+    @property
+    def predictor(self) -> Predictor | None:
+        return self.intake.predictor
 
     @property
     def packets_dropped(self) -> int:
-        return self._packets.dropped
+        """Packets that were never decoded: too many waited for the decoder, or they waited too long."""
+        return self._packets.dropped + self.packets_late
 
     @property
     def windows_dropped(self) -> int:
         """Windows that were never encoded: the encoder was busy, or events came faster than the slicer may hold."""
-        return self._windows.dropped + (self.predictor.slicer.windows_dropped if self.predictor else 0)
+        return self.lane.dropped + (self.predictor.slicer.windows_dropped if self.predictor else 0)
 
-    def expect_sensor(self, height: int, width: int) -> None:
-        """Build the predictor before the first packet, which need not wait for it then."""
-        self.predictor = self._make_predictor(height, width)
+    @property
+    def offset_ns(self) -> int | None:
+        """ROS time minus sensor time, None before the first packet."""
+        offset_ns = self.intake.offset_ns
+        return None if offset_ns is None else offset_ns + round(self.settings.event_time_offset_ms * NS_PER_MS)
 
-    def put_packet(self, packet: EventPacket) -> None:
-        self._packets.put(packet)
+    @property
+    def cache_age_ms(self) -> float | None:
+        """How long ago the newest cache was made; None without one."""
+        if self.predictor is None or self.predictor.cache is None:
+            return None
+        return 1e3 * (time.monotonic() - self.lane.encoded_s)
+
+    @property
+    def idle(self) -> bool:
+        """Whether every packet put so far has been taken in."""
+        return self._packets.idle
+
+    def window_of(self, answer: Answer) -> EventWindow | None:
+        """The events an answer rests on, None where they were not kept."""
+        return self.lane.window_ending(answer.window_end_ns)
+
+    def start(self) -> None:
+        for worker in self._workers:
+            worker.start()
+
+    def put_packet(self, raw: Any, received_ns: int | None = None) -> None:
+        """A packet, for parse(). received_ns: ROS time of its arrival."""
+        self._packets.put(_Packet(raw, time.monotonic(), received_ns))
 
     def put_time(self, now_ns: int) -> None:
         """Tell a silent stream what time it is, ROS time, so that its last window closes."""
@@ -151,129 +143,115 @@ class Stream:
             self._packets.put(now_ns)
 
     def put_request(self, request: Request) -> None:
-        request.overloaded = len(self._requests) >= self._max_requests
-        self._requests.put(request)
+        self.desk.put(request)
 
-    def reset(self) -> None:
-        """Forget events, memory and cache before the next packet (a bag loop, a time jump)."""
-        self._reset_wanted.set()
+    def ros_clock_fell(self, now_ns: int) -> None:
+        """The ROS clock jumped back to now_ns."""
+        self._packets.put(_ClockFell(now_ns))
 
-    def close(self) -> None:
-        """Answer what waits, drop the rest and join the threads."""
-        self._packets.clear()
-        self._windows.clear()
-        for queue in (self._packets, self._windows, self._requests):
-            queue.close()
-        for thread in self._threads:
-            thread.join()
+    def reset(self, cause: str = "requested") -> None:
+        """Forget events, memory and caches: requests from now on rest on nothing older."""
+        self._reset_cause = cause
+        if self.predictor is not None:
+            self.predictor.forget()
+        self.cache_wait.notify()
+        self._nudge()
 
-    def _run(self, queue: WorkQueue, handle: Callable) -> None:
-        while (item := queue.get()) is not None:
-            try:
-                handle(item)
-            except Exception as error:  # a thread that dies would leave the node deaf
-                self._log(handle.__name__, f"{handle.__name__.strip('_')}: {type(error).__name__}: {error}")
+    def close(self) -> bool:
+        """Answer what waits, drop the rest and join the threads; whether they ended."""
+        self.desk.close()
+        self.cache_wait.stop()
+        self._packets.close()
+        self.lane.leave()
+        ended = all([worker.join() for worker in self._workers])
+        self.desk.refuse_all(Status.NO_CACHE)  # what a thread that hangs still holds
+        return ended
 
-    def _log(self, cause: str, text: str) -> None:
-        now = time.monotonic()
-        if now - self._logged.get(cause, -np.inf) >= LOG_PERIOD_S:
-            self._logged[cause] = now
-            self._logger.error(text)
+    def _nudge(self) -> None:
+        if not len(self._packets):
+            self._packets.put(_NUDGE)
 
-    def _intake(self, item: EventPacket | int) -> None:
-        if self._reset_wanted.is_set():
-            self._reset_wanted.clear()
-            self._forget()
-        resets = self.predictor.resets if self.predictor else 0
-        windows = self._close_silent(item) if isinstance(item, int) else self._take_packet(item)
-        if self.predictor and self.predictor.resets != resets:
-            self._windows.clear()  # they belong to the time before
-        for window in windows:
-            self._windows.put(window)
+    def _intake_step(self) -> bool:
+        item = self._packets.get()
+        if item is None:
+            return False
+        intake = self.intake
+        resets = intake.predictor.resets if intake.predictor else 0
+        if (cause := self._reset_cause) is not None:
+            self._reset_cause = None
+            intake.forget(cause)
+        if isinstance(item, _Packet):
+            self._take_packet(item)
+        elif isinstance(item, _ClockFell):
+            intake.ros_clock_fell(item.now_ns)
+        elif isinstance(item, int):
+            self._hand_over(intake.close_silent(item))
+        if intake.predictor is not None:
+            if (job := self.cache_wait.serve(intake)) is not None:
+                self.lane.put(job)
+            if intake.predictor.resets != resets:
+                self.cache_wait.notify()
+        return True
 
-    def _take_packet(self, packet: EventPacket) -> list[EventWindow]:
+    def _take_packet(self, item: _Packet) -> None:
+        if time.monotonic() - item.received_s > 1e-3 * self.settings.max_packet_age_ms:
+            self.packets_late += 1
+            self._packets.drop(lambda other: isinstance(other, _Packet))
+            return
         try:
-            if self._is_new_sensor(packet):
-                self._open(packet)
-            elif self.decoder.restarts_with(packet.seq):  # the decoder then starts anew by itself
-                self.clock.reset()
-                self.predictor.reset()
-            self._newest_stamp_ns = packet.stamp_ns
-            return self._decode(packet)
-        except ValueError as error:
-            self.packets_rejected += 1
-            self._log("packet", f"event packet {packet.seq} left out: {error}")
-            return []
+            packet = self._parts.parse(item.raw)
+        except Exception as error:  # whatever a peer's bytes lead a deserializer to
+            self.intake.reject(f"event packet left out: {error}")
+            return
+        if item.received_ns is not None and abs(item.received_ns - packet.stamp_ns) < SAME_CLOCK_S * 1e9:
+            self.latencies.add("receive", (item.received_ns - packet.stamp_ns) / 1e9)
+        windows = self.intake.take(packet)
+        decoded_s = time.monotonic()
+        self.latencies.add("decode", decoded_s - item.received_s)
+        if windows:
+            self._hand_over(windows)
+            self.latencies.add("window_close", time.monotonic() - decoded_s)
 
-    def _close_silent(self, now_ns: int) -> list[EventWindow]:
-        """The windows that ended before now, where no packet came for a while but the clocks still agree."""
-        silence_ns = now_ns - self._newest_stamp_ns
-        if self.predictor is None or not SILENCE_NS <= silence_ns <= MAX_SILENCE_NS:
-            return []
-        return self.predictor.slicer.advance_to(self.clock.to_sensor(now_ns - SILENCE_NS))
+    def _hand_over(self, windows: list) -> None:
+        for job in [self.predictor.job(window) for window in windows]:
+            if self._reset_cause is None:  # asked for since: these windows are of the past
+                self.lane.put(job)
 
-    def _is_new_sensor(self, packet: EventPacket) -> bool:
-        decoder = self.decoder
-        return decoder is None or (packet.encoding, packet.width, packet.height) != (
-            decoder.encoding,
-            decoder.width,
-            decoder.height,
-        )
-
-    def _open(self, packet: EventPacket) -> None:
-        decoder = make_decoder(packet.encoding, packet.width, packet.height)
-        if self.decoder is not None:
-            self._log(
-                "sensor",
-                f"sensor changed from {self.decoder.width}x{self.decoder.height} {self.decoder.encoding} to "
-                f"{packet.width}x{packet.height} {packet.encoding}: stream reset",
-            )
-        if self.predictor is None or (self.predictor.height, self.predictor.width) != (packet.height, packet.width):
-            self.predictor = self._make_predictor(packet.height, packet.width)
-        self.decoder = decoder
-        self._forget()
-
-    def _forget(self) -> None:
-        self.clock.reset()
-        if self.decoder is not None:
-            self.decoder.reset()
-            self.predictor.reset()
-
-    def _decode(self, packet: EventPacket) -> list[EventWindow]:
-        """Decode into the slicer's own buffer: an event is written once, windows are views of it."""
-        self.decoder.decode_into(packet, self.predictor.slicer.buffer)
-        if self.decoder.first_ns is not None:
-            self.clock.update(packet.stamp_ns, self.decoder.first_ns)
-        return self.predictor.close_windows()
-
-    def _encode(self, window: EventWindow) -> None:
-        predictor = self.predictor
-        if (window.height, window.width) != (predictor.height, predictor.width):
-            return  # waited while the sensor changed
-        predictor.encode(window)
-        self.windows_encoded += 1
-        self.encode_ms.append(1e3 * predictor.last_encode_s)
-
-    def _answer(self, request: Request) -> None:
-        offset_ns = self.clock.offset_ns  # once: the stream may be reset meanwhile
+    def _answer_step(self) -> bool:
+        request = self.desk.take()
+        if request is None:
+            return False
+        offset_ns = self.offset_ns  # once: the stream may be reset meanwhile
         try:
             answer = self._answer_for(request, offset_ns)
+            self._answer_faults.succeeded()
         except Exception as error:  # no request goes unanswered
-            self._log("answer", f"request of {request.count} points answered NO_CACHE: {type(error).__name__}: {error}")
+            self._reporter.error(
+                "answer", f"request of {request.count} points answered NO_CACHE: {type(error).__name__}: {error}"
+            )
             answer = Answer.refused(request.count, Status.NO_CACHE)
-        for status, count in zip(*np.unique(answer.status, return_counts=True), strict=True):
-            self.points_by_status[Status(status)] += int(count)
-        window_ns = (0, 0)
+            self._answer_faults.failed(error)
+        computed_s = time.monotonic()
+        self.latencies.add("query", computed_s - request.received_s)
+        window_ns = NO_WINDOW
         if answer.window_end_ns and offset_ns is not None:
             window_ns = (answer.window_start_ns + offset_ns, answer.window_end_ns + offset_ns)
-        self._publish(request.message, answer, window_ns)
+        self.desk.answer(request, answer, window_ns)
+        self.latencies.add("publish", time.monotonic() - computed_s)
+        return True
 
     def _answer_for(self, request: Request, offset_ns: int | None) -> Answer:
         if request.points is None:
-            self._log("malformed", f"keypoints: id, u and v are not of one length; {request.count} answered MALFORMED")
-            return Answer.refused(request.count, Status.MALFORMED)
-        if request.overloaded:
-            return Answer.refused(request.count, Status.OVERLOADED)
-        if self.predictor is None or offset_ns is None:
+            self._reporter.error("refused", f"{request.reason}; {request.count} answered {request.refusal.name}")
+        if request.refusal is not None:
+            return Answer.refused(request.count, request.refusal)
+        predictor = self.predictor
+        if predictor is None or offset_ns is None:
             return Answer.refused(request.count, Status.NO_CACHE)
-        return self.predictor.query(request.points, request.stamp_ns - offset_ns)
+        t_ns = request.stamp_ns - offset_ns
+        deadline_s = request.received_s + 1e-3 * self.settings.max_wait_ms
+        cache = self.cache_wait.wait(predictor, t_ns, deadline_s, self._nudge)
+        start_s = time.monotonic()
+        answer = predictor.query(request.points, t_ns, cache)
+        self.latencies.add("query_model", time.monotonic() - start_s)
+        return answer

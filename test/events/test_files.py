@@ -93,9 +93,7 @@ def test_the_topic_with_events_is_found_or_asked_for(tmp_path):
     with pytest.raises(ValueError, match="no events on topic '/up'; they are on /left, /right"):
         open_events(tmp_path / "two", topic="/up")
     write_bag(tmp_path / "none", topics=("/chatter",), packets=3, msgtype="std_msgs/msg/String")
-    with pytest.raises(
-        ValueError, match=r"no topic of type event_camera_msgs/msg/EventPacket; its topics are /chatter"
-    ):
+    with pytest.raises(ValueError, match=r"no topic of type event_camera_msgs/msg/EventPacket or .* are /chatter"):
         open_events(tmp_path / "none")
     write_bag(tmp_path / "empty", packets=0)
     with pytest.raises(ValueError, match="topic /events holds no message"):

@@ -226,3 +226,29 @@ def test_wrong_arguments_are_named():
             WindowSlicer(640, 480, *arguments)
     with pytest.raises(ValueError, match="events of a 346x260 px sensor in a stream of 640x480 px"):
         WindowSlicer(640, 480, 20, 10).push(event_array([1], [1], [1], [1], 346, 260))
+
+
+def test_a_cut_window_holds_what_a_window_that_closes_there_would_hold():
+    rng = np.random.default_rng(0)
+    t_ns = np.sort(rng.integers(0, 200 * MS, 5000))
+    slicer = WindowSlicer(640, 480, 20 * MS, 8 * MS)
+    slicer.history_ns = 50 * MS
+    slicer.push(stream(t_ns))
+    for end_ns in (199 * MS, 160 * MS + 123, 159 * MS):
+        window = slicer.cut(end_ns)
+        inside = (t_ns >= end_ns - 20 * MS) & (t_ns < end_ns)
+        np.testing.assert_array_equal(window.t_ns, t_ns[inside])
+        assert (window.start_ns, window.end_ns) == (end_ns - 20 * MS, end_ns)
+    assert slicer.cut(100 * MS) is None, "its events were let go"
+    assert slicer.cut(300 * MS) is None, "it has no events"
+    slicer.reset()
+    assert slicer.cut(199 * MS) is None
+
+
+def test_a_history_does_not_change_the_windows_and_is_given_up_first():
+    rng = np.random.default_rng(0)
+    t_ns = np.sort(rng.integers(0, 400 * MS, 20_000))
+    plain, keeping = WindowSlicer(640, 480, 20 * MS, 8 * MS, 3000), WindowSlicer(640, 480, 20 * MS, 8 * MS, 3000)
+    keeping.history_ns = 200 * MS
+    ends = [[w.end_ns for part in np.split(t_ns, 40) for w in s.push(stream(part))] for s in (plain, keeping)]
+    assert ends[0] == ends[1] and keeping.windows_dropped == 0 and len(keeping.buffer) <= 3000 + 500

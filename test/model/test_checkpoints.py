@@ -1,11 +1,14 @@
 """Weights on disk: strict, self-describing, and upstream F³ checkpoints in their published layout."""
 
+import json
+
 import pytest
 import torch
 from reference.windows import random_window, randomise
 from safetensors.torch import save_file
 
 from eventspd_ros.model.checkpoints import (
+    CONFIG_KEY,
     convert_f3_checkpoint,
     load_checkpoint,
     load_encoder,
@@ -172,3 +175,16 @@ def test_files_that_are_no_f3_checkpoints_are_named(tmp_path):
     torch.save({"model": {}}, path)
     with pytest.raises(ValueError, match="'minimal' is not an F³ encoder preset"):
         convert_f3_checkpoint(path, "minimal")
+
+
+def test_a_config_that_asks_for_more_than_its_weights_takes_no_memory(tmp_path):
+    """One that is made to exhaust the machine: 2**40 hidden units."""
+    path = tmp_path / "greedy.safetensors"
+    model = build_model("minimal")
+    values = model.config.to_dict()
+    values["head"]["hidden"] = 2**40
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    save_file(tensors, str(path), metadata={CONFIG_KEY: json.dumps(values)})
+    with pytest.raises(ValueError, match="of another shape") as error:
+        load_checkpoint(path)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)

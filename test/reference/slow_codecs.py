@@ -125,3 +125,32 @@ def slow_libcaer_cmp(payload, time_base_ns, width, height):
             base = min(base + 8, 0xFFFF)
         events += [(now_ns, x, y, p) for y, p in hits if x < width and y < height]
     return events
+
+
+def slow_evt21(payload, width, height, upper_first):
+    """[(t_ns, x, y, p)] of a whole stream."""
+    events, high, wraps, now_us = [], None, 0, 0
+    for first, second in struct.iter_unpack("<II", bytes(payload)):
+        word, columns = (first, second) if upper_first else (second, first)
+        code = word >> 28
+        if code == 8:
+            value = word & 0xFFFFFFF
+            wraps += high is not None and high - value > MAX_BACKWARD
+            high = value
+            now_us = max(now_us, (wraps << 34) + (high << 6))
+        elif high is not None and code in (0, 1, 10):
+            now_us = max(now_us, (wraps << 34) + (high << 6) + (word >> 22 & 0x3F))
+            x, y = word >> 11 & 0x7FF, word & 0x7FF
+            if code != 10 and y < height:
+                events += [(now_us * 1000, x + i, y, code) for i in range(32) if columns >> i & 1 and x + i < width]
+    return events
+
+
+def slow_mono(payload, time_base_ns, width, height):
+    """[(t_ns, x, y, p)] of one packet."""
+    events, now_ns = [], time_base_ns
+    for dt_ns, x, y_p in struct.iter_unpack("<IHH", bytes(payload)):
+        now_ns = max(now_ns, time_base_ns + dt_ns)
+        if x < width and y_p & 0x7FFF < height:
+            events.append((now_ns, x, y_p & 0x7FFF, y_p >> 15))
+    return events

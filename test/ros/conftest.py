@@ -24,3 +24,14 @@ def ros():
     rclpy.init(args=[])
     yield rclpy
     rclpy.try_shutdown()
+
+
+@pytest.fixture(scope="session")
+def simulated_bag(tmp_path_factory):
+    """A second and a half of a small simulated camera, with keypoints and depth."""
+    from eventspd_ros.simulation.bag import write_bag
+    from eventspd_ros.simulation.camera import PinholeCamera
+    from eventspd_ros.simulation.stream import SimulationConfig
+
+    config = SimulationConfig(camera=PinholeCamera.centred(160, 120), duration_s=1.5, max_keypoints=40)
+    return write_bag(tmp_path_factory.mktemp("simulated") / "bag", config)

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import array
 import threading
 import time
 
 import numpy as np
+from event_camera_msgs.msg import EventPacket as EventPacketMsg
+from rclpy.serialization import serialize_message
 
 from eventspd_ros.events.codecs.evt3 import encode_evt3
 from eventspd_ros.events.types import EventArray, EventPacket
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.predictor import Predictor
-from eventspd_ros.ros.stream import Limits, Request, Stream
+from eventspd_ros.ros.desk import Request
+from eventspd_ros.ros.encoder import Encoder
+from eventspd_ros.ros.messages import ns_to_time
+from eventspd_ros.ros.stream import Stream, StreamParts, StreamSettings
+from eventspd_ros.ros.workers import Reporter
 
 WIDTH, HEIGHT = 64, 48
 PACKET_NS = 4_000_000
-LIMITS = Limits(windows=100, packets=1000, requests=64)
 # The sensor's clock starts at 0, the host's is at an ordinary date.
 ROS_BASE_NS = 1_700_000_000_000_000_000
 
 
 def make_packets(
-    count: int, events_per_packet: int = 400, width: int = WIDTH, height: int = HEIGHT
+    count: int, events_per_packet: int = 400, width: int = WIDTH, height: int = HEIGHT, seed: int = 1
 ) -> list[EventPacket]:
     """evt3 packets of 4 ms of random events each, stamped with a host clock."""
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(seed)
     packets = []
     for seq in range(count):
         start_us = 1_000_000 + seq * PACKET_NS // 1000
@@ -42,6 +48,32 @@ def make_packets(
     return packets
 
 
+def to_msg(packet: EventPacket) -> EventPacketMsg:
+    """The packet as a driver publishes it."""
+    msg = EventPacketMsg(
+        height=packet.height,
+        width=packet.width,
+        seq=packet.seq,
+        time_base=packet.time_base_ns,
+        encoding=packet.encoding,
+        events=array.array("B", packet.payload.tobytes()),
+    )
+    msg.header.stamp = ns_to_time(packet.stamp_ns)
+    return msg
+
+
+def serialized(packet: EventPacket) -> bytes:
+    return serialize_message(to_msg(packet))
+
+
+def until(done, what: str = "timed out", timeout_s: float = 30.0) -> None:
+    """Wait for something that another thread does."""
+    deadline = time.monotonic() + timeout_s
+    while not done():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.005)
+
+
 class Log:
     """A logger that keeps its lines."""
 
@@ -57,15 +89,23 @@ class Log:
 class Running:
     """A Stream whose answers are kept as (message, Answer, window_ns)."""
 
-    def __init__(self, allow_untrained: bool = True, fx_px: float | None = 60.0, limits: Limits = LIMITS):
-        self.model = build_model("minimal")
-        self.log, self.answers = Log(), []
+    def __init__(self, max_windows: int = 100, model=None, encoder: Encoder | None = None, settings=None, **predictor):
+        self.model = model or build_model("minimal")
+        self.log, self.answers, self.faults = Log(), [], []
         self.answered = threading.Condition()
+        values = {"fx_px": 60.0, "allow_untrained": True} | predictor
 
         def make_predictor(height: int, width: int) -> Predictor:
-            return Predictor(self.model, height, width, fx_px, allow_untrained=allow_untrained)
+            return Predictor(self.model, height, width, **values)
 
-        self.stream = Stream(make_predictor, limits, self._publish, self.log)
+        reporter = Reporter(self.log)
+        self._owns_encoder = encoder is None
+        self.encoder = encoder or Encoder(max_windows, reporter, self.faults.append)
+        parts = StreamParts(make_predictor, self._publish, on_fault=self.faults.append)
+        self.stream = Stream("", settings or StreamSettings(), parts, self.encoder, reporter)
+        if self._owns_encoder:
+            self.encoder.start()
+        self.stream.start()
 
     def _publish(self, message, answer, window_ns):
         with self.answered:
@@ -76,22 +116,29 @@ class Running:
         return self
 
     def __exit__(self, *_):
-        self.stream.close()
+        self.close()
+
+    def close(self):
+        assert self.stream.close()
+        assert not self._owns_encoder or self.encoder.close()
 
     def play(self, packets: list[EventPacket]) -> None:
         """Hand over the packets and wait until their windows are encoded."""
         for packet in packets:
             self.stream.put_packet(packet)
-        deadline = time.monotonic() + 60
-        while not (self.stream._packets.idle and self.stream._windows.idle):
-            assert time.monotonic() < deadline, "the stream is stuck"
-            time.sleep(0.005)
+        self.settle()
+
+    def settle(self) -> None:
+        until(lambda: self.stream.idle and self.encoder.idle, "the stream is stuck")
+
+    def request(self, points, stamp_ns: int, message: object = None) -> None:
+        points = None if points is None else np.asarray(points, np.float32).reshape(-1, 2)
+        self.stream.put_request(Request(message, points, 3 if points is None else len(points), stamp_ns))
 
     def ask(self, points, stamp_ns: int, message: object = None):
         """One request's answer and its window in ROS time."""
         before = len(self.answers)
-        points = None if points is None else np.asarray(points, np.float32).reshape(-1, 2)
-        self.stream.put_request(Request(message, points, 3 if points is None else len(points), stamp_ns))
+        self.request(points, stamp_ns, message)
         with self.answered:
             assert self.answered.wait_for(lambda: len(self.answers) > before, 30), "no answer"
         return self.answers[-1][1:]

@@ -10,24 +10,17 @@ import cv2
 import pytest
 
 from eventspd_ros.ros.demo import run_demo, table
-from eventspd_ros.simulation.bag import write_bag
-from eventspd_ros.simulation.camera import PinholeCamera
-from eventspd_ros.simulation.stream import SimulationConfig
 
 
-@pytest.fixture(scope="module")
-def bag(tmp_path_factory):
-    config = SimulationConfig(camera=PinholeCamera.centred(160, 120), duration_s=1.5, max_keypoints=40)
-    return write_bag(tmp_path_factory.mktemp("demo") / "bag", config)
-
-
-def test_every_request_of_a_simulated_bag_is_answered(bag, tmp_path):
-    summary = run_demo(bag, tmp_path)
+def test_every_request_of_a_simulated_bag_is_answered(simulated_bag, tmp_path):
+    summary = run_demo(simulated_bag, tmp_path, weights="")
     assert json.loads((tmp_path / "summary.json").read_text()) == summary
     assert summary["requests"] == summary["answers"] >= 40
     assert summary["ok"] >= 20 and summary["windows_encoded"] >= 20
     assert summary["windows_encoded"] + summary["windows_dropped"] == pytest.approx(1500 / 8.333, abs=4)
     assert 0 < summary["latency_ms"]["p50"] <= summary["latency_ms"]["p95"] <= summary["latency_ms"]["p99"]
+    assert {"decode", "encode", "query", "publish"} <= set(summary["stages_ms"])
+    assert all(0 <= times["p50"] <= times["p99"] for times in summary["stages_ms"].values())
     assert summary["abs_rel"] > 0, "the bag has depth to compare with"
     assert summary["weights"] == "random" and summary["trained"] is False and not summary["fx_assumed"]
     assert "UNTRAINED" in table(summary)
@@ -45,19 +38,25 @@ def test_every_request_of_a_simulated_bag_is_answered(bag, tmp_path):
 )
 @pytest.mark.slow
 def test_recorded_bags(data_dir, tmp_path, name, sensor):
-    summary = run_demo(data_dir / name, tmp_path)
+    summary = run_demo(data_dir / name, tmp_path, weights="")
     assert summary["sensor"] == sensor and summary["requests"] == summary["answers"] > 10
     assert summary["ok"] > 0 and summary["abs_rel"] is None and summary["fx_assumed"]
     assert (tmp_path / "overlay.png").stat().st_size > 10_000
 
 
+def test_a_node_that_cannot_be_configured_ends_the_demo_with_its_reason(simulated_bag, tmp_path):
+    with pytest.raises(ValueError, match=r"/no/such\.safetensors") as error:
+        run_demo(simulated_bag, tmp_path, weights="/no/such.safetensors")
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_node_ends_cleanly_and_says_what_it_did(how):
-    command = [sys.executable, "-m", "eventspd_ros.ros.node"]
-    node = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "eventspd_ros.ros.node", "--ros-args", "-p", "weights:=''"]
+    node = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # autostarts
     while "listening" not in node.stderr.readline():
         assert node.poll() is None
-    time.sleep(0.5)  # it says so at the end of its construction, and spins a moment later
+    time.sleep(0.5)  # it says so at the end of its activation, and spins a moment later
     node.send_signal(how)
     _, error = node.communicate(timeout=30)
     assert node.returncode == 0 and "Traceback" not in error and "windows_encoded 0" in error

@@ -6,9 +6,18 @@ from event_camera_msgs.msg import EventPacket
 from eventspd_ros.msg import KeypointArray, KeypointDepthArray
 from hypothesis import given
 from hypothesis import strategies as st
+from rclpy.serialization import serialize_message
 
 from eventspd_ros.predictor import Answer, Status
-from eventspd_ros.ros.messages import answer_to_msg, ns_to_time, packet_from_msg, points_from_msg, time_to_ns
+from eventspd_ros.ros.messages import (
+    EVENT_TYPES,
+    answer_to_msg,
+    event_input,
+    ns_to_time,
+    packet_from_msg,
+    points_from_msg,
+    time_to_ns,
+)
 
 
 def test_status_constants_are_those_of_the_message():
@@ -36,6 +45,15 @@ def test_packet_bytes_are_not_copied():
     assert packet.stamp_ns == 5_000_000_123
     msg.events[0] = 9
     assert packet.payload.tolist() == [9, 2, 3]
+
+
+def test_a_serialized_packet_is_parsed_and_other_bytes_are_refused_in_one_line():
+    msg = EventPacket(height=260, width=346, seq=7, encoding="evt3", events=array.array("B", [1, 2, 3]))
+    packet = event_input(EVENT_TYPES[0]).parse(serialize_message(msg))
+    assert (packet.height, packet.width, packet.seq, packet.payload.tolist()) == (260, 346, 7, [1, 2, 3])
+    for raw in (b"", b"\0\1\0\0" + b"\xff" * 30):
+        with pytest.raises(ValueError, match=f"^{len(raw)} bytes are no EventPacket .*; drop the message$"):
+            event_input(EVENT_TYPES[0]).parse(raw)
 
 
 def keypoints(ids, u, v) -> KeypointArray:

@@ -1,95 +1,29 @@
 import array
 import re
-import subprocess
-import sys
-import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import streams
-from diagnostic_msgs.msg import DiagnosticArray
-from event_camera_msgs.msg import EventPacket as EventPacketMsg
-from eventspd_ros.msg import KeypointArray, KeypointDepthArray
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
+from eventspd_ros.msg import KeypointArray
+from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter as RosParameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from robots import Robot
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo
+from std_srvs.srv import Trigger
 
 from eventspd_ros.model.checkpoints import save_checkpoint
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.predictor import Status
-from eventspd_ros.ros.messages import EVENTS_QOS, KEYPOINTS_QOS, ns_to_time
-from eventspd_ros.ros.node import EventspdNode
+from eventspd_ros.ros.camera_model import COORDINATES
+from eventspd_ros.ros.diagnostics import NodeDiagnostics
+from eventspd_ros.ros.keypoint_inputs import LAYOUTS
+from eventspd_ros.ros.messages import EVENT_TYPES, KEYPOINTS_QOS, ns_to_time, time_to_ns
 
 README = Path(__file__).parents[2] / "README.md"
-
-
-class Robot:
-    """The node and a client that plays the camera, the front-end and the consumer, spun by one thread."""
-
-    def __init__(self, **parameters):
-        overrides = [RosParameter(name, value=value) for name, value in parameters.items()]
-        self.node = EventspdNode(parameter_overrides=overrides)
-        self.client = Node("client")
-        self.events = self.client.create_publisher(EventPacketMsg, "/events", EVENTS_QOS)
-        self.camera_info = self.client.create_publisher(CameraInfo, "/camera_info", 1)
-        self.keypoints = self.client.create_publisher(KeypointArray, "/keypoints", KEYPOINTS_QOS)
-        self.answers, self.diagnostics = [], []
-        self.client.create_subscription(
-            KeypointDepthArray, "/eventspd/keypoint_depths", self.answers.append, KEYPOINTS_QOS
-        )
-        self.client.create_subscription(DiagnosticArray, "/diagnostics", self.diagnostics.append, 10)
-        self.executor = SingleThreadedExecutor()
-        self.executor.add_node(self.node)
-        self.executor.add_node(self.client)
-        self.thread = threading.Thread(target=self.executor.spin)
-        self.thread.start()
-        publishers = (self.events, self.camera_info, self.keypoints)
-        self.wait(
-            lambda: all(p.get_subscription_count() for p in publishers) and self.node.publisher.get_subscription_count()
-        )
-
-    def close(self):
-        self.executor.shutdown()
-        self.thread.join()
-        self.node.close()
-        self.node.destroy_node()
-        self.client.destroy_node()
-
-    def wait(self, done, timeout_s=20.0):
-        deadline = time.monotonic() + timeout_s
-        while not done():
-            assert time.monotonic() < deadline, "timed out"
-            time.sleep(0.01)
-
-    def play(self, packets):
-        for p in packets:
-            msg = EventPacketMsg(
-                height=p.height,
-                width=p.width,
-                seq=p.seq,
-                encoding=p.encoding,
-                events=array.array("B", p.payload.tobytes()),
-            )
-            msg.header.stamp = ns_to_time(p.stamp_ns)
-            self.events.publish(msg)
-            time.sleep(0.002)
-        self.wait(
-            lambda: self.node.stream.decoder is not None and self.node.stream.decoder.stats.packets >= len(packets)
-        )
-        time.sleep(0.2)
-
-    def ask(self, uv, stamp_ns, ids=None) -> KeypointDepthArray:
-        uv = np.asarray(uv, np.float32).reshape(-1, 2)
-        ids = range(len(uv)) if ids is None else ids
-        msg = KeypointArray(id=array.array("Q", ids), u=array.array("f", uv[:, 0]), v=array.array("f", uv[:, 1]))
-        msg.header.stamp, msg.header.frame_id = ns_to_time(stamp_ns), "optical"
-        before = len(self.answers)
-        self.keypoints.publish(msg)
-        self.wait(lambda: len(self.answers) > before)
-        return self.answers[-1]
 
 
 @pytest.fixture
@@ -113,7 +47,7 @@ def test_keypoints_are_answered_with_metric_depth(robot):
     assert list(bot.ask([[5, 5]], stamp_ns).status) == [Status.UNCALIBRATED]
     info = CameraInfo(width=streams.WIDTH, height=streams.HEIGHT, k=[60.0, 0, 32, 0, 60.0, 24, 0, 0, 1])
     bot.camera_info.publish(info)
-    bot.wait(lambda: bot.node.camera_info is not None)
+    streams.until(lambda: bot.camera.camera_info is not None)
     answer = bot.ask([[5, 5], [np.nan, 1], [64, 1]], stamp_ns, ids=[2**40, 7, 8])
     assert list(answer.status) == [Status.OK, Status.NOT_FINITE, Status.OUT_OF_IMAGE]
     assert list(answer.id) == [2**40, 7, 8] and answer.header.frame_id == "optical"
@@ -121,12 +55,12 @@ def test_keypoints_are_answered_with_metric_depth(robot):
     assert depth_at_60 > 0 and answer.depth_stddev[0] > 0
     info.k[0] = 120.0
     bot.camera_info.publish(info)
-    bot.wait(lambda: bot.node.camera_info.k[0] == 120.0)
+    streams.until(lambda: bot.camera.camera_info.k[0] == 120.0)
     # Depth from one camera scales with the focal length: canonical depth times fx / width.
     assert bot.ask([[5, 5]], stamp_ns).depth[0] == pytest.approx(2 * depth_at_60, rel=1e-4)
     info.width = 2 * streams.WIDTH
     bot.camera_info.publish(info)
-    bot.wait(lambda: bot.node.camera_info.width == 2 * streams.WIDTH)
+    streams.until(lambda: bot.camera.camera_info.width == 2 * streams.WIDTH)
     assert list(bot.ask([[5, 5]], stamp_ns).status) == [Status.UNCALIBRATED]
 
 
@@ -134,7 +68,7 @@ def test_unequal_arrays_are_answered_malformed(robot):
     bot = robot(fx_px=60.0, allow_untrained=True)
     msg = KeypointArray(id=array.array("Q", [1, 2, 3]), u=array.array("f", [1.0]), v=array.array("f", []))
     bot.keypoints.publish(msg)
-    bot.wait(lambda: bot.answers)
+    streams.until(lambda: bot.answers)
     assert list(bot.answers[0].status) == [Status.MALFORMED] * 3 and len(bot.answers[0].depth) == 3
     assert np.isnan(bot.answers[0].depth).all()
 
@@ -157,46 +91,140 @@ def test_trained_weights_are_loaded_and_give_depth(robot, tmp_path):
 
 def test_diagnostics_count_what_happened(robot):
     bot = robot(fx_px=60.0, allow_untrained=True)
-    bot.play(streams.make_packets(20))
-    bot.diagnostics.clear()
-    bot.wait(lambda: len(bot.diagnostics) > 1)
-    values = {pair.key: pair.value for pair in bot.diagnostics[-1].status[0].values}
-    assert values["packets"] == "20" and values["events"] == "8000" and values["trained"] == "False"
-    assert int(values["windows_encoded"]) + int(values["windows_dropped"]) >= 8
+    packets = streams.make_packets(20)
+    bot.play(packets[:8] + packets[10:])
+    bot.ask([[5, 5], [-5, 5]], packets[-1].stamp_ns)
+    values = bot.diagnosed()
+    assert values["packets"] == "18" and values["events"] == "7200" and values["trained"] == "False"
+    assert (values["seq_gaps"], values["lost_packets"], values["packets_lost_before_node"]) == ("1", "2", "2")
+    assert int(values["windows_encoded"]) + int(values["windows_dropped"]) >= 7
+    assert (values["requests"], values["requests_answered"]) == ("1", "1")
+    assert (values["keypoints_ok"], values["keypoints_out_of_image"]) == ("1", "1")
+    assert float(values["cache_age_ms"]) > 0 and values["state"] == "active" and int(values["event_rate_hz"]) >= 0
+    assert float(values["clock_offset_ms"]) == pytest.approx(streams.ROS_BASE_NS / 1e6, abs=1)
+    for stage in ("decode", "window_close", "encode", "encode_model", "query", "query_model", "publish"):
+        assert 0 <= float(values[f"{stage}_ms_p50"]) <= float(values[f"{stage}_ms_p99"])
 
 
-@pytest.mark.parametrize(
-    ("parameters", "said"),
-    [
-        ({"preset": "huge"}, "huge"),
-        ({"weights": "/no/such.safetensors"}, "/no/such.safetensors"),
-        ({"device": "cuda:99"}, "cuda:99"),
-        ({"device": "toaster"}, "toaster"),
-        ({"window_ms": 50.0}, "50.0"),
-        ({"stride_ms": 20.0}, "20.0"),
-        ({"max_waiting_packets": 0}, "max_waiting_packets"),
-    ],
-)
-def test_a_wrong_parameter_is_one_line(ros, parameters, said):
-    with pytest.raises(ValueError, match=re.escape(said)) as error:
-        EventspdNode(parameter_overrides=[RosParameter(n, value=v) for n, v in parameters.items()])
-    assert "\n" not in str(error.value)
+def test_two_cameras_are_two_streams_over_one_model(robot):
+    bot = robot(names=("left", "right"), allow_untrained=True, **{"left.fx_px": 60.0, "right.fx_px": 120.0})
+    left, right = bot.eyes["left"], bot.eyes["right"]
+    packets = streams.make_packets(20)
+    left.play(packets)
+    right.play(packets)
+    stamp_ns = packets[-1].stamp_ns
+    near, far = left.ask([[5, 5]], stamp_ns), right.ask([[5, 5]], stamp_ns)
+    assert list(near.status) == list(far.status) == [Status.OK]
+    assert far.depth[0] == pytest.approx(2 * near.depth[0], rel=1e-4), "each has its own focal length"
+    right.play(packets[:8])  # starts anew; the other does not notice
+    assert right.stream.intake.resets["restart"] == 1 and not left.stream.intake.resets
+    assert (len(left.answers), len(right.answers)) == (1, 1)
+    assert [name for name, _, _ in NodeDiagnostics(bot.node).statuses()] == ["node", "left", "right"]
+    assert left.camera.outputs.points.topic_name == "/eventspd/left/points"
 
 
-def test_the_executable_says_what_is_wrong_in_one_line_and_fails():
-    command = [sys.executable, "-m", "eventspd_ros.ros.node", "--ros-args", "-p", "device:=toaster"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode != 0 and "Traceback" not in done.stderr
-    assert [line for line in done.stderr.splitlines() if "toaster" in line]
+def test_two_nodes_in_one_domain_do_not_hear_each_other(robot):
+    one, other = (robot(namespace=name, fx_px=60.0, allow_untrained=True) for name in ("one", "other"))
+    packets = streams.make_packets(10)
+    one.play(packets)
+    assert list(one.ask([[5, 5]], packets[-1].stamp_ns).status) == [Status.OK]
+    assert list(other.ask([[5, 5]], packets[-1].stamp_ns).status) == [Status.NO_CACHE]
+    assert one.diagnosed()["requests"] == other.diagnosed()["requests"] == "1"
+
+
+def test_reset_forgets_the_scene(robot):
+    bot = robot(fx_px=60.0, allow_untrained=True)
+    packets = streams.make_packets(10)
+    bot.play(packets)
+    response = bot.call(Trigger, "/eventspd/reset", Trigger.Request())
+    assert response.success
+    assert list(bot.ask([[5, 5]], packets[-1].stamp_ns).status) == [Status.NO_CACHE]
+    streams.until(lambda: bot.stream.intake.resets["requested"] == 1)
+    bot.play(streams.make_packets(20)[10:])
+    assert list(bot.ask([[5, 5]], packets[-1].stamp_ns + 40_000_000).status) == [Status.OK]
+
+
+def test_live_parameters_take_effect_and_others_are_refused(robot):
+    bot = robot(fx_px=60.0, allow_untrained=True, max_cache_age_ms=500.0)
+    packets = streams.make_packets(20)
+    bot.play(packets)
+    stamp_ns = packets[-1].stamp_ns
+
+    def set_to(name, value):
+        request = SetParameters.Request(parameters=[RosParameter(name, value=value).to_parameter_msg()])
+        return bot.call(SetParameters, "/eventspd/set_parameters", request).results[0]
+
+    before = bot.ask([[5, 5]], stamp_ns)
+    assert set_to("event_time_offset_ms", 30.0).successful
+    after = bot.ask([[5, 5]], stamp_ns)
+    assert time_to_ns(after.window_end) - time_to_ns(before.window_end) == 30_000_000
+    assert set_to("fx_px", 120.0).successful
+    assert bot.ask([[5, 5]], stamp_ns).depth[0] == pytest.approx(2 * before.depth[0], rel=1e-4)
+    assert set_to("max_cache_age_ms", 1.0).successful
+    assert list(bot.ask([[5, 5]], stamp_ns).status) == [Status.STALE_CACHE]
+    refused = set_to("device", "cpu")
+    assert not refused.successful and "configured" in refused.reason
+
+
+def test_simulated_time_that_falls_forgets_the_scene(robot):
+    bot = robot(fx_px=60.0, allow_untrained=True, use_sim_time=True)
+    clock = bot.client.create_publisher(Clock, "/clock", 10)
+    streams.until(clock.get_subscription_count)
+    packets = streams.make_packets(100)
+
+    def tell(now_ns):
+        def arrived():
+            clock.publish(Clock(clock=ns_to_time(now_ns)))
+            time.sleep(0.01)
+            return bot.node.get_clock().now().nanoseconds == now_ns
+
+        streams.until(arrived)
+
+    tell(packets[0].stamp_ns)
+    bot.play(packets)
+    tell(packets[-1].stamp_ns)
+    assert not bot.stream.intake.resets
+    tell(packets[0].stamp_ns)
+    streams.until(lambda: bot.stream.intake.resets["ros_clock_fell"] == 1)
+    assert list(bot.ask([[5, 5]], packets[0].stamp_ns).status) == [Status.NO_CACHE]
+
+
+def test_a_publisher_whose_qos_does_not_fit_is_named_with_the_cure(robot, capfd):
+    bot = robot(fx_px=60.0)
+    best_effort = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
+    bot.client.create_publisher(KeypointArray, "/keypoints", best_effort)
+    streams.until(lambda: bot.camera.topics.mismatches.get("keypoints"))
+    said = [line for line in capfd.readouterr().err.splitlines() if "does not fit" in line]
+    assert len(said) == 1 and "RELIABILITY" in said[0] and "qos_overrides" in said[0]
+
+
+def test_qos_can_be_overridden(robot):
+    bot = robot(**{"qos_overrides./keypoints.subscription.reliability": "best_effort"})
+    by_topic = {s.topic_name: s.qos_profile for s in bot.node.subscriptions}
+    assert by_topic["/keypoints"].reliability == ReliabilityPolicy.BEST_EFFORT
+    assert KEYPOINTS_QOS.reliability == ReliabilityPolicy.RELIABLE, "the default is not written to"
+
+
+def test_lost_packets_are_explained_once(robot, capfd):
+    bot = robot(fx_px=60.0)
+    packets = streams.make_packets(30)
+    bot.play(packets[:10] + packets[15:20] + packets[25:])
+    for _ in range(2):
+        assert bot.diagnosed()["packets_lost_before_node"] == "10"
+    said = [line for line in capfd.readouterr().err.splitlines() if "lost before they reached" in line]
+    assert len(said) == 1 and "FASTDDS_DEFAULT_PROFILES_FILE" in said[0] and "fastdds.xml" in said[0]
 
 
 def test_readme_lists_the_topics_and_statuses(robot):
     text = README.read_text()
     bot = robot()
-    own = {s.topic_name for s in bot.node.subscriptions} - {"/parameter_events"}
-    assert own == {"/events", "/camera_info", "/keypoints"}
-    for topic in ("`events`", "`camera_info`", "`keypoints`", "`~/keypoint_depths`", "`/diagnostics`"):
-        assert f"| {topic} |" in text
+    assert bot.camera.topics.topic_names == ["/events", "/camera_info", "/keypoints"]
+    outputs = bot.camera.outputs
+    drawn = (bot.camera.topics.answers, outputs.points, outputs.depth, outputs.depth_info, outputs.overlay)
+    for topic in ("events", "camera_info", "keypoints", *(p.topic_name.replace("/eventspd", "~") for p in drawn)):
+        assert f"`{topic}`" in text
+    for name in (*LAYOUTS, *COORDINATES, *EVENT_TYPES[0].split("/msg/"), "/diagnostics"):
+        assert name in text
     message = (README.parent / "msg/KeypointDepthArray.msg").read_text()
     for name, value, meaning in re.findall(r"^uint8 (\w+) = (\d+) +# (.*)$", message, re.M):
         assert f"| {name} = {value} | {meaning} |" in text

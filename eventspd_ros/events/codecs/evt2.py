@@ -36,7 +36,7 @@ def decode_evt2(payload, first_byte, count, state, x, y, p, t_ns, triggers):
         time_ns = high_ns + np.int64((word >> 22) & 0x3F) * S.NS_PER_US
         if code == TIME_HIGH:
             state[S.NOW_NS] = now_ns
-            _advance_high(word, state)
+            advance_high(word, state)
             high_ns, now_ns, running = state[S.HIGH_NS], state[S.NOW_NS], True
         elif not running:
             state[S.STARTUP_WORDS] += 1
@@ -67,8 +67,11 @@ def decode_evt2(payload, first_byte, count, state, x, y, p, t_ns, triggers):
 
 
 @njit(**S.KERNEL)
-def _advance_high(word, state):
-    """Take a TIME_HIGH: count roll-overs (after lost packets by the host's clock), never let the time fall."""
+def advance_high(word, state):
+    """Take a TIME_HIGH: count roll-overs (after lost packets by the host's clock), never let the time fall.
+
+    evt21 calls it too: the upper half of its words is laid out as a word of evt2.
+    """
     high = np.int64(word & 0xFFFFFFF)
     last = state[S.TIME_HIGH]
     if last - high > S.MAX_BACKWARD_HIGHS:

@@ -17,6 +17,9 @@ from eventspd_ros.events.files.source import EventSource
 from eventspd_ros.events.types import EventPacket
 
 PACKET_BYTES = 1 << 16
+# Prophesee's own systems numbered below this one sent the halves of EVT2.1 swapped before headers said so (OpenEB,
+# psee_raw_file_header.cpp and device_system_id.h).
+FIRST_SYSTEM_IN_ORDER = 0x37
 MAX_HEADER_LINE_BYTES = 4096
 
 
@@ -65,6 +68,8 @@ def _interpret(fields: dict[str, str], path: Path) -> tuple[str, int, int]:
     if not name and "evt" in fields:
         name = "EVT" + fields["evt"].removesuffix(".0").replace(".", "")
     encoding = name.lower()
+    if encoding == "evt21" and _upper_half_first(fields | sizes):
+        encoding = "evt21_legacy"
     if encoding not in ENCODINGS:
         found = repr(name) if name else "missing"
         raise ValueError(f"{path}: event encoding {found} in the header is not known; known are {', '.join(ENCODINGS)}")
@@ -74,3 +79,11 @@ def _interpret(fields: dict[str, str], path: Path) -> tuple[str, int, int]:
     if not (width.isdigit() and height.isdigit()):
         raise ValueError(f"{path}: the header names no sensor size; add a line such as '% geometry 640x480'")
     return encoding, int(width), int(height)
+
+
+def _upper_half_first(fields: dict[str, str]) -> bool:
+    """Whether an EVT2.1 recording has the upper half of each word first; older headers only name the system."""
+    if "endianness" in fields:
+        return fields["endianness"] == "legacy"
+    system = fields.get("system_id", "")
+    return system.isdigit() and 0 < int(system) < FIRST_SYSTEM_IN_ORDER

@@ -1,6 +1,6 @@
 """rosbag2 recordings (sqlite3 and mcap) through the rosbags package, without a ROS installation.
 
-open_bag() reads any topic; RosbagSource reads the event packets of one. A damaged bag is read as far as it goes.
+open_bag() reads any topic; RosbagSource reads the events of one. A damaged bag is read as far as it goes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from rosbags.rosbag2 import Reader, ReaderError
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 
 from eventspd_ros.events.codecs import ENCODINGS
+from eventspd_ros.events.codecs.event_array import packet_from_event_array
 from eventspd_ros.events.files.salvage import salvage
 from eventspd_ros.events.files.source import EventSource
 from eventspd_ros.events.types import EventPacket
@@ -31,6 +32,7 @@ string encoding
 bool is_bigendian
 uint8[] events
 """
+EVENT_ARRAYS = ("dvs_msgs/msg/EventArray", "prophesee_event_msgs/msg/EventArray")
 SUFFIXES = (".mcap", ".db3")
 
 
@@ -179,21 +181,24 @@ def open_bag(path: Path | str) -> Bag:
 
 
 class RosbagSource(EventSource):
-    """The event packets of one topic of a bag."""
+    """The event packets, or event arrays, of one topic of a bag."""
 
     kind = "rosbag2"
 
     def __init__(self, path: Path, topic: str | None = None):
         with open_bag(path) as bag:
-            counts = {c.topic: c.msgcount for c in bag.connections if c.msgtype == EVENT_PACKET}
+            events = [c for c in bag.connections if c.msgtype in (EVENT_PACKET, *EVENT_ARRAYS)]
+            counts = {c.topic: c.msgcount for c in events}
             if not counts:
-                raise ValueError(f"{path}: no topic of type {EVENT_PACKET}; its topics are {', '.join(bag.topics)}")
+                wanted = " or ".join((EVENT_PACKET, *EVENT_ARRAYS))
+                raise ValueError(f"{path}: no topic of type {wanted}; its topics are {', '.join(bag.topics)}")
             if topic is None and len(counts) > 1:
                 raise ValueError(f"{path}: events on {len(counts)} topics; name one of {', '.join(counts)}")
             self.topic = topic or next(iter(counts))
             if self.topic not in counts:
                 raise ValueError(f"{path}: no events on topic {topic!r}; they are on {', '.join(counts)}")
-            first = next((message for _, _, message in bag.read(self.topic)), None)
+            self._msgtype = next(c.msgtype for c in events if c.topic == self.topic)
+            first = next(self._packets(bag), None)
         if first is None:
             raise ValueError(f"{path}: topic {self.topic} holds no message; record it again")
         if first.encoding not in ENCODINGS:
@@ -201,13 +206,24 @@ class RosbagSource(EventSource):
             raise ValueError(
                 f"{path}: topic {self.topic}: event encoding {first.encoding!r} is not known; known are {known}"
             )
-        super().__init__(path, first.encoding, int(first.width), int(first.height), tuple(counts))
+        super().__init__(path, first.encoding, first.width, first.height, tuple(counts))
         self.chunk_count = counts[self.topic]
 
     def packets(self) -> Iterator[EventPacket]:
         with open_bag(self.path) as bag:
+            yield from self._packets(bag)
+
+    def _packets(self, bag: Bag) -> Iterator[EventPacket]:
+        if self._msgtype == EVENT_PACKET:
             for _, _, message in bag.read(self.topic):
                 yield packet_of(message)
+            return
+        for _, _, data in bag.messages([self.topic]):
+            try:
+                packet = packet_from_event_array(data)
+            except ValueError as error:
+                raise ValueError(f"{bag.path}: topic {self.topic}: {error}") from None
+            yield packet
 
 
 def packet_of(message) -> EventPacket:

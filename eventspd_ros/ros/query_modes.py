@@ -1,0 +1,72 @@
+"""Waiting for the cache that a request wants: `covering` and `exact` may have to, `latest` never does."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from eventspd_ros.model.feature_cache import FeatureCache
+from eventspd_ros.predictor import EncodeJob, Predictor, QueryMode
+from eventspd_ros.ros.intake import Intake
+
+
+class CacheWait:
+    """Between the answer thread, which waits, the intake, which cuts exact windows, and the encoder, which notifies.
+
+    expired: requests whose window did not come in time, or could not be cut; the newest cache answers them then.
+    """
+
+    def __init__(self):
+        self.expired = 0
+        self._changed = threading.Condition()
+        self._wanted_ns: int | None = None  # end of the exact window still to be cut
+        self._gone = self._stopped = False
+
+    def wait(self, predictor: Predictor, t_ns: int, deadline_s: float, nudge: Callable) -> FeatureCache | None:
+        """The cache for points observed at t_ns (sensor clock), by time.monotonic() = deadline_s; else the newest one.
+
+        nudge(): make the intake call serve() soon.
+        """
+        if predictor.mode == QueryMode.LATEST:
+            return predictor.cache
+        resets = predictor.resets
+        with self._changed:
+            self._gone = False
+            cache = predictor.cache_for(t_ns)
+            if cache is None and predictor.mode == QueryMode.EXACT:
+                self._wanted_ns = t_ns
+                nudge()
+            while cache is None and not (self._gone or self._stopped) and predictor.resets == resets:
+                left_s = deadline_s - time.monotonic()
+                if left_s <= 0:
+                    break
+                self._changed.wait(left_s)
+                cache = predictor.cache_for(t_ns)
+            self._wanted_ns = None
+            self.expired += cache is None
+            return cache or predictor.cache
+
+    def serve(self, intake: Intake) -> EncodeJob | None:
+        """Called by the intake: the exact window that is asked for, once, as soon as all its events have come."""
+        with self._changed:
+            if self._wanted_ns is None or not intake.has_reached(self._wanted_ns):
+                return None
+            window = intake.predictor.slicer.cut(self._wanted_ns)
+            self._wanted_ns = None
+            if window is None:
+                self._gone = True
+                self._changed.notify_all()
+                return None
+            return intake.predictor.job(window, exact=True)
+
+    def notify(self) -> None:
+        """A cache is there, or the stream was reset."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Nobody waits any longer."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()

@@ -1,0 +1,78 @@
+"""The model that all streams of a node share: loaded once, prepared for the sensors in use."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import torch
+
+from eventspd_ros.events.codecs import ENCODINGS, make_decoder
+from eventspd_ros.events.types import EventArray
+from eventspd_ros.model.checkpoints import load_checkpoint
+from eventspd_ros.model.presets import build_model
+from eventspd_ros.predictor import Predictor
+from eventspd_ros.resources import find_weights
+
+# More pixels than any event camera has; a packet that claims more is corrupt, not a sensor to allocate for.
+MAX_SENSOR_PIXELS = 2048 * 2048
+
+
+def choose_device(name: str) -> torch.device:
+    """auto → CUDA where there is one. ValueError names a device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device {name!r}: {reason}; use auto, cpu or cuda:N") from None
+
+
+def load_model(parameters):
+    """The model the parameters name, on its device, ready for inference. ValueError says what does not fit."""
+    device = choose_device(parameters.device)
+    weights = parameters.weights
+    model = load_checkpoint(find_weights(weights), device) if weights else build_model(parameters.preset)
+    if not hasattr(model, "decode"):
+        raise ValueError(f"{weights or parameters.preset} is an encoder: it answers no keypoints")
+    for name in ("window_ms", "stride_ms"):
+        made_for, asked = getattr(model.config, name), getattr(parameters, name)
+        if made_for != asked:
+            raise ValueError(f"{name} is {asked}, but the model {weights or parameters.preset} was made for {made_for}")
+    return model.to(device).eval()
+
+
+def warm_up(model) -> None:
+    """Compile the decoders and wake torch's threads now, not on the first packets."""
+    for encoding in ENCODINGS:
+        make_decoder(encoding, width=8, height=8)
+    predictor = Predictor(model, height=64, width=64, fx_px=64.0, allow_untrained=True)
+    columns = (np.zeros(2, dtype) for dtype in (np.uint16, np.uint16, np.uint8))
+    times = np.array([0, 1_000_000_000], np.int64)
+    for window in predictor.push(EventArray(*columns, times, width=64, height=64)):
+        predictor.encode(window)
+        predictor.query([[0.0, 0.0]])
+
+
+class SensorTables:
+    """Keeps the model prepared for the sensors that streams have now, and for no other: a table is 134 MB at 720p."""
+
+    def __init__(self, model):
+        self._model = model
+        self._lock = threading.Lock()
+        self._sizes: dict[str, tuple[int, int]] = {}
+
+    def prepare(self, stream: str, height: int, width: int) -> None:
+        """A stream has that sensor from now on. ValueError: no event camera is that large."""
+        if height * width > MAX_SENSOR_PIXELS:
+            raise ValueError(f"sensor of {width}x{height} px, more than {MAX_SENSOR_PIXELS}: the packet is corrupt")
+        with self._lock:
+            known = set(self._sizes.values())
+            self._sizes[stream] = (height, width)
+            needed = set(self._sizes.values())
+            if known - needed:
+                self._model.encoder.grids.drop_voxel_tables()
+                known = set()
+            for size in needed - known:
+                self._model.prepare(*size)

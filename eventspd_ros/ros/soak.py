@@ -1,0 +1,237 @@
+"""`make soak`: a simulated bag played at the node in a loop, with jumps, for minutes; what it leaves behind as JSON.
+
+The node is a process of its own. This one publishes the bag's messages as they were recorded, so stamps and packet
+numbers fall at every loop, leap at every seek and stand still at every pause; it counts answers and watches the node.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import sys
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.node import Node
+from rclpy.serialization import deserialize_message
+
+from eventspd_ros.benchmark.machine import cpu_name
+from eventspd_ros.events.files.rosbag import open_bag
+from eventspd_ros.msg import KeypointArray, KeypointDepthArray
+from eventspd_ros.ros.bag_player import message_class, recorded_qos
+from eventspd_ros.ros.demo import BagTopics, ros_process, stages_ms
+from eventspd_ros.ros.fastdds import own_profile
+from eventspd_ros.ros.messages import KEYPOINTS_QOS, time_to_ns
+from eventspd_ros.simulation.bag import write_bag
+from eventspd_ros.simulation.stream import SimulationConfig
+
+WARM_UP_S = 60.0
+LAST_ANSWERS_S = 5.0
+MAX_RSS_GROWTH = 0.01
+CYCLE = ("loop", "loop", "seek", "pause")
+PAUSE_S = 1.5
+# The node knows its reader a little later than the reader knows the node.
+SETTLE_S = 1.0
+
+
+@dataclass
+class Watched:
+    """A process's memory, threads and file descriptors, once a second."""
+
+    pid: int
+    start_s: float
+    samples: list[tuple[float, float, int, int]] = field(default_factory=list)  # s, MB, threads, descriptors
+
+    def sample(self) -> None:
+        """Once a second at most."""
+        now_s = time.monotonic() - self.start_s
+        if self.samples and now_s - self.samples[-1][0] < 1.0:
+            return
+        folder = Path(f"/proc/{self.pid}")
+        pages = int((folder / "statm").read_text().split()[1])
+        megabytes = pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+        threads, descriptors = (len(os.listdir(folder / name)) for name in ("task", "fd"))
+        self.samples.append((now_s, megabytes, threads, descriptors))
+
+    def by_minute(self) -> list[float]:
+        """The median of each minute."""
+        minutes: dict[int, list[float]] = {}
+        for time_s, megabytes, *_ in self.samples:
+            minutes.setdefault(int(time_s // 60), []).append(megabytes)
+        return [round(float(np.median(values)), 1) for values in minutes.values()]
+
+    def summary(self, warm_up_s: float) -> dict:
+        """After the warm-up: the median of the first and of the last tenth, so that one sample decides nothing."""
+        rows = np.array([row for row in self.samples if row[0] >= warm_up_s] or self.samples)
+        tenth = max(len(rows) // 10, 1)
+        first, last = (float(np.median(part)) for part in (rows[:tenth, 1], rows[-tenth:, 1]))
+        return {
+            "rss_mb": {"first": round(first, 1), "last": round(last, 1), "max": round(float(rows[:, 1].max()), 1)},
+            "rss_mb_by_minute": self.by_minute(),
+            "rss_growth": round(last / first - 1, 5),
+            "threads": {"first": int(rows[0, 2]), "last": int(rows[-1, 2]), "max": int(rows[:, 2].max())},
+            "file_descriptors": {"first": int(rows[0, 3]), "last": int(rows[-1, 3]), "max": int(rows[:, 3].max())},
+        }
+
+
+class Soak(Node):
+    """Camera, front-end and consumer. waiting: requests not yet answered, (stamp in ns, monotonic s), in order."""
+
+    def __init__(self, bag: Path, topics: BagTopics):
+        super().__init__("eventspd_soak")
+        with open_bag(bag) as opened:
+            self.messages = list(opened.messages())
+            kinds = {c.topic: (message_class(c.msgtype), c.ext.offered_qos_profiles) for c in opened.connections}
+        played = {topics.events, topics.camera_info, topics.keypoints}
+        self._publishers_of = {
+            topic: self.create_publisher(kind, topic, recorded_qos(qos))
+            for topic, (kind, qos) in kinds.items()
+            if topic in played
+        }
+        self.messages = [message for message in self.messages if message[0] in self._publishers_of]
+        self._keypoints = topics.keypoints
+        self.waiting: deque[tuple[int, float]] = deque()
+        self.answers = self.out_of_order = 0
+        self.latencies_ms: list[float] = []
+        self.diagnostics: dict[str, str] = {}
+        self.create_subscription(KeypointDepthArray, "/eventspd/keypoint_depths", self._on_answer, KEYPOINTS_QOS)
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+
+    def is_heard(self) -> bool:
+        heard = all(p.get_subscription_count() for p in self._publishers_of.values())
+        return heard and self.count_publishers("/eventspd/keypoint_depths") > 0
+
+    def spin_until(self, done, timeout_s: float) -> bool:
+        """Whether it was done in time."""
+        deadline_s = time.monotonic() + timeout_s
+        while not done() and time.monotonic() < deadline_s:
+            rclpy.spin_once(self, timeout_sec=0.02)
+        return done()
+
+    def play(self, first: int, until_s: float, watched: Watched) -> None:
+        """The messages from number `first` on, each when it is due."""
+        if first >= len(self.messages):
+            return
+        start_s, start_ns = time.monotonic(), self.messages[first][1]
+        for topic, time_ns, data in self.messages[first:]:
+            while (wait_s := start_s + (time_ns - start_ns) / 1e9 - time.monotonic()) > 0:
+                rclpy.spin_once(self, timeout_sec=min(wait_s, 0.01))
+            if topic == self._keypoints:
+                stamp = deserialize_message(data, KeypointArray).header.stamp
+                self.waiting.append((time_to_ns(stamp), time.monotonic()))
+            self._publishers_of[topic].publish(data)
+            rclpy.spin_once(self, timeout_sec=0.0)
+            watched.sample()
+            if time.monotonic() > until_s:
+                return
+
+    def _on_answer(self, msg: KeypointDepthArray) -> None:
+        self.answers += 1
+        stamp_ns, sent_s = self.waiting.popleft() if self.waiting else (-1, 0.0)
+        if stamp_ns != time_to_ns(msg.header.stamp):
+            self.out_of_order += 1
+        self.latencies_ms.append(1e3 * (time.monotonic() - sent_s))
+
+    def _on_diagnostics(self, msg: DiagnosticArray) -> None:
+        for status in msg.status:
+            if "eventspd" in status.name:
+                self.diagnostics.update({pair.key: pair.value for pair in status.values})
+
+
+@own_profile()
+def run_soak(bag: Path, minutes: float) -> dict:
+    """Play for that long; returns the report."""
+    topics = BagTopics.of(bag)
+    if topics.keypoints is None:
+        raise ValueError(f"{bag}: has no keypoints to ask for; without --bag one is simulated")
+    remappings = {"events": topics.events, "camera_info": topics.camera_info, "keypoints": topics.keypoints}
+    arguments = [item for name, topic in remappings.items() if topic for item in ("-r", f"{name}:={topic}")]
+    rclpy.init()
+    soak, cycle, chance = Soak(bag, topics), Counter(), random.Random(0)
+    try:
+        with ros_process("node", ["-p", "weights:=''", "-p", "allow_untrained:=true", *arguments]) as node:
+            if not soak.spin_until(soak.is_heard, 60.0):
+                raise ValueError("eventspd_node did not come up within 60 s; see its message above")
+            soak.spin_until(lambda: False, SETTLE_S)
+            start_s = time.monotonic()
+            watched, until_s = Watched(node.pid, start_s), start_s + 60 * minutes
+            while time.monotonic() < until_s and node.poll() is None:
+                what = CYCLE[sum(cycle.values()) % len(CYCLE)]
+                cycle[what] += 1
+                if what == "pause":
+                    soak.spin_until(lambda: False, min(PAUSE_S, max(until_s - time.monotonic(), 0)))
+                first = chance.randrange(len(soak.messages) // 2) if what == "seek" else 0
+                soak.play(first, until_s, watched)
+            soak.spin_until(lambda: not soak.waiting, LAST_ANSWERS_S)
+            soak.diagnostics.clear()
+            soak.spin_until(lambda: "state" in soak.diagnostics, 3.0)
+            ended = node.poll()
+    finally:
+        soak.destroy_node()
+        rclpy.try_shutdown()
+    return report(soak, watched, cycle, minutes) | {"node_exit_status": ended}
+
+
+def report(soak: Soak, watched: Watched, cycle: Counter, minutes: float) -> dict:
+    latencies = soak.latencies_ms or [float("nan")]
+    names, quantiles = ("p50", "p95", "p99", "max"), np.percentile(latencies, [50, 95, 99, 100])
+    return {
+        "machine": cpu_name(),
+        "minutes": minutes,
+        "played": dict(cycle),
+        "requests": soak.answers + len(soak.waiting),
+        "lost_answers": len(soak.waiting),
+        "out_of_order": soak.out_of_order,
+        "latency_ms": {name: round(float(q), 2) for name, q in zip(names, quantiles, strict=True)},
+        **watched.summary(min(WARM_UP_S, 30 * minutes)),
+        "stages_ms": stages_ms(soak.diagnostics),
+        "diagnostics": soak.diagnostics,
+    }
+
+
+def complaints(summary: dict) -> list[str]:
+    """What a soak must not show."""
+    found = []
+    if summary["lost_answers"] or summary["out_of_order"]:
+        found.append(f"{summary['lost_answers']} answers lost, {summary['out_of_order']} out of order")
+    if summary["rss_growth"] > MAX_RSS_GROWTH:
+        found.append(f"memory grew by {100 * summary['rss_growth']:.2f} %")
+    for name in ("threads", "file_descriptors"):
+        if summary[name]["last"] > summary[name]["first"]:
+            found.append(f"{name}: {summary[name]}")
+    if summary["node_exit_status"] is not None:
+        found.append(f"the node ended with {summary['node_exit_status']}")
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="soak", description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--out", type=Path, default=Path("soak"), help="folder of the bag and of soak.json")
+    parser.add_argument("--bag", type=Path, help="rosbag2 with events and keypoints; without it one is simulated")
+    options = parser.parse_args()
+    # Nothing else that runs here may be played to, or answer; 1…100 are free of the ports that systems hand out.
+    os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+    options.out.mkdir(parents=True, exist_ok=True)
+    bag = options.bag or options.out / "bag"
+    if not bag.exists():
+        write_bag(bag, SimulationConfig())
+    try:
+        summary = run_soak(bag, options.minutes)
+    except ValueError as error:
+        sys.exit(f"soak: {error}")
+    (options.out / "soak.json").write_text(json.dumps(summary, indent=2) + "\n")
+    print(json.dumps({key: value for key, value in summary.items() if key != "diagnostics"}, indent=2))
+    if found := complaints(summary):
+        sys.exit(f"soak: {'; '.join(found)}")
+
+
+if __name__ == "__main__":
+    main()

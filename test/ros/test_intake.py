@@ -1,0 +1,206 @@
+"""Time and its accidents: the stream begins anew exactly when it must, and every cause is counted."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from streams import HEIGHT, PACKET_NS, WIDTH, Log, make_packets
+
+import eventspd_ros.predictor as predictor_module
+from eventspd_ros.events.codecs import make_decoder
+from eventspd_ros.events.codecs.evt3 import encode_evt3
+from eventspd_ros.events.hot_pixels import HotPixelFilter
+from eventspd_ros.events.types import EventArray
+from eventspd_ros.model.presets import build_model
+from eventspd_ros.predictor import Predictor
+from eventspd_ros.ros.intake import Intake
+from eventspd_ros.ros.workers import Reporter
+
+S = 1_000_000_000
+MODEL = build_model("minimal")
+
+
+class Taken:
+    """An intake, its log, and the windows of every packet it took."""
+
+    def __init__(self, make_filter=lambda height, width: None):
+        self.log = Log()
+        self.intake = Intake(lambda h, w: Predictor(MODEL, h, w, 60.0), make_filter, Reporter(self.log))
+
+    def take(self, packets):
+        return [window for packet in packets for window in self.intake.take(packet)]
+
+    @property
+    def causes(self):
+        return {cause: count for cause, count in self.intake.resets.items() if count}
+
+
+def at(packets, sensor_s=0.0, host_s=0.0, seq=None, seq_by=0):
+    """The packets with sensor times, stamps and numbers moved."""
+    moved = []
+    for k, p in enumerate(packets):
+        events = decoded(p)
+        shifted = replace(events, t_ns=events.t_ns + round(sensor_s * S))
+        number = p.seq + seq_by if seq is None else seq + k
+        payload = np.asarray(encode_evt3(shifted))
+        moved.append(replace(p, payload=payload, stamp_ns=p.stamp_ns + round(host_s * S), seq=number))
+    return moved
+
+
+def decoded(packet):
+    return make_decoder(packet.encoding, packet.width, packet.height).decode(packet)
+
+
+def test_a_calm_stream_never_begins_anew():
+    one, packets = Taken(), make_packets(40)
+    windows = one.take(packets)
+    assert one.causes == {} and len(windows) >= 17 and one.intake.packets_rejected == 0
+
+
+def test_a_restarted_driver_begins_anew_with_its_own_clock():
+    one, packets = Taken(), make_packets(20)
+    one.take(packets)
+    after = at(packets, sensor_s=-0.9, host_s=5.0)
+    windows = one.take(after)
+    assert one.causes == {"restart": 1}
+    assert windows[0].end_ns < int(decoded(after[4]).t_ns[0])
+    assert one.intake.clock.to_ros(windows[-1].end_ns) == pytest.approx(after[-1].stamp_ns, abs=20_000_000)
+
+
+def test_a_bag_loop_begins_anew_once():
+    one, packets = Taken(), make_packets(20)
+    for _ in range(3):
+        one.take(packets)
+        one.intake.ros_clock_fell(packets[0].stamp_ns + 19 * PACKET_NS)  # comes after the packets: nothing more to do
+    assert one.causes == {"restart": 2}
+
+
+def test_a_clock_that_falls_before_its_packets_come_begins_anew_once():
+    one, packets = Taken(), make_packets(100)
+    one.take(packets)
+    one.intake.ros_clock_fell(packets[0].stamp_ns)
+    assert one.causes == {"ros_clock_fell": 1} and one.intake.predictor.cache is None
+    one.take(packets)
+    assert one.causes == {"ros_clock_fell": 1}
+
+
+def test_unnumbered_packets_show_a_loop_by_their_times():
+    one, packets = Taken(), [replace(p, seq=0) for p in make_packets(100)]
+    one.take(packets)
+    one.take(packets)
+    assert one.causes == {"sensor_leapt": 1}  # evt3: time that falls looks like a roll-over
+
+
+def as_libcaer(packet):
+    """The packet in an encoding whose clock does not roll over, unnumbered."""
+    e = decoded(packet)
+    words = np.zeros((len(e), 2), np.uint32)
+    words[:, 0] = e.x.astype(np.uint32) << 17 | e.y.astype(np.uint32) << 2 | e.p.astype(np.uint32) << 1
+    words[:, 1] = e.t_ns // 1000
+    return replace(packet, encoding="libcaer", payload=words.reshape(-1).view(np.uint8), seq=0)
+
+
+def test_time_that_falls_in_an_encoding_without_roll_over_begins_anew():
+    one, packets = Taken(), [as_libcaer(p) for p in make_packets(100)]
+    one.take(packets)
+    one.take(packets)
+    assert one.causes == {"time_fell": 1}
+
+
+def test_sensor_time_that_leaps_ahead_of_the_stamps_begins_anew():
+    one, packets = Taken(), make_packets(40)
+    one.take(packets[:20])
+    windows = one.take(at(packets[20:], sensor_s=7.0))
+    assert one.causes == {"sensor_leapt": 1} and len(windows) >= 6
+    assert one.intake.clock.to_ros(windows[-1].end_ns) == pytest.approx(packets[-1].stamp_ns, abs=20_000_000)
+
+
+def test_a_seek_forward_in_a_bag_begins_anew_and_counts_what_is_missing():
+    one, packets = Taken(), make_packets(40)
+    one.take(packets[:20])
+    windows = one.take(at(packets[20:], sensor_s=100.0, host_s=100.0, seq_by=25_000))
+    assert one.causes == {"gap": 1} and len(windows) >= 6
+    assert one.intake.decoder.stats.lost_packets == 25_000
+
+
+@pytest.mark.parametrize("seq", [None, 0], ids=["numbered", "unnumbered"])
+def test_a_silence_keeps_the_scene(seq):
+    one, packets = Taken(), make_packets(40)
+    numbered = packets if seq is None else [replace(p, seq=0) for p in packets]
+    one.take(numbered[:20])
+    moved = at(packets[20:], sensor_s=10.0, host_s=10.0)
+    windows = one.take(moved if seq is None else [replace(p, seq=0) for p in moved])
+    assert one.causes == {} and len(windows) >= 6
+
+
+def test_a_short_gap_keeps_the_scene_and_counts_what_is_missing():
+    one, packets = Taken(), make_packets(60)
+    one.take(packets[:20] + packets[30:])
+    assert one.causes == {}
+    assert (one.intake.decoder.stats.seq_gaps, one.intake.decoder.stats.lost_packets) == (1, 10)
+
+
+def test_a_roll_over_of_the_sensors_clock_keeps_the_scene():
+    one, packets = Taken(), at(make_packets(100), sensor_s=16.777216 - 1.2)
+    windows = one.take(packets)
+    assert one.intake.decoder.stats.rollovers == 1 and one.causes == {}
+    ends = [window.end_ns for window in windows]
+    assert np.diff(ends) == pytest.approx(8_333_000, abs=1) and len(ends) >= 45
+
+
+@pytest.mark.parametrize("step_s", [3600.0, -3600.0])
+def test_a_step_of_the_hosts_clock_moves_only_the_clock(step_s):
+    one, packets = Taken(), make_packets(40)
+    one.take(packets[:20])
+    offset_ns = one.intake.offset_ns
+    one.take(at(packets[20:], host_s=step_s))
+    assert one.causes == {} and one.intake.clock.resets == 1
+    assert one.intake.offset_ns - offset_ns == pytest.approx(step_s * S, abs=1_000_000)
+
+
+def test_one_odd_packet_is_not_another_sensor_three_are():
+    one, packets = Taken(), make_packets(20)
+    other = make_packets(10, width=2 * WIDTH)
+    one.take(packets[:10] + other[:2] + packets[10:15] + other[2:3] + packets[15:])
+    assert one.causes == {} and one.intake.packets_rejected == 3
+    windows = one.take(other)
+    assert one.causes == {"sensor": 1} and windows[0].width == 2 * WIDTH
+
+
+def test_an_expected_sensor_is_not_replaced_by_one_odd_first_packet():
+    one, packets = Taken(), make_packets(10)
+    one.intake.expect_sensor(HEIGHT, WIDTH)
+    expected = one.intake.predictor
+    one.take([replace(packets[0], width=4000, height=3000), *packets])
+    assert one.intake.predictor is expected and one.intake.packets_rejected == 1
+
+
+def test_hot_pixels_never_reach_a_window():
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[:, :10] = True
+    one = Taken(lambda height, width: HotPixelFilter(mask))
+    windows = one.take(make_packets(20))
+    assert all((window.x >= 10).all() for window in windows) and len(windows) >= 7
+    assert one.intake.filter.events_removed > 20 * 400 * 10 / WIDTH / 2
+
+
+def test_a_frame_of_events_of_hot_pixels_alone_is_no_window():
+    one = Taken(lambda height, width: HotPixelFilter(np.ones((height, width), bool)))
+    assert one.take(make_packets(20)) == [] and one.intake.filter.events_removed == 8000
+
+
+def test_events_of_a_rejected_payload_do_not_begin_anything():
+    one = Taken()
+    empty = EventArray(*(np.zeros(0, t) for t in ("u2", "u2", "u1", "i8")), WIDTH, HEIGHT)
+    packet = replace(make_packets(1)[0], payload=np.asarray(encode_evt3(empty)))
+    assert one.take([packet] * 3) == [] and one.intake.offset_ns is None
+
+
+def test_a_packet_of_more_events_than_may_be_held_does_not_grow_the_buffer(monkeypatch):
+    monkeypatch.setattr(predictor_module, "MAX_HELD_EVENTS", 100_000)
+    one, packet = Taken(), make_packets(1)[0]
+    base = np.array([3 << 12], np.uint16)  # VECT_BASE_X 0, then VECT_12 of twelve events each, again and again
+    bomb = np.tile(np.concatenate((base, np.full(4, 4 << 12 | 0xFFF, np.uint16))), 20_000).view(np.uint8)
+    one.take([replace(packet, payload=np.concatenate((packet.payload, bomb)))])
+    buffer = one.intake.predictor.slicer.buffer
+    assert one.intake.decoder.stats.events > 900_000 and len(buffer.t_ns) < 250_000

@@ -1,0 +1,34 @@
+import json
+import time
+
+import pytest
+
+from eventspd_ros.ros.soak import Watched, complaints, run_soak
+
+
+def test_a_short_soak_loses_no_answer_and_leaves_nothing_behind(simulated_bag):
+    summary = run_soak(simulated_bag, minutes=0.1)
+    assert json.loads(json.dumps(summary)) == summary
+    assert summary["requests"] > 50 and summary["lost_answers"] == summary["out_of_order"] == 0
+    assert summary["played"]["loop"] >= 2 and summary["node_exit_status"] is None
+    assert summary["threads"]["last"] <= summary["threads"]["max"] and summary["rss_mb"]["first"] > 50
+    assert int(summary["diagnostics"]["resets_restart"]) >= 1
+    assert 0 < summary["latency_ms"]["p50"] <= summary["latency_ms"]["p99"] <= summary["latency_ms"]["max"]
+
+
+def test_growth_is_from_the_first_to_the_last_tenth_after_the_warm_up():
+    watched = Watched(0, time.monotonic())
+    watched.samples = [(float(s), 100.0 if s < 60 else 200.0 + (s >= 140) * 10.0, 5, 9) for s in range(160)]
+    summary = watched.summary(60.0)
+    assert summary["rss_mb"] == {"first": 200.0, "last": 210.0, "max": 210.0}
+    assert summary["rss_growth"] == pytest.approx(0.05)
+    well = {"lost_answers": 0, "out_of_order": 0, "node_exit_status": None} | watched.summary(140.0)
+    assert complaints(well) == []
+    for wrong in (
+        {"lost_answers": 1},
+        {"out_of_order": 2},
+        {"rss_growth": 0.02},
+        {"node_exit_status": -9},
+        {"threads": {"first": 5, "last": 6}},
+    ):
+        assert len(complaints(well | wrong)) == 1
