@@ -207,8 +207,17 @@ def _compare_scenes(scenes: dict, answers: list[SceneAnswers], judged: str, othe
 
 
 def _uncertainty(answers: list[SceneAnswers], method: str, kind: str) -> dict:
+    """uncertainty_report() of all points; coverage_error: its standard error if other scenes had been drawn, as errors
+    of one scene share their scale and are not independent."""
     points = Points.of(answers, method, kind)
-    return uncertainty_report(points.predicted_m, points.true_m, points.log_stddev)
+    report = uncertainty_report(points.predicted_m, points.true_m, points.log_stddev)
+    if not report["points"]:
+        return report
+    each = [Points.of([answer], method, kind) for answer in answers]
+    scenes = [uncertainty_report(own.predicted_m, own.true_m, own.log_stddev) for own in each]
+    scenes = [scene["coverage"] for scene in scenes if scene["points"]]
+    error = {level: float(np.std([c[level] for c in scenes]) / np.sqrt(len(scenes))) for level in report["coverage"]}
+    return {**report, "coverage_error": error}
 
 
 def write_json(result: dict, path: Path | str) -> None:

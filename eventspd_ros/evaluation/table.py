@@ -60,7 +60,7 @@ def _uncertainty(result: dict, kind: str) -> str:
     for method, groups in result["uncertainty"][kind].items():
         for group, values in groups.items():
             if values["points"]:
-                covered = [f"{values['coverage'][level]:.1%}" for level in levels]
+                covered = [f"{values['coverage'][k]:.1%} ± {100 * values['coverage_error'][k]:.1f}" for k in levels]
                 numbers = (values["width"]["68%"], values["ece"], values["nll"])
                 ratios = (values["abs_rel"]["ause_ratio"], values["rmse"]["ause_ratio"])
                 rows.append([method, group, *covered, *map(_number, (*numbers, *ratios))])

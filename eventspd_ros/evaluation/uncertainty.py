@@ -57,9 +57,9 @@ def sparsification(error: np.ndarray, uncertainty: np.ndarray, root: bool = Fals
     return np.sqrt(curve) if root else curve
 
 
-def sparsification_areas(error: np.ndarray, uncertainty: np.ndarray, root: bool = False) -> dict[str, float | None]:
+def sparsification_areas(error: np.ndarray, uncertainty: np.ndarray, root: bool = False) -> dict:
     """AUSE, AURG and AUSE over that of a random order (Ilg et al. 2018, arXiv:1802.07095; Poggi et al. 2020,
-    arXiv:2005.06209).
+    arXiv:2005.06209), and the curves they are taken from, as sparsification() gives them.
 
     ause: area between the curve of `uncertainty` and the oracle's, over the share dropped. aurg: area between random
     order (a level line) and the curve. ause_ratio: ause / (ause + aurg), 0 for an oracle, 1 for knowing nothing; None
@@ -67,7 +67,8 @@ def sparsification_areas(error: np.ndarray, uncertainty: np.ndarray, root: bool 
     """
     curve, oracle = sparsification(error, uncertainty, root), sparsification(error, error, root)
     ause, aurg = _area(curve - oracle), _area(curve[0] - curve)
-    return {"ause": ause, "aurg": aurg, "ause_ratio": ause / (ause + aurg) if ause + aurg > 0 else None}
+    ratio = ause / (ause + aurg) if ause + aurg > 0 else None
+    return {"ause": ause, "aurg": aurg, "ause_ratio": ratio, "curve": curve.tolist(), "oracle": oracle.tolist()}
 
 
 def _area(gap: np.ndarray) -> float:

@@ -133,4 +133,5 @@ def test_a_model_that_knows_the_depth_makes_no_error(sequences):
         assert against["abs_log"]["pooled"]["ratio"] < 1e-6 and against["abs_log"]["pooled"]["won"] == 1
         assert result["uncertainty"][kind]["cheat"]["pooled"]["coverage"]["50%"] == 1
         assert result["uncertainty"][kind]["half"]["pooled"]["coverage"]["95%"] == 0
+        assert result["uncertainty"][kind]["half"]["pooled"]["coverage_error"]["95%"] == 0
         assert set(result["per_scene"][kind]["half"]) == {sequence.name for sequence in sequences}

@@ -54,6 +54,18 @@ def test_pooled_values_are_those_of_the_scenes(evaluation):
     assert against["ratio"] == pytest.approx(np.mean(scenes["small"]) / np.mean(scenes["minimal"]))
 
 
+def test_coverage_of_few_scenes_says_how_unsure_it_is(evaluation):
+    """Pooled coverage of scenes with equally many points is their mean; its standard error is their spread / √4."""
+    groups = evaluation["uncertainty"]["uniform"]["small"]
+    two, all_four = groups["drive"], groups["pooled"]
+    assert all_four["coverage"]["68%"] == pytest.approx(
+        (two["coverage"]["68%"] + groups["indoor"]["coverage"]["68%"]) / 2
+    )
+    within = [groups[domain]["coverage_error"]["68%"] ** 2 * 2 for domain in ("drive", "indoor")]
+    between = np.var([groups[domain]["coverage"]["68%"] for domain in ("drive", "indoor")])
+    assert all_four["coverage_error"]["68%"] == pytest.approx(np.sqrt((np.mean(within) + between) / 4))
+
+
 def test_the_terminal_shows_every_table(checkpoints, tiny_set, capsys):
     command = ["evaluate", str(tiny_set), "--weights", str(checkpoints[1]), "--every", "5", "--warm-up", "2"]
     assert main([*command, "--queries", "20"]) == 0

@@ -65,6 +65,7 @@ def test_areas_of_an_oracle_of_chance_and_of_its_contrary():
     rng = np.random.default_rng(0)
     error = rng.exponential(size=100_000)
     oracle = sparsification_areas(error, error)
+    assert oracle["curve"] == oracle["oracle"] == sparsification(error, error).tolist()
     assert oracle["ause"] == 0 and oracle["aurg"] > 0 and oracle["ause_ratio"] == 0
     assert sparsification_areas(error, rng.random(100_000))["ause_ratio"] == pytest.approx(1, abs=0.01)
     assert sparsification_areas(error, -error)["ause_ratio"] > 1.5
