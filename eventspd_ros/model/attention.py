@@ -15,8 +15,6 @@ Shapes: B windows, K queries a window, N = B·K, T tokens or cells, D model widt
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -37,46 +35,27 @@ def softmax_float32(scores: Tensor) -> Tensor:
 
 
 class _Attend(torch.autograd.Function):
-    """Softmax attention of H probes a query to its tokens, keys and values alike, in one or two parts.
+    """Softmax attention of H probes a query to its tokens, keys and values alike, where gradients are wanted.
 
-    A function of its own for its gradient: that of a part is one product, where autograd writes two and adds them.
+    The tokens' gradient is one product here; autograd writes two, one of them transposed, and adds them.
     """
 
     @staticmethod
-    def forward(
-        ctx, probe: Tensor, dropout: float, tokens: Tensor, further: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """probe (N, H, D), parts (N, T, D) -> Σ a_i x_i (N, H, D), a after dropout (N, H, ΣT) float32."""
-        parts = [tokens] if further is None else [tokens, further]
-        weights = softmax_float32(_scores(probe, parts))
-        kept = F.dropout(weights, dropout) if dropout else weights
-        shares = kept.to(probe.dtype)
-        ctx.save_for_backward(probe, weights, kept, shares, *parts)
-        return _sums(shares, parts), kept
+    def forward(ctx, probe: Tensor, tokens: Tensor, dropout: float) -> tuple[Tensor, Tensor]:
+        """probe (N, H, D), tokens (N, T, D) -> Σ a_i x̂_i (N, H, D), a after dropout (N, H, T) float32."""
+        weights = softmax_float32(torch.bmm(probe, tokens.transpose(1, 2)))
+        kept = F.dropout(weights, dropout)
+        shares = kept.to(tokens.dtype)
+        ctx.save_for_backward(probe, tokens, weights, kept, shares)
+        return torch.bmm(shares, tokens), kept
 
     @staticmethod
     def backward(ctx, d_context: Tensor, d_kept: Tensor) -> tuple[Tensor | None, ...]:
-        probe, weights, kept, shares, *parts = ctx.saved_tensors
-        d_scores = kept * (_scores(d_context, parts) + d_kept)
-        d_scores = (d_scores - weights * d_scores.sum(-1, keepdim=True)).to(probe.dtype)
-        left, right = torch.cat((d_scores, shares), dim=1).transpose(1, 2), torch.cat((probe, d_context), dim=1)
-        d_parts = [torch.bmm(part, right) for part in left.split([part.shape[1] for part in parts], dim=1)]
-        return _sums(d_scores, parts), None, *d_parts
-
-
-def _scores(probe: Tensor, parts: Sequence[Tensor]) -> Tensor:
-    """Products with the tokens of all parts: (N, H, D) -> (N, H, ΣT)."""
-    scores = [torch.bmm(probe, part.transpose(1, 2)) for part in parts]
-    return torch.cat(scores, dim=-1) if len(parts) > 1 else scores[0]
-
-
-def _sums(weights: Tensor, parts: Sequence[Tensor]) -> Tensor:
-    """Sums of the tokens of all parts: (N, H, ΣT) -> (N, H, D)."""
-    first, *others = weights.split([part.shape[1] for part in parts], dim=-1)
-    context = torch.bmm(first, parts[0])
-    for share, part in zip(others, parts[1:], strict=True):
-        context.baddbmm_(share, part)
-    return context
+        probe, tokens, weights, kept, shares = ctx.saved_tensors
+        d_scores = kept * (torch.bmm(d_context, tokens.transpose(1, 2)) + d_kept)
+        d_scores = (d_scores - weights * d_scores.sum(-1, keepdim=True)).to(tokens.dtype)
+        both = torch.cat((d_scores, shares), dim=1).transpose(1, 2)
+        return torch.bmm(d_scores, tokens), torch.bmm(both, torch.cat((probe, d_context), dim=1)), None
 
 
 class TokenAttention(nn.Module):
@@ -90,25 +69,27 @@ class TokenAttention(nn.Module):
         self.value = nn.Linear(dim, dim)
         self.out = nn.Linear(dim, dim)
 
-    def forward(self, query: Tensor, token_norm: nn.LayerNorm, *tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """query (N, D), one or two parts of x̂ (N, T, D) -> update (N, D), weights after dropout (N, H, ΣT) float32.
+    def forward(self, query: Tensor, tokens: Tensor, token_norm: nn.LayerNorm) -> tuple[Tensor, None]:
+        """query (N, D), x̂ (N, T, D) -> update (N, D), and no weights, as nobody reads them.
 
         token_norm: LN_kv of Eqs. 7 and 22.
         """
         count, dim = query.shape
         by_head = (self.heads, dim // self.heads, dim)
-        key = self.key.weight * (token_norm.weight * by_head[1] ** -0.5)
-        value = self.value.weight * token_norm.weight
-        value_bias = F.linear(token_norm.bias, self.value.weight, self.value.bias)  # W_V β + b_V
+        key = (self.key.weight * (token_norm.weight * by_head[1] ** -0.5)).view(by_head)
+        value = (self.value.weight * token_norm.weight).view(by_head)
+        bias = F.linear(token_norm.bias, self.value.weight, self.value.bias).view(self.heads, 1, -1)  # W_V β + b_V
         q = self.query(query).view(count, *by_head[:2]).transpose(0, 1)
-        probe = torch.bmm(q, key.view(by_head)).transpose(0, 1)  # W_Kᵀ q_h: (N, H, D)
+        probe = torch.bmm(q, key).transpose(0, 1)  # W_Kᵀ q_h: (N, H, D)
         dropout = self.dropout if self.training else 0.0
-        context, weights = _Attend.apply(probe, dropout, *tokens)
-        read = torch.bmm(context.transpose(0, 1), value.view(by_head).transpose(1, 2)).transpose(0, 1)  # (N, H, E)
-        # Σ a_i is one but for dropped weights.
-        share = weights.sum(-1, keepdim=True) if dropout else 1.0
-        read = read + share * value_bias.view(by_head[:2])
-        return self.out(read.reshape(count, dim)), weights
+        if dropout or torch.is_grad_enabled():
+            context, kept = _Attend.apply(probe, tokens, dropout)
+            bias = kept.sum(-1).t().unsqueeze(-1) * bias
+        else:  # one kernel reads a query's tokens once for scores and context
+            probe, tokens = probe.unsqueeze(1), tokens.unsqueeze(1)
+            context = F.scaled_dot_product_attention(probe, tokens, tokens, scale=1.0).squeeze(1)
+        read = torch.baddbmm(bias, context.transpose(0, 1), value.transpose(1, 2))  # (H, N, E)
+        return self.out(read.transpose(0, 1).reshape(count, dim)), None
 
 
 class CellAttention(nn.Module):
@@ -156,8 +137,8 @@ class TokenDecoder(nn.Module):
             self.norm_tokens = nn.LayerNorm(dim, eps=EPS)
         self.layers = nn.ModuleList(DecoderLayer(dim, TokenAttention(dim, heads, dropout)) for _ in range(layers))
 
-    def forward(self, h: Tensor, *tokens: Tensor) -> Tensor:
-        """h (N, D) and one or two parts of standardised tokens, (N, T, D) each -> h (N, D)."""
+    def forward(self, h: Tensor, tokens: Tensor) -> Tensor:
+        """h (N, D) and the standardised tokens (N, T, D) -> h (N, D)."""
         for layer in self.layers:
-            h, _ = layer(h, self.norm_tokens, *tokens)
+            h, _ = layer(h, tokens, self.norm_tokens)
         return h

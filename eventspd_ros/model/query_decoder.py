@@ -149,13 +149,13 @@ class QueryDecoder(nn.Module):
         shape = uv_px.shape[:2]
         h, tokens = self.b1(context, uv_px)
         h = h.flatten(0, 1).to(self.b1.seed.weight.dtype)
-        tokens = [standardise(tokens.flatten(0, 1))]
-        h = self.b2(h, *tokens)
+        tokens = standardise(tokens.flatten(0, 1))
+        h = self.b2(h, tokens)
         h, attention = self.b3(h, context.keys, context.values)
         if self.config.anchors:
             anchors = self._anchor_tokens(context, h.view(*shape, -1), uv_px, attention, routed)
-            tokens.append(standardise(anchors))
-        h = self.b5(h, *tokens)
+            tokens = torch.cat((tokens, standardise(anchors)), dim=1)
+        h = self.b5(h, tokens)
         return self.b5.code(h).view(shape), self.sigma(h).view(shape)
 
     def _anchor_tokens(

@@ -49,7 +49,7 @@ def test_queries_bring_the_targets_of_their_pixels():
     samples = [make_sample(0), make_sample(1)]
     batch, loss_map = collate(samples), LossMap(48, 64)
     loss_map.update(np.array([[20, 20]]), np.array([1.0]))
-    queries = batch.queries(np.random.default_rng(0), 512, loss_map)
+    queries = batch.queries(np.random.default_rng(0).spawn(2), 512, loss_map)
     assert queries.uv_px.shape == (2, 512, 2) and queries.uv_px.dtype == torch.float32
     for index, sample in enumerate(samples):
         u, v = queries.uv_px[index].long().numpy().T
@@ -60,11 +60,11 @@ def test_queries_bring_the_targets_of_their_pixels():
         queries.depth_m[of_depth].isfinite().all()
         and queries.depth_m[queries.category == Category.PSEUDO].isnan().all()
     )
-    again = batch.queries(np.random.default_rng(0), 512, loss_map)
+    again = batch.queries(np.random.default_rng(0).spawn(2), 512, loss_map)
     torch.testing.assert_close(queries.uv_px, again.uv_px, rtol=0, atol=0)
     loss_map.update(queries.uv_px, torch.rand(2, 512))  # tensors go straight in
     unlabelled = replace(samples[0], depth_m=np.full((48, 64), np.nan, np.float32), pseudo_inverse_depth=None)
-    queries = collate([unlabelled]).queries(np.random.default_rng(0), 7)
+    queries = collate([unlabelled]).queries([np.random.default_rng(0)], 7)
     assert queries.depth_m.isnan().all() and (queries.category == Category.NONE).all()
 
 

@@ -16,7 +16,7 @@ def literal_token_attention(attention, norm, query, tokens):
     q, k, v = (values.unflatten(-1, (H, E)) for values in (q, k, v))
     weights = (torch.einsum("nhe,nthe->nht", q, k) / E**0.5).softmax(-1)
     kept = F.dropout(weights, attention.dropout, attention.training)
-    return attention.out(torch.einsum("nht,nthe->nhe", kept, v).flatten(1)), kept
+    return attention.out(torch.einsum("nht,nthe->nhe", kept, v).flatten(1))
 
 
 @pytest.fixture
@@ -31,45 +31,32 @@ def parts():
     return attention, norm, query, tokens
 
 
-@pytest.mark.parametrize("training", [False, True])
-def test_equals_literal_attention(parts, training):
+@pytest.mark.parametrize(("training", "gradients"), [(False, False), (False, True), (True, False), (True, True)])
+def test_equals_literal_attention(parts, training, gradients):
     """With dropout too: Σ of the kept weights is then not one, and the value bias must follow it."""
     attention, norm, query, tokens = parts
     attention.train(training)
     torch.manual_seed(1)
     expected = literal_token_attention(attention, norm, query, tokens)
     torch.manual_seed(1)
-    got = attention(query, norm, standardise(tokens))
-    torch.testing.assert_close(got[0], expected[0], rtol=1e-10, atol=1e-10)
-    torch.testing.assert_close(got[1], expected[1], rtol=1e-10, atol=1e-10)
+    with torch.set_grad_enabled(gradients):
+        got, _ = attention(query, standardise(tokens), norm)
+    torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("sizes", [(11,), (4, 7)])
-def test_gradients_equal_literal_attention(parts, training, sizes):
-    """Of the update and of the weights, whose gradient is of our own writing."""
+def test_gradients_equal_literal_attention(parts, training):
+    """The attention's own gradient, with and without dropout."""
     attention, norm, query, tokens = parts
     attention.train(training)
     leaves = [*attention.parameters(), *norm.parameters(), query.requires_grad_(), tokens.requires_grad_()]
-    signs = torch.randn(N, D, dtype=torch.float64), torch.randn(N, H, 11, dtype=torch.float64)
-
-    def gradients(form):
-        torch.manual_seed(1)
-        return torch.autograd.grad(sum((sign * out).sum() for sign, out in zip(signs, form(), strict=True)), leaves)
-
-    expected = gradients(lambda: literal_token_attention(attention, norm, query, tokens))
-    got = gradients(lambda: attention(query, norm, *standardise(tokens).split(sizes, dim=1)))
+    weight = torch.randn(N, D, dtype=torch.float64)
+    torch.manual_seed(1)
+    expected = torch.autograd.grad((literal_token_attention(attention, norm, query, tokens) * weight).sum(), leaves)
+    torch.manual_seed(1)
+    got = torch.autograd.grad((attention(query, standardise(tokens), norm)[0] * weight).sum(), leaves)
     for ours, theirs in zip(got, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
-
-
-def test_parts_equal_one_set(parts):
-    attention, norm, query, tokens = parts
-    attention.eval()
-    whole = attention(query, norm, standardise(tokens))
-    split = attention(query, norm, *standardise(tokens).split((4, 7), dim=1))
-    torch.testing.assert_close(split[0], whole[0], rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(split[1], whole[1], rtol=1e-12, atol=1e-12)
 
 
 def test_float32_with_a_large_common_offset():
@@ -77,8 +64,8 @@ def test_float32_with_a_large_common_offset():
     torch.manual_seed(2)
     attention, norm = TokenAttention(D, H, dropout=0.0), torch.nn.LayerNorm(D, eps=1e-6)
     query, tokens = torch.randn(N, D), torch.randn(N, 11, D) + 10
-    expected = literal_token_attention(attention.double(), norm.double(), query.double(), tokens.double())[0]
-    got = attention.float()(query, norm.float(), standardise(tokens))[0]
+    expected = literal_token_attention(attention.double(), norm.double(), query.double(), tokens.double())
+    got = attention.float()(query, standardise(tokens), norm.float())[0]
     torch.testing.assert_close(got.double(), expected, rtol=0, atol=2e-5)
 
 
@@ -86,7 +73,7 @@ def test_constant_tokens_are_finite(parts):
     """A token whose features are all alike has no deviation; rounding must not make its variance negative."""
     attention, norm, query, _ = parts
     tokens = (torch.rand(N, 50, 1) * 1000).expand(N, 50, D).contiguous()
-    update, _ = attention.float()(query.float(), norm.float(), standardise(tokens))
+    update, _ = attention.float()(query.float(), standardise(tokens), norm.float())
     assert torch.isfinite(update).all()
 
 
@@ -114,7 +101,7 @@ def test_seven_layers_drop_attention():
     decoder = TokenDecoder(D, H, layers=2, dropout=0.1)
     h, tokens = torch.randn(N, D), standardise(torch.randn(N, 40, D))
     for layer in decoder.layers:
-        first, second = (layer.train()(h, decoder.norm_tokens, tokens)[0] for _ in range(2))
+        first, second = (layer.train()(h, tokens, decoder.norm_tokens)[0] for _ in range(2))
         assert not torch.equal(first, second)
-        first, second = (layer.eval()(h, decoder.norm_tokens, tokens)[0] for _ in range(2))
+        first, second = (layer.eval()(h, tokens, decoder.norm_tokens)[0] for _ in range(2))
         assert torch.equal(first, second)

@@ -60,7 +60,7 @@ def document_calls() -> dict:
     def fast_b2_b5():
         local = standardise(tokens)
         decoder.b2(h, local)
-        decoder.b5(h, local, standardise(anchors))
+        decoder.b5(h, torch.cat((local, standardise(anchors)), dim=1))
 
     return {
         "slow": lambda: slow(levels, sensor_hw, uv_px),
