@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from eventspd_ros.model.attention import TokenProjections
+
 
 @dataclass(frozen=True)
 class DecoderContext:
@@ -20,5 +22,7 @@ class DecoderContext:
     values: Tensor
     anchors: Tensor  # W_u W_g G + b_u of Eq. 14 (B, T, D)
     reads: Tensor  # W_V F of Eq. 18, L2 … L4 (B, rows, D)
+    local: TokenProjections | None  # of B2's layers, with LN_kv in them
+    fused: TokenProjections | None  # of B5's
     cells_hw: tuple[tuple[int, int], ...]  # of every level
     sensor_hw: tuple[int, int]  # pixels

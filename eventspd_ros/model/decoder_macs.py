@@ -63,6 +63,7 @@ def macs_precompute(config: DecoderConfig, cells: Sequence[int]) -> int:
     """Of Phase A's share of the decoder, once a window; cells: of every level, finest first."""
     dim, coarsest = config.dim, cells[-1] * config.channels[-1] * config.dim
     total = 2 * config.global_layers * coarsest
+    total += (config.local_layers + config.fused_layers) * dim * dim  # W_V β
     for level in range(1, len(cells)):
         if config.local_radius[level] >= 0 and config.channels[level] != dim:
             total += cells[level] * config.channels[level] * dim

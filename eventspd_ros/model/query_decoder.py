@@ -21,7 +21,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from eventspd_ros.model.attention import CellAttention, DecoderLayer, TokenDecoder, standardise
+from eventspd_ros.model.attention import CellAttention, DecoderLayer, TokenDecoder, TokenSet
 from eventspd_ros.model.config import DecoderConfig
 from eventspd_ros.model.decoder_context import DecoderContext
 from eventspd_ros.model.deformable_read import DeformableRead
@@ -122,6 +122,8 @@ class QueryDecoder(nn.Module):
             values=self._by_head(self.a3.values, cells),
             anchors=anchors,
             reads=reads,
+            local=self.b2.fold(len(cells), dtype),
+            fused=self.b5.fold(len(cells), dtype),
             cells_hw=tuple((features.shape[1], features.shape[2]) for features in maps),
             sensor_hw=tuple(sensor_hw),
         )
@@ -149,13 +151,12 @@ class QueryDecoder(nn.Module):
         shape = uv_px.shape[:2]
         h, tokens = self.b1(context, uv_px)
         h = h.flatten(0, 1).to(self.b1.seed.weight.dtype)
-        tokens = standardise(tokens.flatten(0, 1))
-        h = self.b2(h, tokens)
+        sets = [TokenSet.of(tokens.flatten(0, 1))]
+        h = self.b2(h, context.local, *sets)
         h, attention = self.b3(h, context.keys, context.values)
         if self.config.anchors:
-            anchors = self._anchor_tokens(context, h.view(*shape, -1), uv_px, attention, routed)
-            tokens = torch.cat((tokens, standardise(anchors)), dim=1)
-        h = self.b5(h, tokens)
+            sets.append(TokenSet.of(self._anchor_tokens(context, h.view(*shape, -1), uv_px, attention, routed)))
+        h = self.b5(h, context.fused, *sets)
         return self.b5.code(h).view(shape), self.sigma(h).view(shape)
 
     def _anchor_tokens(

@@ -36,7 +36,7 @@ def read(module, maps, cell=CELL):
 def context(anchors, reads):
     """Only what B4 reads."""
     unused = reads[:, :0]
-    return DecoderContext(unused, unused, unused, unused, anchors, reads, ((24, 32), *CELLS_HW), SENSOR_HW)
+    return DecoderContext(unused, unused, unused, unused, anchors, reads, None, None, ((24, 32), *CELLS_HW), SENSOR_HW)
 
 
 def only(level, values):

@@ -39,7 +39,7 @@ def run(b1, levels, uv_px):
     fine, coarse = b1.tables([features.permute(0, 2, 3, 1) for features in levels])
     cells_hw = tuple(tuple(features.shape[2:]) for features in levels)
     unused = fine[:, :0]
-    context = DecoderContext(fine, coarse, unused, unused, unused, unused, cells_hw, SENSOR_HW)
+    context = DecoderContext(fine, coarse, unused, unused, unused, unused, None, None, cells_hw, SENSOR_HW)
     return b1(context, uv_px)
 
 

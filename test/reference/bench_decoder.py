@@ -16,7 +16,7 @@ from reference.decoder_inputs import pyramid, queries
 from reference.slow_decoder import SlowDecoder
 
 from eventspd_ros.benchmark.machine import cpu_name
-from eventspd_ros.model.attention import standardise
+from eventspd_ros.model.attention import TokenSet
 from eventspd_ros.model.config import DecoderConfig
 from eventspd_ros.model.presets import preset_config
 from eventspd_ros.model.query_decoder import QueryDecoder
@@ -58,9 +58,9 @@ def document_calls() -> dict:
     anchors = fused[:, tokens.shape[1] :].contiguous()
 
     def fast_b2_b5():
-        local = standardise(tokens)
-        decoder.b2(h, local)
-        decoder.b5(h, torch.cat((local, standardise(anchors)), dim=1))
+        local = TokenSet.of(tokens)
+        decoder.b2(h, context.local, local)
+        decoder.b5(h, context.fused, local, TokenSet.of(anchors))
 
     return {
         "slow": lambda: slow(levels, sensor_hw, uv_px),
