@@ -118,6 +118,12 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("config", type=Path, metavar="CONFIG")
     sub.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run")
 
+    text = "train variants of a model with one budget, ask them the same, write one table; finished ones are kept"
+    sub = command("ablate", ablate, text)
+    sub.add_argument("config", type=Path, metavar="CONFIG")
+    sub.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="runs, ablations.md, ablations.json")
+    sub.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these variants, and no table yet")
+
     bench = command("bench", None, "measure speed").add_subparsers(dest="what", required=True, metavar="WHAT")
     sub = bench.add_parser("decode", help="events decoded a second, one core")
     sub.set_defaults(run=bench_decode)
@@ -318,6 +324,15 @@ def run_task(options, config_kind: type, build_task) -> None:
     config = read_config(options.config, config_kind)
     Trainer(build_task(config), config.run, config.optimizer, to_yaml(config), options.out).run()
     print(options.out)
+
+
+def ablate(options) -> None:
+    from eventspd_ros.benchmark.ablation import AblationConfig, run_ablations
+    from eventspd_ros.training.config import read_config
+
+    table = run_ablations(read_config(options.config, AblationConfig), options.out, options.only, progress_bar)
+    if table is not None:
+        print(f"{table}\n{options.out / 'ablations.md'}")
 
 
 def info(options) -> None:

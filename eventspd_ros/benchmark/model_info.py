@@ -21,6 +21,7 @@ from eventspd_ros.model.event_encoder import FeatureField
 from eventspd_ros.model.eventspd import EventSPD
 from eventspd_ros.model.minimal import MinimalModel
 from eventspd_ros.model.presets import build_model
+from eventspd_ros.model.pyramid import level_cells
 
 QUERIES = 64  # counted at K and 2K, to see what one more query costs
 PHASE_A = ("a1", "stem", "l1", "l2", "l3", "l4", "downs", "convgru", "prior", "a3", "a4", "pred")
@@ -66,7 +67,7 @@ def _stages(model: nn.Module) -> dict[str, nn.Module]:
     pyramid, decoder = model.pyramid, model.decoder
     stages = {"a1": model.encoder}
     stages |= {name: getattr(pyramid, name) for name in ("stem", "l1", "l2", "l3", "l4", "downs")}
-    stages |= {"convgru": model.memory} | ({} if model.prior is None else {"prior": model.prior})
+    stages |= {"convgru": model.memory or nn.Identity()} | ({} if model.prior is None else {"prior": model.prior})
     stages |= {"a3": decoder.a3, "a4": nn.Identity() if model.calibration is None else model.calibration}
     return stages | {name: getattr(decoder, name) for name in ("b1", "b2", "b3", "b4", "b5", "sigma")}
 
@@ -88,7 +89,7 @@ def _macs(model: nn.Module, stages: dict[str, nn.Module], sensor_hw: tuple[int, 
     by_stage = {name: query[name] if is_b[name] else encode[name] for name in stages}
     if isinstance(model, EventSPD):
         by_stage["a3"] += shared  # what precompute() does for B1 and B4
-        cells = math.prod(model.memory_shape(*sensor_hw)[1:])
+        cells = math.prod(level_cells(*sensor_hw, model.config.pyramid, model.config.encoder.stride)[3])
         reference = macs_per_query_reference(model.config.decoder, cells)["total"]
     per_query = sum(query.values())
     return {

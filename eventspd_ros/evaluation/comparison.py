@@ -31,3 +31,17 @@ def compare(own: np.ndarray, other: np.ndarray, stratum: np.ndarray, seed: int =
         "interval": [float(bound) for bound in np.percentile(ratios, (2.5, 97.5))],
         "won": won,
     }
+
+
+def paired_difference(own: np.ndarray, other: np.ndarray) -> dict:
+    """own, other: (S,) values of S scenes, NaN where a scene has none; only scenes with both count.
+
+    difference: mean of own − other. standard_error: sample deviation of that over scenes / √S; None of fewer than two.
+    """
+    each = (np.asarray(own, np.float64) - np.asarray(other, np.float64)).ravel()
+    each = each[np.isfinite(each)]
+    return {
+        "scenes": len(each),
+        "difference": float(each.mean()) if len(each) else None,
+        "standard_error": float(each.std(ddof=1) / np.sqrt(len(each))) if len(each) > 1 else None,
+    }

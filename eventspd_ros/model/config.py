@@ -57,6 +57,7 @@ class PyramidConfig:
     kernels: tuple[int, ...] = (7, 13)  # depthwise, of L1 and L2
     window: int = 8  # of L3, cells
     heads: tuple[int, ...] = (6, 6)  # of L3 and L4
+    memory: bool = True  # a ConvGRU on L4; without it every window stands alone
 
     def __post_init__(self):
         for name, count in (("channels", 4), ("blocks", 4), ("kernels", 2), ("heads", 2)):

@@ -49,24 +49,26 @@ class EventSPD(PointDepthModel):
         _check_levels(config)
         head, channels = config.head, config.pyramid.channels
         self.pyramid = Pyramid(config.pyramid, self.encoder.channels)
-        self.memory = ConvGRU(channels[3])
+        self.memory = ConvGRU(channels[3]) if config.pyramid.memory else None
         self.decoder = QueryDecoder(config.decoder, head.initial_stddev)
         inverse = head.parametrization == "inverse"
         self.calibration = Calibration(channels[3], head.median_depth_m) if inverse else None
         self.prior = CoarsePrior(channels[1:], head.median_depth_m) if head.prior else None
         self._start_at_the_median()
 
-    def phase_a(self, field: Tensor, memory: Tensor | None = None) -> tuple[EventSPDTensors, Tensor]:
+    def phase_a(self, field: Tensor, memory: Tensor | None = None) -> tuple[EventSPDTensors, Tensor | None]:
         """A1–A4: event field (B, 8, H, W) and memory h (B, C_4, H_4, W_4), or None at a stream's start.
 
-        Returns what phase_b() reads and the next h. Windows of a batch are independent streams. Nothing here is
-        detached: unrolled over windows, gradients flow through h (BPTT).
+        Returns what phase_b() reads and the next h, None where the model has no memory. Windows of a batch are
+        independent streams. Nothing here is detached: unrolled over windows, gradients flow through h (BPTT).
         """
         # A1. F³: the event field at full resolution → F_t at stride 2 (Eq. 2).
         features = self.encoder(field)
 
         # A2. The pyramid, then time at its top: L4 becomes G_t (Eq. 3).
         l1, l2, l3, l4 = self.pyramid(features)
+        if self.memory is None:
+            return self._cache(l1, l2, l3, l4.to(field.dtype), field.shape[-2:]), None
         g4 = self.memory(l4, self._start(field) if memory is None else memory)
 
         return self._cache(l1, l2, l3, g4, field.shape[-2:]), g4
@@ -77,6 +79,8 @@ class EventSPD(PointDepthModel):
         What a window looks like does not depend on the memory, so A1 and A2 take all windows as one batch. Gradients
         flow through all n steps of the memory, but into the features of the last `gradients` windows only.
         """
+        if self.memory is None:
+            return super().unroll(fields, gradients)
         early, late = fields[:-gradients], fields[-gradients:]
         with torch.no_grad():
             tops = self._tops(early) if len(early) else []
@@ -140,9 +144,11 @@ class EventSPD(PointDepthModel):
         """Pixels per cell of L1 … L4."""
         return self.config.decoder.strides
 
-    def memory_shape(self, height: int, width: int) -> tuple[int, int, int]:
-        """(C_4, H_4, W_4) for a sensor of that size in pixels."""
+    def memory_shape(self, height: int, width: int) -> tuple[int, int, int] | None:
+        """(C_4, H_4, W_4) for a sensor of that size in pixels, None without memory."""
         config = self.config
+        if self.memory is None:
+            return None
         return (config.pyramid.channels[3], *level_cells(height, width, config.pyramid, config.encoder.stride)[3])
 
     def slow_parameters(self) -> list[nn.Parameter]:

@@ -103,7 +103,7 @@ class LocalTokens(nn.Module):
         h = self.seed(torch.cat((features, position.to(features.dtype)), dim=-1))
         if self.coarse:
             tokens.append(self._read_coarse(context.coarse, context.cells_hw, uv_px))
-        return h, torch.cat(tokens, dim=2)
+        return h, torch.cat(tokens, dim=2) if tokens else h.unsqueeze(2)[:, :, :0]
 
     def _read_fine(self, table: Tensor, cells_hw: tuple[int, int], uv_px: Tensor) -> tuple[Tensor, list[Tensor]]:
         """L1's feature at the query (B, K, C_1) and, in a list of at most one, its tokens (B, K, P, D)."""

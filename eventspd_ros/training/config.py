@@ -132,7 +132,7 @@ class TrainConfig:
 
     def model(self) -> ModelConfig:
         """The preset with the changes made."""
-        return ModelConfig.from_dict(_merged(preset_config(self.preset).to_dict(), self.changes, "changes"))
+        return ModelConfig.from_dict(merged(preset_config(self.preset).to_dict(), self.changes, "changes"))
 
 
 @dataclass(frozen=True)
@@ -170,12 +170,12 @@ def read_config(path: Path | str, kind: type = TrainConfig):
         raise ValueError(f"{path}: {error}") from None
 
 
-def _merged(values: dict, changes: dict, where: str) -> dict:
+def merged(values: dict, changes: dict, where: str) -> dict:
     """values with the nested changes written over them; only keys that exist can change."""
-    merged = dict(values)
+    result = dict(values)
     for key, change in changes.items():
-        if key not in merged:
-            raise ValueError(f"{where}: unknown key {key!r}; known are {sorted(merged)}")
-        nested = isinstance(change, dict) and isinstance(merged[key], dict)
-        merged[key] = _merged(merged[key], change, f"{where}.{key}") if nested else change
-    return merged
+        if key not in result:
+            raise ValueError(f"{where}: unknown key {key!r}; known are {sorted(result)}")
+        nested = isinstance(change, dict) and isinstance(result[key], dict)
+        result[key] = merged(result[key], change, f"{where}.{key}") if nested else change
+    return result

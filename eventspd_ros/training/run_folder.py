@@ -39,13 +39,13 @@ class RunFolder:
         if stored.exists() and stored.read_text() != config_yaml:
             raise ValueError(f"{stored}: this folder holds a run of another config; choose another --out")
         if not stored.exists():
-            self._write(stored, config_yaml.encode())
+            write_whole(stored, config_yaml)
         self._scalars = None
 
     def save_state(self, state: dict[str, Any]) -> None:
         """last.ckpt, the one before kept as previous.ckpt."""
         last = self.checkpoints / "last.ckpt"
-        partial = self._partial(last)
+        partial = _partial(last)
         try:
             torch.save(state, partial)
             _sync(partial)
@@ -59,7 +59,7 @@ class RunFolder:
     def save_model(self, model: nn.Module, name: str) -> None:
         """Weights alone, as save_checkpoint() stores them."""
         path = self.checkpoints / f"{name}.safetensors"
-        partial = self._partial(path)
+        partial = _partial(path)
         try:
             save_checkpoint(model, partial)
             os.replace(partial, path)
@@ -69,7 +69,7 @@ class RunFolder:
 
     def write_metrics(self, history: list[dict]) -> None:
         content = {"versions": code_versions(), "history": history}
-        self._write(self.path / "metrics.json", (json.dumps(content, indent=1) + "\n").encode())
+        write_whole(self.path / "metrics.json", json.dumps(content, indent=1) + "\n")
 
     def scalars(self, values: dict[str, float], step: int) -> None:
         """To TensorBoard."""
@@ -84,15 +84,17 @@ class RunFolder:
         if self._scalars is not None:
             self._scalars.close()
 
-    def _write(self, path: Path, content: bytes) -> None:
-        partial = self._partial(path)
-        partial.write_bytes(content)
-        _sync(partial)
-        os.replace(partial, path)
 
-    @staticmethod
-    def _partial(path: Path) -> Path:
-        return path.with_name(f".{path.name}.partial")
+def write_whole(path: Path, text: str) -> None:
+    """A file that is there whole or not at all, whenever the machine stops."""
+    partial = _partial(path)
+    partial.write_text(text)
+    _sync(partial)
+    os.replace(partial, path)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial")
 
 
 def load_state(path: Path) -> dict[str, Any] | None:

@@ -1,6 +1,7 @@
 """Counts against the architecture document's tables and against arithmetic."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from reference.models import small_config
@@ -66,10 +67,15 @@ def test_work_of_a_window(eventspd):
 
 
 def test_queries_count_alike_on_another_configuration():
-    """Counting on the model and the decoder's formulas agree where numbers are unlike the document's."""
+    """Counting on the model and the decoder's formulas agree where numbers are unlike the document's, with memory and
+    without."""
     config = small_config()
     info = model_info(config, (260, 346))
     assert info["macs"]["per_query"] == macs_per_query(config.decoder, coarsest_cells=8 * 10)["total"]
+    forgetful = model_info(replace(config, pyramid=replace(config.pyramid, memory=False)), (260, 346))
+    assert forgetful["parameters"]["convgru"] == forgetful["macs"]["by_stage"]["convgru"] == 0
+    assert info["parameters"]["total"] - forgetful["parameters"]["total"] == info["parameters"]["convgru"] > 0
+    assert info["macs"]["encode"] - forgetful["macs"]["encode"] == info["macs"]["by_stage"]["convgru"] > 0
 
 
 @pytest.mark.parametrize("preset", ["minimal", "eventspd_lite", "hd_micro"])

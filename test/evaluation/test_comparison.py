@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from eventspd_ros.evaluation.comparison import compare
+from eventspd_ros.evaluation.comparison import compare, paired_difference
 
 
 def test_ratio_and_wins_by_hand():
@@ -38,3 +38,15 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says():
 def test_against_a_perfect_other_there_is_no_ratio():
     values = compare(np.ones(2), np.zeros(2), np.zeros(2))
     assert values["ratio"] is None and values["interval"] is None and values["won"] == 0
+
+
+def test_paired_differences_by_hand():
+    """Differences 1, 2 and 6: mean 3, sample variance (4 + 1 + 9) / 2 = 7. A scene without a value does not count."""
+    values = paired_difference(np.array([2.0, 4.0, 106.0, np.nan]), np.array([1.0, 2.0, 100.0, 5.0]))
+    assert values == {"scenes": 3, "difference": pytest.approx(3), "standard_error": pytest.approx((7 / 3) ** 0.5)}
+    assert paired_difference(np.ones(1), np.zeros(1))["standard_error"] is None
+    assert paired_difference(np.full(2, np.nan), np.zeros(2)) == {
+        "scenes": 0,
+        "difference": None,
+        "standard_error": None,
+    }

@@ -304,6 +304,26 @@ def test_lite_is_of_its_size():
     assert 500_000 <= count <= 1_150_000
 
 
+@pytest.mark.parametrize("form", ["inverse", "prior"])
+def test_without_memory_every_window_stands_alone(form):
+    config = small_config(**FORMS[form])
+    model = randomise(build_model(replace(config, pyramid=replace(config.pyramid, memory=False))), scale=0.1)
+    assert model.memory_shape(HEIGHT, WIDTH) is None and not any("memory" in name for name in model.state_dict())
+    first, second = windows_of(0, 2)
+    with torch.no_grad():
+        (alone,), (state,) = model.encode([second], [StreamState()])
+        _, states = model.encode([first], [StreamState()])
+        (after,), _ = model.encode([second], states)
+        assert state.memory is None
+        torch.testing.assert_close(answers(model, after), answers(model, alone), rtol=0, atol=0)
+        fields = torch.stack([model.encoder.scatter([window]) for window in (first, second)])
+        unrolled = model.phase_b(model.unroll(fields, 1), keypoints(30)[None])
+        torch.testing.assert_close(torch.stack(unrolled, dim=-1)[0], answers(model, alone))
+        model.bfloat16 = True
+        (cache,), _ = model.encode([second], [StreamState()])
+        assert answers(model, cache).isfinite().all() and cache.tensors.context.keys.dtype == torch.bfloat16
+
+
 def test_map_tensors_leaves_the_rest_alone():
     (cache,), _ = small_model().encode(windows_of(0, 1), [StreamState()])
     doubled = map_tensors(lambda tensor: 2 * tensor, cache.tensors)

@@ -144,6 +144,7 @@ def test_fourier_features_tell_grid_offsets_and_far_sides_apart():
         ((2, 2, 2, -1), 0, 74),
         ((-1, 2, 2, 2), 0, 75),
         ((-1, -1, 2, -1), 3, 28),
+        ((-1, -1, -1, -1), 0, 0),
     ],
 )
 def test_token_counts(radii, points, count):

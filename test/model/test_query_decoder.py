@@ -17,6 +17,7 @@ FULL = DecoderConfig()
 LITE = dataclasses.replace(
     SMALL, local_radius=(2, 2, 2, -1), adaptive_points=0, global_layers=0, fused_layers=0, anchors=0
 )
+TOKENLESS = dataclasses.replace(SMALL, local_radius=(-1, -1, -1, -1), adaptive_points=0, local_layers=0)
 SENSOR_HW = (260, 346)
 
 
@@ -67,7 +68,7 @@ def test_macs_of_the_document():
     assert (SlowDecoder({}, FULL).config.local_tokens, FULL.anchor_count(880)) == (91, 32)
 
 
-@pytest.mark.parametrize("config", [FULL, SMALL, LITE])
+@pytest.mark.parametrize("config", [FULL, SMALL, LITE, TOKENLESS])
 def test_macs_are_what_runs(config):
     """The formulas against torch's own count of matrix products, which leaves bilinear reads out."""
     decoder, levels, uv_px, _ = inputs(config, count=16, windows=1)
@@ -100,7 +101,7 @@ def test_equals_the_slow_form_in_float32(config, sensor_hw):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("config", [FULL, SMALL, LITE])
+@pytest.mark.parametrize("config", [FULL, SMALL, LITE, TOKENLESS])
 def test_is_the_same_function_in_float64(config):
     """To twelve digits: what float32 shows is rounding, not an approximation."""
     decoder, levels, uv_px, routed = inputs(config)

@@ -54,7 +54,7 @@ class SlowDecoder:
         height, width = sensor_hw
         q = torch.stack(((uv_px[..., 0] + 0.5) / width, (uv_px[..., 1] + 0.5) / height), dim=-1)
         h = self.linear("b1.seed", torch.cat((centre, fourier(q, 8)), dim=-1))
-        tokens = []
+        tokens = [h.unsqueeze(2)[:, :, :0]]
         offsets = uv_px.new_zeros(*uv_px.shape[:2], 0, 2)
         if config.local_radius[0] > 0:
             grid = torch.tensor([offset for offset in square(config.local_radius[0]) if offset != (0, 0)]).to(uv_px)
@@ -65,7 +65,7 @@ class SlowDecoder:
         if offsets.shape[2]:
             f = self.border_read(levels[0], uv_px, 0, offsets)
             tokens.append(F.gelu(self.linear("b1.fine", torch.cat((f, fourier(offsets / 6, 4)), dim=-1))))
-            tokens[0] = tokens[0] + self.parameters["b1.fine_embedding"]
+            tokens[-1] = tokens[-1] + self.parameters["b1.fine_embedding"]
         positions = iter(self.parameters["b1.position_embedding"])
         coarse = [level for level in range(1, len(levels)) if config.local_radius[level] >= 0]
         for index, level in enumerate(coarse):

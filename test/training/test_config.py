@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from eventspd_ros.benchmark.ablation import AblationConfig
 from eventspd_ros.training.config import DataConfig, PretrainConfig, TrainConfig, read_config, to_yaml
 
 ROOT = Path(__file__).parents[2]
@@ -47,8 +48,10 @@ def test_what_is_not_yaml_is_refused(tmp_path):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "config/train").glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_presets_are_read(path):
-    kind = PretrainConfig if path.stem == "pretrain" else TrainConfig
-    assert read_config(path, kind).model().preset in ("eventspd", "eventspd_lite")
+    kind = {"pretrain": PretrainConfig, "ablations": AblationConfig}.get(path.stem, TrainConfig)
+    config = read_config(path, kind)
+    config = config.budget if kind is AblationConfig else config
+    assert config.model().preset in ("eventspd", "eventspd_lite")
 
 
 def test_the_table_of_knobs_names_every_one():
