@@ -125,25 +125,37 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these variants, and no table yet")
 
     bench = command("bench", None, "measure speed").add_subparsers(dest="what", required=True, metavar="WHAT")
-    sub = bench.add_parser("decode", help="events decoded a second, one core")
-    sub.set_defaults(run=bench_decode)
-    sub.add_argument("input", type=Path, metavar="FILE")
-    sub.add_argument("--json", action="store_true")
 
-    sub = bench.add_parser("model", help="milliseconds to encode a window and to decode K keypoints")
-    sub.set_defaults(run=bench_model)
+    def benchmark(name: str, measure, text: str, repetitions: int) -> argparse.ArgumentParser:
+        """measure: of options, to a report with its name under "bench"."""
+        sub = bench.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run_benchmark, measure=measure)
+        sub.add_argument("--repetitions", type=int, default=repetitions, help=f"after warm-up (default {repetitions})")
+        sub.add_argument("--against", type=Path, metavar="FILE", help="an earlier --json of it, to print ratios to")
+        sub.add_argument("--json", action="store_true")
+        return sub
+
+    sub = benchmark("decode", bench_decode, "events decoded a second, one core", 30)
+    sub.add_argument("input", type=Path, metavar="FILE")
+
+    sub = benchmark("windows", bench_windows, "events cut into windows a second, one core", 30)
+    sub.add_argument("input", type=Path, metavar="FILE")
+
+    sub = benchmark("model", bench_model, "milliseconds to encode a window and to decode K keypoints", 30)
     sub.add_argument("--preset", default="eventspd")
     sub.add_argument("--sensor", type=sensor_size, default=(720, 1280), metavar="WxH", help="default 1280x720")
     sub.add_argument("--k", type=query_counts, default=(1, 64, 256, 1024), help="e.g. 1,64,256,1024")
     sub.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
-    sub.add_argument("--json", action="store_true")
 
-    sub = bench.add_parser("data", help="windows a second of the training feed, beside what training consumes")
-    sub.set_defaults(run=bench_data)
+    sub = benchmark("train", bench_train, "milliseconds of a training step: forward, backward, optimizer", 10)
+    sub.add_argument("--preset", default="eventspd_lite")
+    sub.add_argument("--sensor", type=sensor_size, default=(260, 346), metavar="WxH", help="default 346x260")
+    sub.add_argument("--batch", type=int, default=2, help="samples a step, of 4 windows and 512 queries (default 2)")
+
+    sub = benchmark("data", bench_data, "windows a second of the training feed, beside what training consumes", 10)
     sub.add_argument("input", type=Path, metavar="SET", nargs="?", help="a simulated set; without it one is simulated")
     sub.add_argument("--preset", default="eventspd_lite", help="the model that trains")
-    sub.add_argument("--seconds", type=float, default=10.0, help="for each of the two measurements")
-    sub.add_argument("--json", action="store_true")
+    sub.add_argument("--seconds", type=float, default=10.0, help="for the feed (default 10); training takes its time")
     return parser
 
 
@@ -341,22 +353,52 @@ def info(options) -> None:
     show(model_info(options.preset, options.sensor), options.json)
 
 
-def bench_model(options) -> None:
-    from eventspd_ros.benchmark.model import bench_model as measure
+def run_benchmark(options) -> None:
+    """Measure, print, and set beside an earlier report, which is read first: it may be none."""
+    from eventspd_ros.benchmark.against import compare_reports, read_report
 
-    show(measure(options.preset, options.sensor, options.k, device=options.device), options.json)
+    if options.repetitions < 1:
+        raise ValueError(f"--repetitions {options.repetitions}: must be at least 1")
+    before = read_report(options.against, options.what) if options.against else None
+    report = options.measure(options)
+    try:
+        if before is not None:
+            report["against"] = {"file": str(options.against), **compare_reports(report, before)}
+    finally:
+        show(report, options.json)
+    for difference in report.get("against", {}).get("differs", ()):
+        print(f"warning: {options.against}: {difference}", file=sys.stderr)
 
 
-def bench_decode(options) -> None:
+def bench_decode(options) -> dict:
     from eventspd_ros.benchmark.decode import bench_decode as measure
 
-    show(measure(options.input), options.json)
+    return measure(options.input, options.repetitions)
 
 
-def bench_data(options) -> None:
+def bench_windows(options) -> dict:
+    from eventspd_ros.benchmark.windows import bench_windows as measure
+
+    return measure(options.input, options.repetitions)
+
+
+def bench_model(options) -> dict:
+    from eventspd_ros.benchmark.model import bench_model as measure
+
+    return measure(options.preset, options.sensor, options.k, options.repetitions, options.device)
+
+
+def bench_train(options) -> dict:
+    from eventspd_ros.benchmark.train import StepLoad
+    from eventspd_ros.benchmark.train import bench_train as measure
+
+    return measure(options.preset, options.sensor, StepLoad(options.batch), options.repetitions)
+
+
+def bench_data(options) -> dict:
     from eventspd_ros.benchmark.data import bench_data as measure
 
-    show(measure(options.input, options.preset, options.seconds), options.json)
+    return measure(options.input, options.preset, options.seconds, options.repetitions)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,15 @@ from eventspd_ros.benchmark.data import FeedLoad, Shuffled, bench_data
 
 def test_the_report_is_complete_and_consistent(tmp_path):
     layouts.write_simulated(tmp_path)
-    report = bench_data(tmp_path, "minimal", seconds=0.1, load=FeedLoad(batch=2, windows=2, queries=16, workers=2))
-    assert (report["preset"], report["workers"], report["batch"], report["windows_per_sample"]) == ("minimal", 2, 2, 2)
-    assert report["sensor"] == "32x24" and report["samples"] == 5
-    assert report["feed_windows_per_s"] == pytest.approx(4 / report["feed_batch_s"]["median"], rel=0.05)
-    assert report["training_windows_per_s"] == pytest.approx(4 / report["training_step_s"]["median"], rel=0.05)
-    assert report["ratio"] == pytest.approx(report["feed_windows_per_s"] / report["training_windows_per_s"], rel=0.05)
+    load = FeedLoad(batch=2, windows=2, queries=16, workers=2)
+    report = bench_data(tmp_path, "minimal", seconds=0.1, repetitions=2, load=load)
+    assert (report["bench"], report["preset"], report["workers"], report["batch"]) == ("data", "minimal", 2, 2)
+    assert (report["sensor"], report["samples"], report["windows_per_sample"]) == ("32x24", 5, 2)
+    for what in ("feed_batch", "training_step"):
+        rate = report[f"{what.split('_')[0]}_windows_per_second"]
+        assert rate == pytest.approx(4e3 / report[f"{what}_ms"]["median"], rel=0.05)
+    rates = report["feed_windows_per_second"] / report["training_windows_per_second"]
+    assert report["ratio"] == pytest.approx(rates, rel=0.05)
     cpu_ratio = report["training_cpu_ms_per_window"] / report["feed_cpu_ms_per_window"]
     assert report["cpu_ratio"] == pytest.approx(cpu_ratio, rel=0.05) and cpu_ratio > 0
     assert 100 < report["events_per_window"] < 900, "20 ms of 40,000 events a second, some dropped"
@@ -31,6 +34,8 @@ def test_bad_arguments_are_named(tmp_path):
     layouts.write_simulated(tmp_path)
     with pytest.raises(ValueError, match="5 samples with 4 windows; a batch takes 50"):
         bench_data(tmp_path, load=FeedLoad(batch=50))
+    with pytest.raises(ValueError, match="queries=0"):
+        FeedLoad(queries=0)
 
 
 def test_an_epoch_is_every_sample_once_in_an_order_of_its_own():

@@ -1,0 +1,45 @@
+"""The training benchmark times the steps that the real loop takes; how fast is not asserted."""
+
+import json
+
+import pytest
+from reference import dataset_layouts as layouts
+
+from eventspd_ros.benchmark.train import StepClock, StepLoad, bench_train, time_training
+
+LOAD = StepLoad(batch=2, windows=2, queries=16)
+
+
+def test_the_report_is_complete_and_consistent(tmp_path):
+    layouts.write_simulated(tmp_path)
+    report = bench_train("minimal", load=LOAD, repetitions=3, folder=tmp_path)
+    assert (report["bench"], report["preset"], report["sensor"]) == ("train", "minimal", "32x24"), "the set's sensor"
+    assert (report["batch"], report["windows_per_sample"], report["queries_per_sample"]) == (2, 2, 16)
+    for part in ("forward", "backward", "optimizer", "step"):
+        times = report[f"{part}_ms"]
+        assert 0 < times["best"] <= times["median"] <= times["p95"] <= times["p99"]
+    parts = [report[f"{part}_ms"]["best"] for part in ("forward", "backward", "optimizer")]
+    assert sum(parts) <= report["step_ms"]["best"] * (1 + 1e-9)
+    assert (report["repetitions"], report["warm_ups"], report["precision"]) == (3, 2, "bf16-mixed")
+    assert len(report["input_sha256"]) == 64 and report["device"] and report["torch_threads"] >= 1
+    json.dumps(report)
+
+
+def test_every_step_is_seen_whole(tmp_path):
+    layouts.write_simulated(tmp_path)
+    clock = time_training(LOAD.config(str(tmp_path), "minimal", 3))
+    assert len(clock.ticks_s) == len(clock.cpu_s) == 3
+    for ticks in clock.ticks_s:
+        assert len(ticks) == 4 and list(ticks) == sorted(ticks)
+    first, second, third = clock.ticks_s
+    assert first[3] <= second[0] and second[3] <= third[0]
+
+
+def test_parts_by_hand():
+    clock = StepClock(ticks_s=[(1.0, 3.0, 7.0, 8.0)])
+    assert clock.parts_s() == {"forward": [2.0], "backward": [4.0], "optimizer": [1.0], "step": [7.0]}
+
+
+def test_a_load_of_nothing_is_named():
+    with pytest.raises(ValueError, match="batch=0"):
+        StepLoad(batch=0)
