@@ -3,9 +3,12 @@
 import json
 
 import pytest
+import torch
 from reference import dataset_layouts as layouts
 
+from eventspd_ros.benchmark import train
 from eventspd_ros.benchmark.train import StepClock, StepLoad, bench_train, time_training
+from eventspd_ros.training.depth_task import DepthTask
 
 LOAD = StepLoad(batch=2, windows=2, queries=16)
 
@@ -25,14 +28,27 @@ def test_the_report_is_complete_and_consistent(tmp_path):
     json.dumps(report)
 
 
-def test_every_step_is_seen_whole(tmp_path):
+def test_the_clock_is_read_between_the_parts(tmp_path, monkeypatch):
+    """At each reading: whether there are gradients, and whether the weights have moved since the one before."""
+    tasks, readings, before = [], [], []
+
+    def build(config):
+        tasks.append(DepthTask(config))
+        return tasks[0]
+
+    def read_clock(place):
+        weight = tasks[0].model.log_depth.weight
+        moved = bool(before) and not torch.equal(before[-1], weight)
+        before.append(weight.detach().clone())
+        readings.append((weight.grad is not None, moved))
+        return float(len(readings))
+
+    monkeypatch.setattr(train, "DepthTask", build)
+    monkeypatch.setattr(train, "now_s", read_clock)
     layouts.write_simulated(tmp_path)
-    clock = time_training(LOAD.config(str(tmp_path), "minimal", 3))
-    assert len(clock.ticks_s) == len(clock.cpu_s) == 3
-    for ticks in clock.ticks_s:
-        assert len(ticks) == 4 and list(ticks) == sorted(ticks)
-    first, second, third = clock.ticks_s
-    assert first[3] <= second[0] and second[3] <= third[0]
+    clock = time_training(LOAD.config(str(tmp_path), "minimal", 2))
+    assert readings == 2 * [(False, False), (False, False), (True, False), (True, True)]
+    assert clock.ticks_s == [(1.0, 2.0, 3.0, 4.0), (5.0, 6.0, 7.0, 8.0)] and len(clock.cpu_s) == 2
 
 
 def test_parts_by_hand():
