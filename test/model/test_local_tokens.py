@@ -148,7 +148,7 @@ def test_fourier_features_tell_grid_offsets_and_far_sides_apart():
     ],
 )
 def test_token_counts(radii, points, count):
-    config = dataclasses.replace(PLAIN, local_radius=radii, adaptive_points=points)
+    config = dataclasses.replace(PLAIN, local_radius=radii, adaptive_points=points, local_layers=0)
     levels = [torch.randn(2, 8, SENSOR_HW[0] // s, SENSOR_HW[1] // s) for s in PLAIN.strides]
     h, tokens = run(LocalTokens(config), levels, torch.rand(2, 3, 2) * 200)
     assert h.shape == (2, 3, 8)
