@@ -23,7 +23,7 @@ from eventspd_ros.model.minimal import MinimalModel
 from eventspd_ros.model.presets import build_model
 
 QUERIES = 64  # counted at K and 2K, to see what one more query costs
-PHASE_A = ("a1", "stem", "l1", "l2", "l3", "l4", "downs", "convgru", "prior", "a3", "a4", "pred")
+PHASE_A = ("a1", "fine", "stem", "l1", "l2", "l3", "l4", "downs", "convgru", "prior", "a3", "a4", "pred")
 # Operators that PyTorch's counter does not know.
 CPU_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 IN_PLACE = (torch.ops.aten.baddbmm_,)
@@ -64,9 +64,10 @@ def _stages(model: nn.Module) -> dict[str, nn.Module]:
         return {"a1": model.encoder, "head": nn.ModuleList([model.hidden, model.log_depth]), "sigma": model.stddev}
     assert isinstance(model, EventSPD)
     pyramid, decoder = model.pyramid, model.decoder
-    stages = {"a1": model.encoder}
+    stages = {"a1": model.encoder} | ({} if model.fine is None else {"fine": model.fine})
     stages |= {name: getattr(pyramid, name) for name in ("stem", "l1", "l2", "l3", "l4", "downs")}
-    stages |= {"convgru": model.memory} | ({} if model.prior is None else {"prior": model.prior})
+    optional = {"convgru": model.memory, "prior": model.prior}
+    stages |= {name: module for name, module in optional.items() if module is not None}
     stages |= {"a3": decoder.a3, "a4": nn.Identity() if model.calibration is None else model.calibration}
     return stages | {name: getattr(decoder, name) for name in ("b1", "b2", "b3", "b4", "b5", "sigma")}
 
@@ -88,7 +89,7 @@ def _macs(model: nn.Module, stages: dict[str, nn.Module], sensor_hw: tuple[int, 
     by_stage = {name: query[name] if is_b[name] else encode[name] for name in stages}
     if isinstance(model, EventSPD):
         by_stage["a3"] += shared  # what precompute() does for B1 and B4
-        cells = math.prod(model.memory_shape(*sensor_hw)[1:])
+        cells = math.prod(tensors.context.cells_hw[-1])
         reference = macs_per_query_reference(model.config.decoder, cells)["total"]
     per_query = sum(query.values())
     return {

@@ -52,6 +52,7 @@ def _models() -> dict[str, ModelConfig]:
             decoder=DecoderConfig(),
         ),
         "eventspd_lite": _lite(),
+        "eventspd_v9": _v9(),
     }
 
 
@@ -72,6 +73,28 @@ def _lite() -> ModelConfig:
             global_layers=1,
             fused_layers=0,
             anchors=0,
+        ),
+    )
+
+
+def _v9() -> ModelConfig:
+    """Research plan v9: F³'s own map as L1, a stride-4 intermediate, pooled surroundings, no memory."""
+    return ModelConfig(
+        "eventspd_v9",
+        "eventspd",
+        _encoders()["ds2"],
+        head=HeadConfig(parametrization="inverse"),
+        pyramid=PyramidConfig(blocks=(0, 2, 4, 2), kernels=(7, 7), memory=False),
+        decoder=DecoderConfig(
+            channels=(64, 64, 128, 192, 384),
+            strides=(2, 4, 8, 16, 32),
+            local_radius=(2, 1, 0, 0, 0),
+            pooled_levels=2,
+            adaptive_reach=(6.0, 4.0),
+            local_layers=0,
+            shared_keys=True,
+            fused_layers=2,
+            depth_expansion=1,
         ),
     )
 

@@ -37,7 +37,7 @@ class DenseHeads(nn.Module):
         self.inverse = config.head.parametrization == "inverse"
         channels = config.pyramid.channels
         levels = (2,) if config.head.prior else (1, 2)
-        self.strides = {level: config.decoder.strides[level] for level in (1, 2)}
+        self.strides = {level: model.level_strides[level] for level in (1, 2)}
         self.heads = nn.ModuleDict({str(level): nn.Conv2d(channels[level], 1, 1) for level in levels})
         # Both start at the median: softplus(x) ≈ 1/6 is not worth exactness here.
         start = np.log(np.expm1(1 / config.head.median_depth_m)) if self.inverse else np.log(config.head.median_depth_m)
@@ -51,6 +51,26 @@ class DenseHeads(nn.Module):
             return tensors.prior[:, 0]
         with torch.autocast(tensors.levels[level].device.type, enabled=False):
             return self.heads[str(level)](tensors.levels[level].float())[:, 0]
+
+
+class CentreHead(nn.Module):
+    """The head of L_ctr (research plan v9, §5.1): depth from h⁽⁰⁾ alone, before any attention, calibrated as the answer
+    is. What B1 gathers must tell depth by itself. Training only."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        if not hasattr(model, "decoder"):
+            raise ValueError(f"losses.centre: preset {model.config.preset!r} has no query decoder; set it to 0")
+        dim = model.config.decoder.dim
+        self.code = nn.Sequential(nn.Linear(dim, dim // 2), nn.GELU(), nn.Linear(dim // 2, 1))
+        nn.init.trunc_normal_(self.code[-1].weight, std=0.02)
+        nn.init.constant_(self.code[-1].bias, model.starting_code)
+
+    def forward(self, model: nn.Module, tensors: Any, uv_px: Tensor) -> Tensor:
+        """Queries (B, K, 2) in pixels -> canonical depth (B, K)."""
+        h, _ = model.decoder.b1(tensors.context, uv_px)
+        with torch.autocast(h.device.type, enabled=False):
+            return model.depth(self.code(h.float())[..., 0], tensors, uv_px)
 
 
 class DepthTask(Task):
@@ -70,6 +90,7 @@ class DepthTask(Task):
         losses = config.losses
         dense = hasattr(self.model, "pyramid") and (losses.dense_l2 or losses.dense_l3)
         self.dense = DenseHeads(self.model) if dense else None
+        self.centre = CentreHead(self.model) if losses.centre else None
         self.teacher, self.features = None, None
         if losses.feature_l3 or losses.feature_l4:
             self.teacher = load_teacher(losses.teacher)
@@ -85,11 +106,16 @@ class DepthTask(Task):
     def forward(self, inputs: StepInputs) -> dict[str, Any]:
         batch, drawn = inputs.batch, inputs.drawn
         tensors = self.unroll(batch)
-        canonical, stddev = self.model.phase_b(tensors, drawn.uv_px.to(self.model.device))
+        uv_px = drawn.uv_px.to(self.model.device)
+        canonical, stddev = self.model.phase_b(tensors, uv_px)
         scale = batch.metric_per_canonical.to(canonical.device)[:, None]
         target = drawn.depth_m.to(canonical.device) / scale
         terms, log_error = self._query_terms(canonical, stddev, target, drawn)
         terms |= self._dense_terms(tensors, batch, inputs.progress) | self._feature_terms(tensors, batch)
+        if self.centre is not None:
+            weights = self.config.losses
+            loss = point_loss(self.centre(self.model, tensors, uv_px), target, target.isfinite(), weights.huber_delta)
+            terms["centre"] = weights.centre * loss
         loss = sum(terms.values()).mean()
         shown = {name: term.detach().mean() for name, term in terms.items()}
         seen = {"size": batch.depth_m.shape[1:], "uv_px": drawn.uv_px, "losses": log_error.detach().abs().cpu()}

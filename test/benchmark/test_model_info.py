@@ -45,6 +45,37 @@ def test_parameters_are_the_documents(eventspd):
     assert eventspd["table_values"] == 2 * (137 + 1_810 + 29_389 + 518_721)
 
 
+# Research plan v9, §6.1, in thousands, under our names of the stages: its B2 is our b3, its B3 b4, its B4 and B5 b5.
+PLAN_V9 = {
+    "fine": 0.128,
+    "stem": 37,
+    "l1": 0,
+    "l2": 277,
+    "downs": 33 + 99 + 295,
+    "l3": 1_778,
+    "l4": 3_542,
+    "a3": 148 + 74 + 136,
+    "b1": 154 + 54 + 54 + 99 + 0.8,  # with the projections and type embeddings of its B4, but for e_deform
+    "b2": 0,
+    "b3": 740,
+    "b4": 159,
+    "b5": 889 + 0.4 + 37,
+}
+
+
+def test_parameters_are_those_of_plan_v9():
+    info = model_info("eventspd_v9", (720, 1280))
+    counts, macs = info["parameters"], info["macs"]
+    for stage, thousands in PLAN_V9.items():
+        assert counts[stage] == pytest.approx(1_000 * thousands, rel=0.03), stage
+    # Without F³ and our uncertainty head, which the plan does not count; with its auxiliary head, which training keeps.
+    centre = 192 * 96 + 96 + 96 + 1
+    assert counts["total"] - counts["a1"] - counts["sigma"] + centre == pytest.approx(8_626_000, rel=0.03)
+    # ~26.5 M FLOPs a query as written.
+    assert 2 * macs["per_query_reference"] == pytest.approx(26_500_000, rel=0.1)
+    assert macs["per_query"] == macs_per_query(preset_config("eventspd_v9").decoder)["total"]
+
+
 def test_work_of_a_query(eventspd):
     macs = eventspd["macs"]
     assert macs["per_query"] <= 9_000_000
@@ -72,7 +103,7 @@ def test_queries_count_alike_on_another_configuration():
     assert info["macs"]["per_query"] == macs_per_query(config.decoder, coarsest_cells=8 * 10)["total"]
 
 
-@pytest.mark.parametrize("preset", ["minimal", "eventspd_lite", "hd_micro"])
+@pytest.mark.parametrize("preset", ["minimal", "eventspd_lite", "eventspd_v9", "hd_micro"])
 def test_other_presets_are_counted_whole(preset):
     info = model_info(preset, (260, 346))
     counts = info["parameters"]

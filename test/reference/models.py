@@ -6,14 +6,14 @@ import torch
 
 from eventspd_ros.model.config import LEVELS_MVSEC, DecoderConfig, EncoderConfig, HeadConfig, ModelConfig, PyramidConfig
 from eventspd_ros.model.eventspd import EventSPD
-from eventspd_ros.model.presets import build_model
+from eventspd_ros.model.presets import build_model, preset_config
 
 CHANNELS = (16, 24, 32, 48)
 
 
-def small_config(**head) -> ModelConfig:
-    """The document's stages, narrow; head: fields of HeadConfig, by default as in the `eventspd` preset."""
-    return ModelConfig(
+def small_config(v9: bool = False, **head) -> ModelConfig:
+    """The document's stages, narrow, or research plan v9's; head: fields of HeadConfig, by default as in `eventspd`."""
+    config = ModelConfig(
         preset="small",
         family="eventspd",
         encoder=EncoderConfig((16, 16), (2, 1), (3, 1), (2, 2), (1, 1), (7, 7), levels=LEVELS_MVSEC),
@@ -21,9 +21,17 @@ def small_config(**head) -> ModelConfig:
         pyramid=PyramidConfig(CHANNELS, blocks=(1, 1, 2, 1), kernels=(5, 7), window=4, heads=(2, 2)),
         decoder=DecoderConfig(dim=32, heads=2, channels=CHANNELS, anchors=4, attention_dropout=0.0),
     )
+    if not v9:
+        return config
+    plan = preset_config("eventspd_v9").decoder
+    return replace(
+        config,
+        pyramid=replace(config.pyramid, blocks=(0, 1, 2, 1), memory=False),
+        decoder=replace(plan, dim=32, heads=2, channels=(16, *CHANNELS), anchors=4, attention_dropout=0.0),
+    )
 
 
-def small_model(**head) -> EventSPD:
-    """Fresh weights, always the same, in eval mode."""
+def small_model(**kind) -> EventSPD:
+    """Fresh weights, always the same, in eval mode; kind: as small_config takes it."""
     torch.manual_seed(0)
-    return build_model(small_config(**head))
+    return build_model(small_config(**kind))

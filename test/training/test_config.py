@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from eventspd_ros.model.presets import MODEL_PRESETS
 from eventspd_ros.training.config import DataConfig, PretrainConfig, TrainConfig, read_config, to_yaml
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +49,7 @@ def test_what_is_not_yaml_is_refused(tmp_path):
 @pytest.mark.parametrize("path", sorted((ROOT / "config/train").glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_presets_are_read(path):
     kind = PretrainConfig if path.stem == "pretrain" else TrainConfig
-    assert read_config(path, kind).model().preset in ("eventspd", "eventspd_lite")
+    assert read_config(path, kind).model().preset in MODEL_PRESETS
 
 
 def test_the_table_of_knobs_names_every_one():
