@@ -11,7 +11,7 @@ import torch
 
 from eventspd_ros import __version__
 from eventspd_ros.benchmark.machine import cpu_name
-from eventspd_ros.events.types import EventWindow
+from eventspd_ros.events.types import EventWindow, ImageWindow
 from eventspd_ros.model.feature_cache import StreamState
 from eventspd_ros.model.presets import build_model
 
@@ -41,7 +41,7 @@ def bench_model(
     if not hasattr(model, "encode"):
         raise ValueError(f"preset {preset!r} is an encoder: it answers no queries")
     height, width = sensor_hw
-    window = _uniform_window(height, width)
+    window = (_uniform_window if model.config.input == "events" else _uniform_image)(height, width)
     if place.type == "cuda":
         torch.cuda.reset_peak_memory_stats(place)
     with torch.inference_mode():
@@ -56,11 +56,11 @@ def bench_model(
     return {
         "preset": preset,
         "sensor": f"{width}x{height}",
-        "events": len(window),
+        "events": len(window) if model.config.input == "events" else 0,
         "encode_ms": encode_ms,
         "decode_ms": decode_ms,
         "peak_memory_bytes": _peak_memory_bytes(place),
-        "voxel_table_bytes": model.encoder.grids.voxel_table_bytes,
+        "voxel_table_bytes": model.encoder.table_bytes,
         "repetitions": repetitions,
         "device": torch.cuda.get_device_name(place) if place.type == "cuda" else cpu_name(),
         "threads": torch.get_num_threads(),
@@ -99,6 +99,11 @@ def _uniform_window(height: int, width: int) -> EventWindow:
         start_ns=0,
         end_ns=20_000_000,
     )
+
+
+def _uniform_image(height: int, width: int) -> ImageWindow:
+    """A picture of random pixels."""
+    return ImageWindow(np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8), 0)
 
 
 def _peak_memory_bytes(place: torch.device) -> int:

@@ -39,7 +39,7 @@ def model_info(preset: str | ModelConfig, sensor_hw: tuple[int, int]) -> dict:
     """
     model = build_model(preset)
     stages = _stages(model)
-    table = model.encoder.grids.table.numel()
+    table = model.encoder.table_values
     parameters = {name: sum(p.numel() for p in module.parameters()) for name, module in stages.items()}
     parameters["a1"] -= table
     total = sum(p.numel() for p in model.parameters()) - table
@@ -51,7 +51,7 @@ def model_info(preset: str | ModelConfig, sensor_hw: tuple[int, int]) -> dict:
         "sensor": f"{sensor_hw[1]}x{sensor_hw[0]}",
         "parameters": {**parameters, "total": total},
         "table_values": table,
-        "voxel_table_bytes": model.encoder.grids.bytes_for(*sensor_hw),
+        "voxel_table_bytes": model.encoder.bytes_for(*sensor_hw),
         "macs": macs,
     }
 
@@ -74,7 +74,7 @@ def _stages(model: nn.Module) -> dict[str, nn.Module]:
 
 def _macs(model: nn.Module, stages: dict[str, nn.Module], sensor_hw: tuple[int, int]) -> dict:
     """encode, per_query, per_query_reference and by_stage."""
-    field = torch.empty(1, model.encoder.grids.channels, *sensor_hw)
+    field = torch.empty(1, model.encoder.field_channels, *sensor_hw)
     if isinstance(model, FeatureField):
         encode = _count(lambda: model(field), stages)
         encode.pop("")

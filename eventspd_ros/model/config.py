@@ -31,6 +31,11 @@ class EncoderConfig:
     time_bins: int = 20  # of 1 ms
 
     @property
+    def channels(self) -> int:
+        """Of the features."""
+        return self.dims[-1]
+
+    @property
     def stride(self) -> int:
         """Pixels per feature cell; also the patch that one cell's pretraining prediction covers."""
         product = 1
@@ -45,6 +50,16 @@ class EncoderConfig:
                 raise ValueError(
                     f"encoder.{name}={getattr(self, name)}: expected {stages} values, one for each of dims"
                 )
+
+
+@dataclass(frozen=True)
+class ImageConfig:
+    """A1 of a model on pictures, in the place of EncoderConfig (research plan v9, §12.1)."""
+
+    channels: int = 64
+    kernel: int = 7  # of the convolution that opens it
+    stride: int = 2
+    convolutions: int = 2  # of 3×3, after it
 
 
 @dataclass(frozen=True)
@@ -181,12 +196,29 @@ class ModelConfig:
 
     preset: str
     family: str  # "encoder", "minimal" or "eventspd"
-    encoder: EncoderConfig
+    encoder: EncoderConfig | None  # None: the model sees images
     window_ms: float = 20.0
     stride_ms: float = 8.333
     head: HeadConfig = field(default_factory=HeadConfig)
     pyramid: PyramidConfig | None = None
     decoder: DecoderConfig | None = None
+    image: ImageConfig | None = None
+
+    def __post_init__(self):
+        if (self.encoder is None) == (self.image is None):
+            raise ValueError(f"model config of preset {self.preset!r}: expected one of encoder and image")
+        if self.image is not None and self.family != "eventspd":
+            raise ValueError(f"model config of preset {self.preset!r}: family {self.family!r} sees events, not images")
+
+    @property
+    def input(self) -> str:
+        """What a window is: "events" or "image"."""
+        return "events" if self.image is None else "image"
+
+    @property
+    def stem(self) -> EncoderConfig | ImageConfig:
+        """A1, whatever it sees."""
+        return self.encoder or self.image
 
     def to_dict(self) -> dict:
         """Plain dicts, lists and numbers, for JSON and YAML."""

@@ -46,8 +46,8 @@ class EventSPDTensors:
 
 
 class EventSPD(PointDepthModel):
-    """The presets `eventspd` (the document to the letter), `eventspd_lite` (the family scaled for a CPU) and
-    `eventspd_v9` (the plan before it: a further level at the encoder's stride, no memory)."""
+    """The presets `eventspd` (the document to the letter), `eventspd_lite` (the family scaled for a CPU), `eventspd_v9`
+    (the plan before it: a further level at the encoder's stride, no memory) and `rgb_spd` (that one on images)."""
 
     def __init__(self, config: ModelConfig):
         super().__init__(config)
@@ -56,7 +56,9 @@ class EventSPD(PointDepthModel):
         self.pyramid = Pyramid(config.pyramid, self.encoder.channels)
         self.fine = None
         if len(config.decoder.strides) > PYRAMID_LEVELS:
-            self.fine = nn.Sequential(LayerNorm2d(self.encoder.channels), nn.GELU())
+            # F³ ends in a sum; the stem for images ends as this does.
+            after_f3 = nn.Sequential(LayerNorm2d(self.encoder.channels), nn.GELU())
+            self.fine = after_f3 if config.image is None else nn.Identity()
         self.memory = ConvGRU(channels[3]) if config.pyramid.memory else None
         self.decoder = QueryDecoder(config.decoder, head.initial_stddev)
         inverse = head.parametrization == "inverse"
@@ -70,18 +72,21 @@ class EventSPD(PointDepthModel):
         Returns what phase_b() reads and the next h. Windows of a batch are independent streams. Nothing here is
         detached: unrolled over windows, gradients flow through h (BPTT).
         """
-        # A1. F³: the event field at full resolution → F_t at stride 2 (Eq. 2).
-        # A2. The pyramid, then time at its top: L4 becomes G_t (Eq. 3).
         *fine, l4 = self._maps(field)
         if self.memory is None:
             return self._cache(fine, l4, field.shape[-2:]), None
+
+        # A2, its end. Time at the pyramid's top: L4 becomes G_t (Eq. 3).
         g4 = self.memory(l4, self._start(field) if memory is None else memory)
 
         return self._cache(fine, g4, field.shape[-2:]), g4
 
     def _maps(self, field: Tensor) -> list[Tensor]:
         """A1 and A2 but for the memory: the levels that the decoder reads, finest first."""
+        # A1. F³: the event field at full resolution → F_t at stride 2 (Eq. 2); of an image, a stem of convolutions.
         features = self.encoder(field)
+
+        # A2. The pyramid; plan v9 also reads F_t itself.
         finest = [] if self.fine is None else [self.fine(features)]
         return [*finest, *self.pyramid(features)]
 
@@ -155,10 +160,11 @@ class EventSPD(PointDepthModel):
 
     def memory_shape(self, height: int, width: int) -> tuple[int, int, int] | None:
         """(C_4, H_4, W_4) for a sensor of that size in pixels, None without a memory."""
-        config = self.config
-        if not config.pyramid.memory:
-            return None
-        return (config.pyramid.channels[3], *level_cells(height, width, config.pyramid, config.encoder.stride)[3])
+        pyramid = self.config.pyramid
+        coarsest = level_cells(height, width, pyramid, self.config.stem.stride)[
+            3
+        ]  # of any model: small sensors are named
+        return (pyramid.channels[3], *coarsest) if pyramid.memory else None
 
     def slow_parameters(self) -> list[nn.Parameter]:
         """What trains at a tenth of the learning rate: the offset head of B4 (Eq. 15)."""
@@ -181,10 +187,10 @@ def _check_levels(config: ModelConfig) -> None:
     """The decoder must read the levels that the pyramid makes."""
     if config.pyramid is None or config.decoder is None:
         raise ValueError(f"model config of preset {config.preset!r}: family 'eventspd' needs pyramid and decoder")
-    finest = config.encoder.stride * config.pyramid.stem_stride
+    finest = config.stem.stride * config.pyramid.stem_stride
     strides, channels = tuple(finest * 2**level for level in range(PYRAMID_LEVELS)), config.pyramid.channels
     if len(config.decoder.strides) > PYRAMID_LEVELS:  # then the encoder's own map is the finest level
-        strides, channels = (config.encoder.stride, *strides), (config.encoder.dims[-1], *channels)
+        strides, channels = (config.stem.stride, *strides), (config.stem.channels, *channels)
     if config.decoder.strides != strides:
         raise ValueError(f"decoder.strides={config.decoder.strides}: encoder and pyramid make levels at {strides}")
     if config.decoder.channels != channels:

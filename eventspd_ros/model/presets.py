@@ -6,11 +6,14 @@ checkpoints and pretraining use.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from eventspd_ros.model.config import (
     LEVELS_MVSEC,
     DecoderConfig,
     EncoderConfig,
     HeadConfig,
+    ImageConfig,
     ModelConfig,
     PyramidConfig,
 )
@@ -53,6 +56,7 @@ def _models() -> dict[str, ModelConfig]:
         ),
         "eventspd_lite": _lite(),
         "eventspd_v9": _v9(),
+        "rgb_spd": _rgb(),
     }
 
 
@@ -96,6 +100,14 @@ def _v9() -> ModelConfig:
             fused_layers=2,
             depth_expansion=1,
         ),
+    )
+
+
+def _rgb() -> ModelConfig:
+    """RGB-SPD, research plan v9 §12: v9 on images, with blocks at stride 4 and twice the layers at L4."""
+    v9 = _v9()
+    return replace(
+        v9, preset="rgb_spd", encoder=None, image=ImageConfig(), pyramid=replace(v9.pyramid, blocks=(3, 2, 4, 4))
     )
 
 

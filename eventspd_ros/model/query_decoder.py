@@ -64,7 +64,8 @@ class CellDecoder(nn.Module):
     def forward(self, h: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor | None]:
         """h (N, D), keys and values (B, layers, H, T, E) -> h (N, D) and ᾱ of Eq. 12, (B, K, T) float32.
 
-        Keys and values of one layer serve all. ᾱ averages the last layer's weights over heads before dropout, which would route at random.
+        Keys and values of one layer serve all. ᾱ averages the last layer's weights over heads before dropout, which
+        would route at random.
         """
         weights = None
         for index, layer in enumerate(self.layers):

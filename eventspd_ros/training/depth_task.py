@@ -6,6 +6,7 @@ Shapes: B samples, n windows of each, K queries of each.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ class DepthTask(Task):
             load_weights(self.model, config.initial)
         elif config.initial_encoder:
             load_encoder(self.model, config.initial_encoder)
-        else:
+        elif self.model.config.input == "events":
             self.model.encoder.grids.start_as_time_bins()
         losses = config.losses
         dense = hasattr(self.model, "pyramid") and (losses.dense_l2 or losses.dense_l3)
@@ -96,15 +97,17 @@ class DepthTask(Task):
             self.teacher = load_teacher(losses.teacher)
             channels, strides = self.model.config.pyramid.channels[2:], self.model.level_strides[2:]
             self.features = FeatureLoss(channels, strides, self.teacher.channels)
-        self.data = depth_data(config.data, config.run, self.model.config, images=self.teacher is not None)
+        images = self.teacher is not None or self.model.config.input == "image"
+        self.data = depth_data(config.data, config.run, self.model.config, images)
         self.loss_maps: dict[tuple[int, int], LossMap] = {}
 
     def draw(self, batch: Batch, keys: list[tuple[int, int]]) -> Queries:
         states = query_states(self.config.run.seed, keys)
+        batch = self._seen(batch)
         return batch.queries(states, self.config.queries, self._loss_map(batch))
 
     def forward(self, inputs: StepInputs) -> dict[str, Any]:
-        batch, drawn = inputs.batch, inputs.drawn
+        batch, drawn = self._seen(inputs.batch), inputs.drawn
         tensors = self.unroll(batch)
         uv_px = drawn.uv_px.to(self.model.device)
         canonical, stddev = self.model.phase_b(tensors, uv_px)
@@ -122,7 +125,9 @@ class DepthTask(Task):
         return {"loss": loss, **shown, "seen": seen}
 
     def unroll(self, batch: Batch) -> Any:
-        """Encode a sample's windows one after another: what phase_b() reads at the last one."""
+        """Encode a sample's windows one after another, or its image: what phase_b() reads at the last one."""
+        if self.model.config.input == "image":
+            return self.model.phase_a(self.model.encoder.field(batch.image))[0]
         steps = batch.steps()
         if self.model.memory_shape(*batch.depth_m.shape[1:]) is None:
             steps = steps[-1:]
@@ -131,6 +136,20 @@ class DepthTask(Task):
             fields = self._fields(early) if early else None
         fields = self._fields(late) if fields is None else torch.cat((fields, self._fields(late)))
         return self.model.unroll(fields, self.config.bptt)
+
+    def _seen(self, batch: Batch) -> Batch:
+        """The batch without the labels of samples that show a model on images nothing."""
+        if self.model.config.input == "events" or batch.has_image.all():
+            return batch
+        if batch.image is None:
+            raise ValueError(f"no sample of {', '.join(batch.names)} has an image, which this model learns from")
+        blind = ~batch.has_image[:, None, None]
+        pseudo = batch.pseudo_inverse_depth
+        return replace(
+            batch,
+            depth_m=batch.depth_m.masked_fill(blind, torch.nan),
+            pseudo_inverse_depth=None if pseudo is None else pseudo.masked_fill(blind, torch.nan),
+        )
 
     def _fields(self, steps: list) -> Tensor:
         """Event fields of several steps, scattered in one go: (n, B, C, H, W)."""
@@ -204,7 +223,7 @@ class DepthTask(Task):
         """At uniformly drawn labelled pixels, pooled: mean |log error| (the score), AbsRel, δ1, share of the labels
         inside ±1 σ of log depth."""
         errors, inside = [], []
-        for batch in batches:
+        for batch in map(self._seen, batches):
             log_error, log_stddev = self._answers(batch)
             errors.append(log_error)
             inside.append((log_error.abs() <= log_stddev)[log_error.isfinite()])

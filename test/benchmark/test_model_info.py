@@ -76,6 +76,19 @@ def test_parameters_are_those_of_plan_v9():
     assert macs["per_query"] == macs_per_query(preset_config("eventspd_v9").decoder)["total"]
 
 
+def test_parameters_are_those_of_rgb_spd():
+    """Plan §12: the stem and two convolutions (74 K), 110 K at stride 4, 7,084 K at L4, about 10.2 M in all of A1 and
+    A2, and the decoder of v9."""
+    counts = model_info("rgb_spd", (720, 1280))["parameters"]
+    v9 = model_info("eventspd_v9", (720, 1280))["parameters"]
+    assert counts["a1"] == pytest.approx(3 * 49 * 64 + 74_000, rel=0.03)
+    assert counts["l1"] == pytest.approx(110_000, rel=0.03) and counts["l4"] == pytest.approx(7_084_000, rel=0.03)
+    backbone = sum(counts[stage] for stage in ("a1", "stem", "l1", "l2", "l3", "l4", "downs", "a3"))
+    assert backbone == pytest.approx(10_200_000, rel=0.03)
+    for stage in ("a3", "a4", "b1", "b2", "b3", "b4", "b5", "sigma"):
+        assert counts[stage] == v9[stage]
+
+
 def test_work_of_a_query(eventspd):
     macs = eventspd["macs"]
     assert macs["per_query"] <= 9_000_000

@@ -87,7 +87,14 @@ def test_macs_are_what_runs(config):
 
 @pytest.mark.parametrize(
     ("config", "sensor_hw"),
-    [(FULL, (260, 346)), (FULL, (480, 640)), (SMALL, (180, 240)), (SMALL, (720, 1280)), (LITE, (640, 640)), (POOLED, (260, 346))],
+    [
+        (FULL, (260, 346)),
+        (FULL, (480, 640)),
+        (SMALL, (180, 240)),
+        (SMALL, (720, 1280)),
+        (LITE, (640, 640)),
+        (POOLED, (260, 346)),
+    ],
 )
 def test_equals_the_slow_form_in_float32(config, sensor_hw):
     decoder, levels, uv_px, routed = inputs(config, sensor_hw)

@@ -4,15 +4,24 @@ from dataclasses import replace
 
 import torch
 
-from eventspd_ros.model.config import LEVELS_MVSEC, DecoderConfig, EncoderConfig, HeadConfig, ModelConfig, PyramidConfig
+from eventspd_ros.model.config import (
+    LEVELS_MVSEC,
+    DecoderConfig,
+    EncoderConfig,
+    HeadConfig,
+    ImageConfig,
+    ModelConfig,
+    PyramidConfig,
+)
 from eventspd_ros.model.eventspd import EventSPD
 from eventspd_ros.model.presets import build_model, preset_config
 
 CHANNELS = (16, 24, 32, 48)
 
 
-def small_config(v9: bool = False, **head) -> ModelConfig:
-    """The document's stages, narrow, or research plan v9's; head: fields of HeadConfig, by default as in `eventspd`."""
+def small_config(v9: bool = False, image: bool = False, **head) -> ModelConfig:
+    """The document's stages, narrow, or research plan v9's, on events or images; head: fields of HeadConfig, by default
+    as in `eventspd`."""
     config = ModelConfig(
         preset="small",
         family="eventspd",
@@ -21,12 +30,14 @@ def small_config(v9: bool = False, **head) -> ModelConfig:
         pyramid=PyramidConfig(CHANNELS, blocks=(1, 1, 2, 1), kernels=(5, 7), window=4, heads=(2, 2)),
         decoder=DecoderConfig(dim=32, heads=2, channels=CHANNELS, anchors=4, attention_dropout=0.0),
     )
-    if not v9:
+    if not (v9 or image):
         return config
     plan = preset_config("eventspd_v9").decoder
+    stem = {"encoder": None, "image": ImageConfig(channels=16)} if image else {}
     return replace(
         config,
-        pyramid=replace(config.pyramid, blocks=(0, 1, 2, 1), memory=False),
+        **stem,
+        pyramid=replace(config.pyramid, blocks=(int(image), 1, 2, 1), memory=False),
         decoder=replace(plan, dim=32, heads=2, channels=(16, *CHANNELS), anchors=4, attention_dropout=0.0),
     )
 

@@ -88,9 +88,7 @@ class SlowDecoder:
         tokens = torch.stack((pooled[0], *rest), dim=2) + self.parameters["b1.embedding"]
         return h.flatten(0, 1), tokens.flatten(0, 1)
 
-    def neighbourhood(
-        self, name: str, levels: Sequence[Tensor], uv_px: Tensor, level: int
-    ) -> tuple[Tensor, Tensor]:
+    def neighbourhood(self, name: str, levels: Sequence[Tensor], uv_px: Tensor, level: int) -> tuple[Tensor, Tensor]:
         """The feature at the query (B, K, C) and h_δ of the grid without its centre and of the learned offsets."""
         config, reach = self.config, self.config.adaptive_reach[level]
         centre = self.border_read(levels[level], uv_px, level, uv_px.new_zeros(1, 2))[:, :, 0]  # f_q
