@@ -86,7 +86,7 @@ class Stream:
         self.desk = RequestDesk(parts.publish, settings.max_requests)
         self.cache_wait = CacheWait()
         self.lane = encoder.lane(self.latencies, self.cache_wait.notify, parts.keeps_windows)
-        self._packets = WorkQueue(settings.max_packets)
+        self._packets = WorkQueue(settings.max_packets, lambda item: isinstance(item, _Packet))
         self.packets_late = 0
         self._reset_cause: str | None = None
         self._answer_faults = FaultCounter("answering", MAX_FAILURES, parts.on_fault)
