@@ -7,6 +7,8 @@ The node, the evaluation and a notebook all hold this one object:
         for window in predictor.push(events):
             predictor.encode(window)
         answer = predictor.query(uv_px)          # metres, standard deviations, a status for every point
+
+With a model on images a window is a picture: predictor.encode(predictor.image_window(image, t_ns)).
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from enum import Enum, IntEnum
 import numpy as np
 import torch
 
-from eventspd_ros.events.types import EventArray, EventWindow
+from eventspd_ros.events.types import EventArray, EventWindow, ImageWindow
 from eventspd_ros.events.windows import WindowSlicer
 from eventspd_ros.model.feature_cache import FeatureCache, StreamState
 from eventspd_ros.model.geometry import inside_image
@@ -87,7 +89,7 @@ class EncodeJob:
     """A window on its way to encode_together(). resets: of its predictor when the window closed."""
 
     predictor: Predictor
-    window: EventWindow
+    window: EventWindow | ImageWindow
     exact: bool
     resets: int
 
@@ -166,11 +168,18 @@ class Predictor:
         self.forget()
         return [window for window in windows if window.epoch == windows[-1].epoch]
 
-    def job(self, window: EventWindow, exact: bool = False) -> EncodeJob:
+    def image_window(self, image: np.ndarray, t_ns: int) -> ImageWindow:
+        """A picture uint8 (H, W, 3), RGB, taken at t_ns, to be given to encode(). ValueError: of another size."""
+        window = ImageWindow(image, t_ns)
+        if (window.height, window.width) != (self.height, self.width):
+            raise ValueError(f"image of {window.width}x{window.height} px: this stream is {self.width}x{self.height}")
+        return window
+
+    def job(self, window: EventWindow | ImageWindow, exact: bool = False) -> EncodeJob:
         """The window for encode_together(). exact: the points' own; it reads the memory but does not advance it."""
         return EncodeJob(self, window, exact, self.resets)
 
-    def encode(self, window: EventWindow) -> FeatureCache:
+    def encode(self, window: EventWindow | ImageWindow) -> FeatureCache:
         """Phase A: carry the memory over one window; its cache answers queries from now on."""
         return encode_together([self.job(window)])[0]
 

@@ -20,6 +20,7 @@ SHARE = FindPackageShare("eventspd_ros")
 # The topics of one camera without a name; those of named streams are NAMESPACE/NAME/events and so on.
 TOPICS = {
     "events": ("/event_camera/events", "topic of event_camera_msgs/EventPacket, or what events_type names"),
+    "image": ("/camera/image_raw", "topic of sensor_msgs/Image, heard with input: image in place of events"),
     "camera_info": ("/event_camera/camera_info", "topic of sensor_msgs/CameraInfo"),
     "keypoints": ("/keypoints", "topic of eventspd_ros/KeypointArray, or what keypoints_layout names"),
 }

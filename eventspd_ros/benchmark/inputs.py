@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eventspd_ros.events.types import EventArray, EventWindow
+from eventspd_ros.events.types import EventArray, EventWindow, ImageWindow
 from eventspd_ros.simulation.camera import PinholeCamera
 from eventspd_ros.simulation.dataset_writer import SetConfig
 from eventspd_ros.simulation.scene_file import write_scene
@@ -36,6 +36,13 @@ def events_sha256(arrays: Iterable[EventArray]) -> str:
     return digest.hexdigest()
 
 
+def window_sha256(window: EventWindow | ImageWindow) -> str:
+    """Of what a model sees."""
+    if isinstance(window, ImageWindow):
+        return hashlib.sha256(np.ascontiguousarray(window.image).tobytes()).hexdigest()
+    return events_sha256([window])
+
+
 def uniform_window(height: int, width: int) -> EventWindow:
     """20 ms of uniformly random events: the worst case for memory locality."""
     rng = np.random.default_rng(0)
@@ -50,6 +57,11 @@ def uniform_window(height: int, width: int) -> EventWindow:
         start_ns=0,
         end_ns=20_000_000,
     )
+
+
+def uniform_image(height: int, width: int) -> ImageWindow:
+    """A picture of random pixels."""
+    return ImageWindow(np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8), 0)
 
 
 @contextmanager

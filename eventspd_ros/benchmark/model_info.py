@@ -21,10 +21,9 @@ from eventspd_ros.model.event_encoder import FeatureField
 from eventspd_ros.model.eventspd import EventSPD
 from eventspd_ros.model.minimal import MinimalModel
 from eventspd_ros.model.presets import build_model
-from eventspd_ros.model.pyramid import level_cells
 
 QUERIES = 64  # counted at K and 2K, to see what one more query costs
-PHASE_A = ("a1", "stem", "l1", "l2", "l3", "l4", "downs", "convgru", "prior", "a3", "a4", "pred")
+PHASE_A = ("a1", "fine", "stem", "l1", "l2", "l3", "l4", "downs", "convgru", "prior", "a3", "a4", "pred")
 # Operators that PyTorch's counter does not know.
 CPU_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 IN_PLACE = (torch.ops.aten.baddbmm_,)
@@ -40,7 +39,7 @@ def model_info(preset: str | ModelConfig, sensor_hw: tuple[int, int]) -> dict:
     """
     model = build_model(preset)
     stages = _stages(model)
-    table = model.encoder.grids.table.numel()
+    table = model.encoder.table_values
     parameters = {name: sum(p.numel() for p in module.parameters()) for name, module in stages.items()}
     parameters["a1"] -= table
     total = sum(p.numel() for p in model.parameters()) - table
@@ -52,7 +51,7 @@ def model_info(preset: str | ModelConfig, sensor_hw: tuple[int, int]) -> dict:
         "sensor": f"{sensor_hw[1]}x{sensor_hw[0]}",
         "parameters": {**parameters, "total": total},
         "table_values": table,
-        "voxel_table_bytes": model.encoder.grids.bytes_for(*sensor_hw),
+        "voxel_table_bytes": model.encoder.bytes_for(*sensor_hw),
         "macs": macs,
     }
 
@@ -65,16 +64,17 @@ def _stages(model: nn.Module) -> dict[str, nn.Module]:
         return {"a1": model.encoder, "head": nn.ModuleList([model.hidden, model.log_depth]), "sigma": model.stddev}
     assert isinstance(model, EventSPD)
     pyramid, decoder = model.pyramid, model.decoder
-    stages = {"a1": model.encoder}
+    stages = {"a1": model.encoder} | ({} if model.fine is None else {"fine": model.fine})
     stages |= {name: getattr(pyramid, name) for name in ("stem", "l1", "l2", "l3", "l4", "downs")}
-    stages |= {"convgru": model.memory or nn.Identity()} | ({} if model.prior is None else {"prior": model.prior})
+    stages |= {"convgru": nn.Identity() if model.memory is None else model.memory}
+    stages |= {} if model.prior is None else {"prior": model.prior}
     stages |= {"a3": decoder.a3, "a4": nn.Identity() if model.calibration is None else model.calibration}
     return stages | {name: getattr(decoder, name) for name in ("b1", "b2", "b3", "b4", "b5", "sigma")}
 
 
 def _macs(model: nn.Module, stages: dict[str, nn.Module], sensor_hw: tuple[int, int]) -> dict:
     """encode, per_query, per_query_reference and by_stage."""
-    field = torch.empty(1, model.encoder.grids.channels, *sensor_hw)
+    field = torch.empty(1, model.encoder.field_channels, *sensor_hw)
     if isinstance(model, FeatureField):
         encode = _count(lambda: model(field), stages)
         encode.pop("")
@@ -89,7 +89,7 @@ def _macs(model: nn.Module, stages: dict[str, nn.Module], sensor_hw: tuple[int, 
     by_stage = {name: query[name] if is_b[name] else encode[name] for name in stages}
     if isinstance(model, EventSPD):
         by_stage["a3"] += shared  # what precompute() does for B1 and B4
-        cells = math.prod(level_cells(*sensor_hw, model.config.pyramid, model.config.encoder.stride)[3])
+        cells = math.prod(tensors.context.cells_hw[-1])
         reference = macs_per_query_reference(model.config.decoder, cells)["total"]
     per_query = sum(query.values())
     return {

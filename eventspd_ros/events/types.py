@@ -1,4 +1,4 @@
-"""What the whole package means by events, a window of events and a camera's packet."""
+"""What the whole package means by events, a window of events (or a picture in its place) and a camera's packet."""
 
 from __future__ import annotations
 
@@ -40,6 +40,33 @@ class EventWindow(EventArray):
 
     def __len__(self) -> int:
         return len(self.t_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageWindow:
+    """A picture, what one encode() of a model on images consumes: a window of the nanosecond in which it was taken.
+
+    image: uint8 (H, W, 3), RGB, of the raw (distorted) sensor; pixel (0, 0) is the centre of the top-left pixel.
+    """
+
+    image: np.ndarray
+    start_ns: int
+
+    def __post_init__(self):
+        if self.image.dtype != np.uint8 or self.image.ndim != 3 or self.image.shape[2] != 3 or not self.image.size:
+            raise ValueError(f"image of {self.image.dtype} {self.image.shape}: expected uint8 (H, W, 3), RGB")
+
+    @property
+    def end_ns(self) -> int:
+        return self.start_ns + 1
+
+    @property
+    def height(self) -> int:
+        return self.image.shape[0]
+
+    @property
+    def width(self) -> int:
+        return self.image.shape[1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,11 @@ class EncoderConfig:
     time_bins: int = 20  # of 1 ms
 
     @property
+    def channels(self) -> int:
+        """Of the features."""
+        return self.dims[-1]
+
+    @property
     def stride(self) -> int:
         """Pixels per feature cell; also the patch that one cell's pretraining prediction covers."""
         product = 1
@@ -48,6 +53,16 @@ class EncoderConfig:
 
 
 @dataclass(frozen=True)
+class ImageConfig:
+    """A1 of a model on pictures, in the place of EncoderConfig (research plan v9, §12.1)."""
+
+    channels: int = 64
+    kernel: int = 7  # of the convolution that opens it
+    stride: int = 2
+    convolutions: int = 2  # of 3×3, after it
+
+
+@dataclass(frozen=True)
 class PyramidConfig:
     """A2: four levels, L1 at the stride of encoder and stem together, each next one at twice the stride."""
 
@@ -57,7 +72,7 @@ class PyramidConfig:
     kernels: tuple[int, ...] = (7, 13)  # depthwise, of L1 and L2
     window: int = 8  # of L3, cells
     heads: tuple[int, ...] = (6, 6)  # of L3 and L4
-    memory: bool = True  # a ConvGRU on L4; without it every window stands alone
+    memory: bool = True  # a ConvGRU carries L4 from window to window; without it windows are independent
 
     def __post_init__(self):
         for name, count in (("channels", 4), ("blocks", 4), ("kernels", 2), ("heads", 2)):
@@ -105,13 +120,18 @@ class DecoderConfig:
     channels: tuple[int, ...] = (64, 128, 192, 384)
     strides: tuple[int, ...] = (4, 8, 16, 32)  # pixels per cell
     local_radius: tuple[int, ...] = (2, 2, 2, 1)  # (2r + 1)² tokens a level, the finest without its centre; −1: none
-    adaptive_points: int = 8  # further tokens of the finest level, at learned offsets
+    adaptive_points: int = 8  # further tokens of the finest level (of each pooled one), at learned offsets
+    adaptive_reach: tuple[float, ...] = (6.0,)  # how far those reach, cells: of the finest level, or of each pooled one
+    pooled_levels: int = 0  # finest levels of whose tokens only the maximum enters (plan v9), in pooled_context.py
     local_layers: int = 2  # B2
     global_layers: int = 2  # B3; 0: no global attention, then no anchors either
+    shared_keys: bool = False  # one key and one value projection for all layers of B3 (plan v9)
     fused_layers: int = 3  # B5
+    depth_expansion: int = 2  # hidden width of B5's depth MLP, times dim
     anchors: int = 32  # R of Eq. 12; 0: no deformable read
     anchor_share: float = 0.125  # R never exceeds this share of the coarsest level's cells
     samples: int = 4  # M of Eq. 15: per head and level
+    read_levels: int = 3  # B4 reads this many levels, the coarsest
     attention_dropout: float = 0.1
 
     def __post_init__(self):
@@ -131,12 +151,32 @@ class DecoderConfig:
             raise ValueError(f"decoder.anchors={self.anchors}: without fused_layers nothing reads them")
         if self.fused_layers and not self.anchors:
             raise ValueError(f"decoder.fused_layers={self.fused_layers}: without anchors there is nothing to fuse")
-        if self.anchors and levels < 2:
-            raise ValueError(f"decoder.anchors={self.anchors}: the deformable read needs at least two levels")
+        if self.anchors and not 1 <= self.read_levels < levels:
+            raise ValueError(f"decoder.read_levels={self.read_levels}: expected 1 to {levels - 1}, all but the finest")
+        if len(self.adaptive_reach) != max(self.pooled_levels, 1):
+            count = max(self.pooled_levels, 1)
+            raise ValueError(f"decoder.adaptive_reach={self.adaptive_reach}: expected {count} values")
+        if self.pooled_levels:
+            self._check_pooled()
+
+    def _check_pooled(self) -> None:
+        pooled, rest = self.local_radius[: self.pooled_levels], self.local_radius[self.pooled_levels :]
+        if not rest or min(pooled) < 1 or set(rest) != {0}:
+            raise ValueError(
+                f"decoder.local_radius={self.local_radius}: with pooled_levels={self.pooled_levels} expected that many "
+                "radii of 1 or more, then 0 for every other level"
+            )
+
+    @property
+    def key_pairs(self) -> int:
+        """Key and value projections of B3."""
+        return min(self.global_layers, 1) if self.shared_keys else self.global_layers
 
     @property
     def tokens_by_level(self) -> tuple[int, ...]:
-        """Tokens of B1 by level: (32, 25, 25, 9) by default."""
+        """Tokens of B1 by level: (32, 25, 25, 9) by default. Pooled levels are one token, together."""
+        if self.pooled_levels:
+            return (1, *[0] * (self.pooled_levels - 1), *[1] * (len(self.channels) - self.pooled_levels))
         grids = [(2 * radius + 1) ** 2 if radius >= 0 else 0 for radius in self.local_radius]
         return (max(grids[0] - 1, 0) + self.adaptive_points, *grids[1:])
 
@@ -156,12 +196,29 @@ class ModelConfig:
 
     preset: str
     family: str  # "encoder", "minimal" or "eventspd"
-    encoder: EncoderConfig
+    encoder: EncoderConfig | None  # None: the model sees images
     window_ms: float = 20.0
     stride_ms: float = 8.333
     head: HeadConfig = field(default_factory=HeadConfig)
     pyramid: PyramidConfig | None = None
     decoder: DecoderConfig | None = None
+    image: ImageConfig | None = None
+
+    def __post_init__(self):
+        if (self.encoder is None) == (self.image is None):
+            raise ValueError(f"model config of preset {self.preset!r}: expected one of encoder and image")
+        if self.image is not None and self.family != "eventspd":
+            raise ValueError(f"model config of preset {self.preset!r}: family {self.family!r} sees events, not images")
+
+    @property
+    def input(self) -> str:
+        """What a window is: "events" or "image"."""
+        return "events" if self.image is None else "image"
+
+    @property
+    def stem(self) -> EncoderConfig | ImageConfig:
+        """A1, whatever it sees."""
+        return self.encoder or self.image
 
     def to_dict(self) -> dict:
         """Plain dicts, lists and numbers, for JSON and YAML."""

@@ -13,11 +13,13 @@ from eventspd_ros.model.attention import TokenProjections
 class DecoderContext:
     """What A3 leaves for all queries of B windows; tables are those of table_read.py. Unused parts have no rows.
 
+    PooledContext reads a table for each level, as wide as the level: fine those it pools, coarse the others.
+
     T: cells of the coarsest level, H heads, E = D / H.
     """
 
-    fine: Tensor  # L1's table (B, rows, C_1)
-    coarse: Tensor  # tokens of L2 … L4 with their embeddings (B, rows, D)
+    fine: Tensor | tuple[Tensor, ...]  # L1's table (B, rows, C_1)
+    coarse: Tensor | tuple[Tensor, ...]  # tokens of L2 … L4 with their embeddings (B, rows, D)
     keys: Tensor  # of B3 (B, layers, H, T, E)
     values: Tensor
     anchors: Tensor  # W_u W_g G + b_u of Eq. 14 (B, T, D)

@@ -24,14 +24,14 @@ def macs_per_query(config: DecoderConfig, coarsest_cells: int = 880) -> dict[str
         return 4 * dim * dim + 2 * config.heads * count * dim + _feed_forward(dim)
 
     samples = _samples(config, anchors)
-    coarse = sum(config.tokens_by_level[1:])
+    coarse = 0 if config.pooled_levels else sum(config.tokens_by_level[1:])
     counts = {
-        "b1": _fine_tokens(config),
+        "b1": _pooled_context(config) if config.pooled_levels else _fine_tokens(config, 0) + _seed(config),
         "b2": config.local_layers * attend(tokens),
         "b3": _cell_layers(config, coarsest_cells),
         "b4": _anchor_heads(config, anchors) + (dim * dim + anchors * 4 * QUERY_FREQUENCIES * dim if anchors else 0),
-        "b5": config.fused_layers * attend(tokens + anchors) + _depth_mlp(dim),
-        "reads": _fine_reads(config) + (CORNERS + 1) * coarse * dim + CORNERS * samples * (dim // config.heads),
+        "b5": config.fused_layers * attend(tokens + anchors) + _depth_mlp(config),
+        "reads": _raw_reads(config) + (CORNERS + 1) * coarse * dim + CORNERS * samples * (dim // config.heads),
     }
     return {**counts, "total": sum(counts.values())}
 
@@ -46,13 +46,17 @@ def macs_per_query_reference(config: DecoderConfig, coarsest_cells: int = 880) -
     samples = _samples(config, anchors)
     coarse = list(zip(config.tokens_by_level[1:], config.channels[1:], strict=True))
     projections = sum(count * channels * dim for count, channels in coarse if channels != dim)
+    if config.pooled_levels:
+        b1, coarse = _pooled_context(config), []
+    else:
+        b1 = _fine_tokens(config, 0) + _seed(config) + projections
     counts = {
-        "b1": _fine_tokens(config) + projections,
+        "b1": b1,
         "b2": config.local_layers * attend(tokens),
         "b3": _cell_layers(config, coarsest_cells),
         "b4": _anchor_heads(config, anchors) + anchors * (2 * dim + 4 * QUERY_FREQUENCIES) * dim,
-        "b5": config.fused_layers * attend(tokens + anchors) + _depth_mlp(dim),
-        "reads": _fine_reads(config)
+        "b5": config.fused_layers * attend(tokens + anchors) + _depth_mlp(config),
+        "reads": _raw_reads(config)
         + CORNERS * sum(count * channels for count, channels in coarse)
         + (CORNERS + 1) * samples * (dim // config.heads),
     }
@@ -62,14 +66,15 @@ def macs_per_query_reference(config: DecoderConfig, coarsest_cells: int = 880) -
 def macs_precompute(config: DecoderConfig, cells: Sequence[int]) -> int:
     """Of Phase A's share of the decoder, once a window; cells: of every level, finest first."""
     dim, coarsest = config.dim, cells[-1] * config.channels[-1] * config.dim
-    total = 2 * config.global_layers * coarsest
+    total = 2 * config.key_pairs * coarsest
     total += (config.local_layers + config.fused_layers) * dim * dim  # W_V β
     for level in range(1, len(cells)):
-        if config.local_radius[level] >= 0 and config.channels[level] != dim:
+        if not config.pooled_levels and config.local_radius[level] >= 0 and config.channels[level] != dim:
             total += cells[level] * config.channels[level] * dim
     if config.anchors:
         total += coarsest + cells[-1] * dim * dim  # W_g, then W_u's part
-        total += sum(count * channels * dim for count, channels in zip(cells[1:], config.channels[1:], strict=True))
+        read = slice(-config.read_levels, None)
+        total += sum(count * channels * dim for count, channels in zip(cells[read], config.channels[read], strict=True))
     return total
 
 
@@ -79,20 +84,40 @@ def _anchors(config: DecoderConfig, coarsest_cells: int) -> int:
 
 def _samples(config: DecoderConfig, anchors: int) -> int:
     """Lookups of B4: 2,304."""
-    return anchors * config.heads * (len(config.channels) - 1) * config.samples
+    return anchors * config.heads * config.read_levels * config.samples
 
 
-def _fine_reads(config: DecoderConfig) -> int:
-    fine_grid = (2 * max(config.local_radius[0], 0) + 1) ** 2
-    return CORNERS * (fine_grid + config.adaptive_points) * config.channels[0]
+def _raw_reads(config: DecoderConfig) -> int:
+    """Reads of B1 in levels that Phase A has not projected: around the query, and at it where levels are pooled."""
+    around = max(config.pooled_levels, 1)
+    points = [_grid_cells(config, level) + config.adaptive_points for level in range(around)]
+    points += [1] * (len(config.channels) - around) if config.pooled_levels else []
+    return CORNERS * sum(count * channels for count, channels in zip(points, config.channels, strict=False))
 
 
-def _fine_tokens(config: DecoderConfig) -> int:
-    """W_q, W_off and W_loc, alike in both forms."""
-    channels, dim = config.channels[0], config.dim
-    seed = (channels + 4 * QUERY_FREQUENCIES) * dim
-    tokens = config.tokens_by_level[0] * (channels + 4 * OFFSET_FREQUENCIES) * dim
-    return seed + 2 * config.adaptive_points * channels + tokens
+def _grid_cells(config: DecoderConfig, level: int) -> int:
+    return (2 * max(config.local_radius[level], 0) + 1) ** 2
+
+
+def _seed(config: DecoderConfig) -> int:
+    """W_q."""
+    return (config.channels[0] + 4 * QUERY_FREQUENCIES) * config.dim
+
+
+def _fine_tokens(config: DecoderConfig, level: int) -> int:
+    """W_off and W_loc of one level, alike in both forms."""
+    points = _grid_cells(config, level) - 1 + config.adaptive_points
+    tokens = points * (config.channels[level] + 4 * OFFSET_FREQUENCIES) * config.dim
+    return 2 * config.adaptive_points * config.channels[level] + tokens
+
+
+def _pooled_context(config: DecoderConfig) -> int:
+    """B1 of plan v9, alike in both forms: neighbourhoods, W_agg, projections of the tokens, the first vector's MLP."""
+    dim, pooled, rest = config.dim, config.pooled_levels, config.channels[config.pooled_levels :]
+    seen = config.channels[0] + rest[0] + 4 * QUERY_FREQUENCIES + pooled * dim
+    projections = sum(channels * dim for channels in rest if channels != dim)
+    around = sum(_fine_tokens(config, level) + dim * dim for level in range(pooled))
+    return around + projections + seen * dim + dim * dim
 
 
 def _cell_layers(config: DecoderConfig, cells: int) -> int:
@@ -110,6 +135,7 @@ def _feed_forward(dim: int) -> int:
     return 2 * FFN_EXPANSION * dim * dim
 
 
-def _depth_mlp(dim: int) -> int:
+def _depth_mlp(config: DecoderConfig) -> int:
     """Eq. 25 and the deviation's head."""
-    return 2 * dim * dim + 2 * dim + dim
+    hidden = config.depth_expansion * config.dim
+    return config.dim * hidden + hidden + config.dim

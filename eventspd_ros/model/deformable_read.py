@@ -32,12 +32,12 @@ from eventspd_ros.model.table_read import (
 
 
 class DeformableRead(nn.Module):
-    """B4. Reads all levels but the finest, already projected by A3's W_V."""
+    """B4. Reads the coarsest levels, already projected by A3's W_V."""
 
     def __init__(self, config: DecoderConfig):
         super().__init__()
         dim, self.heads, self.samples = config.dim, config.heads, config.samples
-        self.strides = config.strides[1:]
+        self.strides = config.strides[-config.read_levels :]
         columns = self.heads * len(self.strides) * self.samples
         self.condition = nn.Linear(2 * dim + 4 * QUERY_FREQUENCIES, dim)  # W_u, b_u
         self.norm = nn.LayerNorm(dim, eps=EPS)
@@ -55,7 +55,7 @@ class DeformableRead(nn.Module):
 
     def forward(self, context: DecoderContext, h: Tensor, uv_px: Tensor, routed: Tensor) -> Tensor:
         """h (B, K, D), uv_px (B, K, 2), routed (B, K, R) cells of the coarsest level -> h_r of Eq. 20, (B, K, R, D)."""
-        cells_hw = context.cells_hw[1:]
+        cells_hw = context.cells_hw[-len(self.strides) :]
         anchors_px = cell_centres_px(self.strides[-1], cells_hw[-1], uv_px.device)[routed]
         u = self._condition(context, h, anchors_px - uv_px.unsqueeze(2), routed)
         rows, weights = self._sampling(u.flatten(0, 2), anchors_px.reshape(-1, 2), cells_hw)

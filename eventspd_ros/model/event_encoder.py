@@ -46,6 +46,8 @@ def gather_events(windows: list[EventWindow], time_bins: int, device: torch.devi
     """Windows of one sensor size to tensors. Age bin = (end_ns − 1 − t_ns) // 1,000,000, which must be < time_bins."""
     if not windows:
         raise ValueError("encode: got no windows")
+    if not all(isinstance(window, EventWindow) for window in windows):
+        raise ValueError(f"encode: this model sees events, but got {type(windows[0]).__name__}")
     sizes = {(window.height, window.width) for window in windows}
     if len(sizes) > 1:
         raise ValueError(f"encode: windows of several sensor sizes (H, W) {sorted(sizes)}; encode one size at a time")
@@ -293,11 +295,38 @@ class EventEncoder(nn.Module):
 
     @property
     def channels(self) -> int:
-        return self.config.dims[-1]
+        return self.config.channels
+
+    @property
+    def field_channels(self) -> int:
+        """Of what scatter() makes."""
+        return self.grids.channels
+
+    @property
+    def device(self) -> torch.device:
+        return self.grids.table.device
+
+    @property
+    def table_values(self) -> int:
+        """Grid values, which are counted apart from parameters."""
+        return self.grids.table.numel()
+
+    @property
+    def table_bytes(self) -> int:
+        """Memory of what is prepared now."""
+        return self.grids.voxel_table_bytes
+
+    def bytes_for(self, height: int, width: int) -> int:
+        """Memory that prepare() takes for a sensor size."""
+        return self.grids.bytes_for(height, width)
 
     def prepare(self, height: int, width: int) -> None:
         """Build the voxel table of a sensor size once weights stand; without it every window is hashed."""
         self.grids.prepare(height, width)
+
+    def release(self) -> None:
+        """Let go of what prepare() built."""
+        self.grids.drop_voxel_tables()
 
     def scatter(self, windows: list[EventWindow]) -> Tensor:
         """B windows of one sensor -> field (B, L·F, H, W) float32: the sum of the encodings of each pixel's events."""

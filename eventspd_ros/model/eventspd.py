@@ -16,11 +16,13 @@ Shapes: B windows, one of each stream; K queries a window; C_l channels and (H_l
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from eventspd_ros.model.blocks import LayerNorm2d
 from eventspd_ros.model.coarse_prior import CoarsePrior
 from eventspd_ros.model.config import ModelConfig
 from eventspd_ros.model.geometry import bilinear_read
@@ -30,6 +32,8 @@ from eventspd_ros.model.point_depth import PointDepthModel
 from eventspd_ros.model.pyramid import Pyramid, level_cells
 from eventspd_ros.model.query_decoder import DecoderContext, QueryDecoder
 
+PYRAMID_LEVELS = 4
+
 
 @dataclass(frozen=True)
 class EventSPDTensors:
@@ -38,17 +42,23 @@ class EventSPDTensors:
     context: DecoderContext  # A3
     calibration: Tensor | None  # A4: s_t and b_t, (B, 2); None where depth is exp(z)
     prior: Tensor | None  # dense log depth (B, 1, H_2, W_2), where configured
-    levels: tuple[Tensor, ...]  # L1 … L4, for the dense losses; kept in training only
+    levels: tuple[Tensor, ...]  # the pyramid's four, for the dense losses; kept in training only
 
 
 class EventSPD(PointDepthModel):
-    """The presets `eventspd` (the document to the letter) and `eventspd_lite` (the family scaled for a CPU)."""
+    """The presets `eventspd` (the document to the letter), `eventspd_lite` (the family scaled for a CPU), `eventspd_v9`
+    (the plan before it: a further level at the encoder's stride, no memory) and `rgb_spd` (that one on images)."""
 
     def __init__(self, config: ModelConfig):
         super().__init__(config)
         _check_levels(config)
         head, channels = config.head, config.pyramid.channels
         self.pyramid = Pyramid(config.pyramid, self.encoder.channels)
+        self.fine = None
+        if len(config.decoder.strides) > PYRAMID_LEVELS:
+            # F³ ends in a sum; the stem for images ends as this does.
+            after_f3 = nn.Sequential(LayerNorm2d(self.encoder.channels), nn.GELU())
+            self.fine = after_f3 if config.image is None else nn.Identity()
         self.memory = ConvGRU(channels[3]) if config.pyramid.memory else None
         self.decoder = QueryDecoder(config.decoder, head.initial_stddev)
         inverse = head.parametrization == "inverse"
@@ -62,16 +72,23 @@ class EventSPD(PointDepthModel):
         Returns what phase_b() reads and the next h, None where the model has no memory. Windows of a batch are
         independent streams. Nothing here is detached: unrolled over windows, gradients flow through h (BPTT).
         """
-        # A1. F³: the event field at full resolution → F_t at stride 2 (Eq. 2).
-        features = self.encoder(field)
-
-        # A2. The pyramid, then time at its top: L4 becomes G_t (Eq. 3).
-        l1, l2, l3, l4 = self.pyramid(features)
+        *fine, l4 = self._maps(field)
         if self.memory is None:
-            return self._cache(l1, l2, l3, l4.to(field.dtype), field.shape[-2:]), None
+            return self._cache(fine, l4.to(field.dtype), field.shape[-2:]), None
+
+        # A2, its end. Time at the pyramid's top: L4 becomes G_t (Eq. 3).
         g4 = self.memory(l4, self._start(field) if memory is None else memory)
 
-        return self._cache(l1, l2, l3, g4, field.shape[-2:]), g4
+        return self._cache(fine, g4, field.shape[-2:]), g4
+
+    def _maps(self, field: Tensor) -> list[Tensor]:
+        """A1 and A2 but for the memory: the levels that the decoder reads, finest first."""
+        # A1. F³: the event field at full resolution → F_t at stride 2 (Eq. 2); of an image, a stem of convolutions.
+        features = self.encoder(field)
+
+        # A2. The pyramid; plan v9 also reads F_t itself.
+        finest = [] if self.fine is None else [self.fine(features)]
+        return [*finest, *self.pyramid(features)]
 
     def unroll(self, fields: Tensor, gradients: int) -> EventSPDTensors:
         """As phase_a() window by window, from a stream's start: fields (n, B, 8, H, W) -> the last window's tensors.
@@ -83,36 +100,33 @@ class EventSPD(PointDepthModel):
             return super().unroll(fields, gradients)
         early, late = fields[:-gradients], fields[-gradients:]
         with torch.no_grad():
-            tops = self._tops(early) if len(early) else []
-        *fine, l4 = self.pyramid(self.encoder(late.flatten(0, 1)))
+            tops = self._maps(early.flatten(0, 1))[-1].unflatten(0, early.shape[:2]) if len(early) else []
+        *fine, l4 = self._maps(late.flatten(0, 1))
         memory = self._start(late[0])
         for top in (*tops, *l4.unflatten(0, late.shape[:2])):
             memory = self.memory(top, memory)
         last = [level.unflatten(0, late.shape[:2])[-1] for level in fine]
-        return self._cache(*last, memory, fields.shape[-2:])
-
-    def _tops(self, fields: Tensor) -> list[Tensor]:
-        """L4 of n windows (n, B, 8, H, W), before the memory."""
-        return list(self.pyramid(self.encoder(fields.flatten(0, 1)))[3].unflatten(0, fields.shape[:2]))
+        return self._cache(last, memory, fields.shape[-2:])
 
     def _start(self, field: Tensor) -> Tensor:
         """h of a stream that starts."""
         return field.new_zeros((len(field), *self.memory_shape(*field.shape[-2:])))
 
-    def _cache(self, l1: Tensor, l2: Tensor, l3: Tensor, g4: Tensor, sensor_hw: tuple[int, int]) -> EventSPDTensors:
-        """The rest of Phase A, once the maps stand."""
+    def _cache(self, fine: Sequence[Tensor], g4: Tensor, sensor_hw: tuple[int, int]) -> EventSPDTensors:
+        """The rest of Phase A, once the maps stand: all levels but the coarsest, and G_t."""
+        *finest, l2, l3 = fine
         # Optional: a dense coarse log depth, whose fused maps the decoder reads.
         prior = None
         if self.prior is not None:
             prior, l2, l3 = self.prior(l2, l3, g4)
 
         # A3. Everything about the maps that no query changes.
-        context = self.decoder.precompute((l1, l2, l3, g4), tuple(sensor_hw))
+        context = self.decoder.precompute((*finest, l2, l3, g4), tuple(sensor_hw))
 
         # A4. One scale and one shift for the window (Eqs. 4–5).
         calibration = None if self.calibration is None else self.calibration(g4)
 
-        levels = (l1, l2, l3, g4) if self.training else ()
+        levels = (finest[-1], l2, l3, g4) if self.training else ()
         return EventSPDTensors(context, calibration, prior, levels)
 
     def phase_b(self, tensors: EventSPDTensors, uv_px: Tensor) -> tuple[Tensor, Tensor]:
@@ -141,15 +155,15 @@ class EventSPD(PointDepthModel):
 
     @property
     def level_strides(self) -> tuple[int, ...]:
-        """Pixels per cell of L1 … L4."""
-        return self.config.decoder.strides
+        """Pixels per cell of the pyramid's four levels."""
+        return self.config.decoder.strides[-PYRAMID_LEVELS:]
 
     def memory_shape(self, height: int, width: int) -> tuple[int, int, int] | None:
-        """(C_4, H_4, W_4) for a sensor of that size in pixels, None without memory."""
-        config = self.config
-        if self.memory is None:
-            return None
-        return (config.pyramid.channels[3], *level_cells(height, width, config.pyramid, config.encoder.stride)[3])
+        """(C_4, H_4, W_4) for a sensor of that size in pixels, None without a memory."""
+        pyramid = self.config.pyramid
+        # Of any model: a sensor that is too small is named.
+        coarsest = level_cells(height, width, pyramid, self.config.stem.stride)[3]
+        return (pyramid.channels[3], *coarsest) if pyramid.memory else None
 
     def slow_parameters(self) -> list[nn.Parameter]:
         """What trains at a tenth of the learning rate: the offset head of B4 (Eq. 15)."""
@@ -159,17 +173,24 @@ class EventSPD(PointDepthModel):
         """An untrained model answers about head.median_depth_m: through A4, the prior or the last bias."""
         last = self.decoder.b5.depth[-1]
         nn.init.trunc_normal_(last.weight, std=0.02)
+        nn.init.constant_(last.bias, self.starting_code)
+
+    @property
+    def starting_code(self) -> float:
+        """The z at which depth is the median: A4 and the prior start there by themselves."""
         starts_elsewhere = self.calibration is not None or self.prior is not None
-        nn.init.constant_(last.bias, 0.0 if starts_elsewhere else math.log(self.config.head.median_depth_m))
+        return 0.0 if starts_elsewhere else math.log(self.config.head.median_depth_m)
 
 
 def _check_levels(config: ModelConfig) -> None:
     """The decoder must read the levels that the pyramid makes."""
     if config.pyramid is None or config.decoder is None:
         raise ValueError(f"model config of preset {config.preset!r}: family 'eventspd' needs pyramid and decoder")
-    finest = config.encoder.stride * config.pyramid.stem_stride
-    strides = tuple(finest * 2**level for level in range(4))
+    finest = config.stem.stride * config.pyramid.stem_stride
+    strides, channels = tuple(finest * 2**level for level in range(PYRAMID_LEVELS)), config.pyramid.channels
+    if len(config.decoder.strides) > PYRAMID_LEVELS:  # then the encoder's own map is the finest level
+        strides, channels = (config.stem.stride, *strides), (config.stem.channels, *channels)
     if config.decoder.strides != strides:
         raise ValueError(f"decoder.strides={config.decoder.strides}: encoder and pyramid make levels at {strides}")
-    if config.decoder.channels != config.pyramid.channels:
-        raise ValueError(f"decoder.channels={config.decoder.channels}: the pyramid has {config.pyramid.channels}")
+    if config.decoder.channels != channels:
+        raise ValueError(f"decoder.channels={config.decoder.channels}: the pyramid has {channels}")

@@ -30,7 +30,6 @@ from eventspd_ros.model.table_read import (
     to_table,
 )
 
-OFFSET_REACH_CELLS = 6.0
 OFFSET_FREQUENCIES, QUERY_FREQUENCIES = 4, 8
 
 
@@ -56,33 +55,73 @@ def border_read(cells: Tensor, cells_hw: tuple[int, int], first: int = 0) -> tup
     return torch.stack(corners, dim=-1), torch.stack(corner_shares(share_x, share_y), dim=-1)
 
 
-class LocalTokens(nn.Module):
+class Neighbourhood(nn.Module):
+    """What lies around a query on one level: a grid without its centre, and points at learned offsets.
+
+    h_δ = GELU(W_loc [f_δ; φ_4(δ / reach)]) for every offset δ.
+    """
+
+    def __init__(self, config: DecoderConfig, level: int):
+        super().__init__()
+        channels, radius = config.channels[level], max(config.local_radius[level], 0)
+        self.stride, self.reach_cells = config.strides[level], config.adaptive_reach[level]
+        self.points = (2 * radius + 1) ** 2 - 1 + config.adaptive_points
+        if config.adaptive_points:
+            # Default initialisation: offsets that start alike would have equal gradients and stay alike.
+            self.offsets = nn.Linear(channels, 2 * config.adaptive_points)  # W_off
+        if self.points:
+            self.fine = nn.Linear(channels + 4 * OFFSET_FREQUENCIES, config.dim)  # W_loc
+        self.register_buffer("grid_0", grid_offsets(radius), persistent=False)
+
+    def around(self, table: Tensor, cells_hw: tuple[int, int], uv_px: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The level's feature at the query (B, K, C) and h_δ around it (B, K, P, D), None without points."""
+        cells = cell_coordinates(uv_px, self.stride).unsqueeze(2)
+        grid = read_table(table, *border_read(cells + self.grid_0, cells_hw))
+        middle = len(self.grid_0) // 2  # the centre is no token
+        centre = grid[:, :, middle]
+        if not self.points:
+            return centre, None
+        features = [grid[:, :, :middle], grid[:, :, middle + 1 :]]
+        encoded = self._encode(torch.cat((self.grid_0[:middle], self.grid_0[middle + 1 :])), grid.dtype)
+        encoded = [encoded.expand(*uv_px.shape[:2], -1, -1)]
+        if hasattr(self, "offsets"):
+            # A read of its own: only these coordinates have a gradient.
+            offsets = self._adaptive_offsets(centre)
+            features.append(read_table(table, *border_read(cells + offsets, cells_hw)))
+            encoded.append(self._encode(offsets, grid.dtype))
+        features = torch.cat((torch.cat(features, dim=2), torch.cat(encoded, dim=2)), dim=-1)
+        return centre, F.gelu(self.fine(features))
+
+    def _encode(self, offsets: Tensor, dtype: torch.dtype) -> Tensor:
+        return fourier_features(offsets / self.reach_cells, OFFSET_FREQUENCIES).to(dtype)
+
+    def _adaptive_offsets(self, centre: Tensor) -> Tensor:
+        """reach·tanh(W_off f_q + b_off): (B, K, C) -> (B, K, P, 2) in cells, float32 whatever the precision around."""
+        with torch.autocast(centre.device.type, enabled=False):
+            reach = self.offsets(centre.to(self.offsets.weight.dtype)).tanh()
+        return self.reach_cells * reach.unflatten(-1, (-1, 2))
+
+
+class LocalTokens(Neighbourhood):
     """B1. Parameters as in the document's table; the coarse levels are those that give tokens."""
 
     def __init__(self, config: DecoderConfig):
-        super().__init__()
-        dim, fine_channels = config.dim, config.channels[0]
-        radii = config.local_radius
+        super().__init__(config, level=0)
+        dim, radii = config.dim, config.local_radius
         self.strides = config.strides
         self.coarse = [level for level in range(1, len(radii)) if radii[level] >= 0]
-        self.seed = nn.Linear(fine_channels + 4 * QUERY_FREQUENCIES, dim, bias=False)  # W_q
-        self.fine_tokens = config.tokens_by_level[0]
-        if config.adaptive_points:
-            # Default initialisation: offsets that start alike would have equal gradients and stay alike.
-            self.offsets = nn.Linear(fine_channels, 2 * config.adaptive_points)  # W_off
-        if self.fine_tokens:
-            self.fine = nn.Linear(fine_channels + 4 * OFFSET_FREQUENCIES, dim)  # W_loc
-            self.fine_embedding = _embedding(dim)
+        self.seed = nn.Linear(config.channels[0] + 4 * QUERY_FREQUENCIES, dim, bias=False)  # W_q
+        if self.points:
+            self.fine_embedding = embedding(dim)
         self.projections = nn.ModuleList(
             nn.Identity() if config.channels[level] == dim else nn.Linear(config.channels[level], dim, bias=False)
             for level in self.coarse
         )
-        self.register_buffer("grid_0", grid_offsets(max(radii[0], 0)), persistent=False)
         self.coarse_grids = [f"grid_{level}" for level in self.coarse]
         for name, level in zip(self.coarse_grids, self.coarse, strict=True):
             self.register_buffer(name, grid_offsets(radii[level]), persistent=False)
-        self.level_embedding = _embedding(len(self.coarse), dim)
-        self.position_embedding = _embedding(sum(config.tokens_by_level[1:]), dim)
+        self.level_embedding = embedding(len(self.coarse), dim)
+        self.position_embedding = embedding(sum(config.tokens_by_level[1:]), dim)
 
     def tables(self, levels: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Phase A. Maps (B, H_l, W_l, C_l) -> L1's table (B, rows, C_1), the coarse levels' (B, rows + P, D).
@@ -107,34 +146,11 @@ class LocalTokens(nn.Module):
 
     def _read_fine(self, table: Tensor, cells_hw: tuple[int, int], uv_px: Tensor) -> tuple[Tensor, list[Tensor]]:
         """L1's feature at the query (B, K, C_1) and, in a list of at most one, its tokens (B, K, P, D)."""
-        cells = cell_coordinates(uv_px, self.strides[0]).unsqueeze(2)
-        grid = read_table(table, *border_read(cells + self.grid_0, cells_hw))
-        middle = len(self.grid_0) // 2  # the centre goes into h⁽⁰⁾ and is no token
-        centre = grid[:, :, middle]
-        if not self.fine_tokens:
+        centre, tokens = self.around(table, cells_hw, uv_px)
+        if tokens is None:
             return centre, []
-        features = [grid[:, :, :middle], grid[:, :, middle + 1 :]]
-        encoded = self._encode(torch.cat((self.grid_0[:middle], self.grid_0[middle + 1 :])), grid.dtype)
-        encoded = [encoded.expand(*uv_px.shape[:2], -1, -1)]
-        if hasattr(self, "offsets"):
-            # A read of its own: only these coordinates have a gradient.
-            offsets = self._adaptive_offsets(centre)
-            features.append(read_table(table, *border_read(cells + offsets, cells_hw)))
-            encoded.append(self._encode(offsets, grid.dtype))
-        features = torch.cat((torch.cat(features, dim=2), torch.cat(encoded, dim=2)), dim=-1)
-        tokens = F.gelu(self.fine(features))
         # In place: the gradient of GELU does not need its result.
         return centre, [tokens.add_(self.fine_embedding.to(tokens.dtype))]
-
-    @staticmethod
-    def _encode(offsets: Tensor, dtype: torch.dtype) -> Tensor:
-        return fourier_features(offsets / OFFSET_REACH_CELLS, OFFSET_FREQUENCIES).to(dtype)
-
-    def _adaptive_offsets(self, centre: Tensor) -> Tensor:
-        """6·tanh(W_off f_q + b_off): (B, K, C_1) -> (B, K, P, 2) in cells, float32 whatever the precision around it."""
-        with torch.autocast(centre.device.type, enabled=False):
-            reach = self.offsets(centre.to(self.offsets.weight.dtype)).tanh()
-        return OFFSET_REACH_CELLS * reach.unflatten(-1, (-1, 2))
 
     def _read_coarse(self, table: Tensor, cells_hw: tuple[tuple[int, int], ...], uv_px: Tensor) -> Tensor:
         """Tokens of the coarse levels (B, K, P, D): four corners and the embedding of each in one sum of rows."""
@@ -157,5 +173,6 @@ class LocalTokens(nn.Module):
         return torch.cat(levels) + self.position_embedding if levels else self.position_embedding
 
 
-def _embedding(*shape: int) -> nn.Parameter:
+def embedding(*shape: int) -> nn.Parameter:
+    """A learned vector, or several, that tells tokens apart."""
     return nn.Parameter(0.02 * torch.randn(*shape))

@@ -1,5 +1,7 @@
 """What every model of the package offers: encode() a window once, decode() any number of keypoints from the cache.
 
+A window is of events, or a picture where the model's config says so.
+
 Shapes: B windows, one of each stream; K queries. A model fills in phase_a() and phase_b(), which work on whole batches
 and are what training calls; encode() and decode() are their form for streams.
 """
@@ -12,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eventspd_ros.events.types import EventWindow
+from eventspd_ros.events.types import EventWindow, ImageWindow
 from eventspd_ros.model.config import ModelConfig
 from eventspd_ros.model.event_encoder import EventEncoder
 from eventspd_ros.model.feature_cache import FeatureCache, StreamState, map_tensors
+from eventspd_ros.model.image_encoder import ImageEncoder
 
 
 class PointDepthModel(nn.Module):
@@ -29,11 +32,11 @@ class PointDepthModel(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config, self.trained, self.bfloat16 = config, False, False
-        self.encoder = EventEncoder(config.encoder)
+        self.encoder = EventEncoder(config.encoder) if config.image is None else ImageEncoder(config.image)
 
     @property
     def device(self) -> torch.device:
-        return self.encoder.grids.table.device
+        return self.encoder.device
 
     def prepare(self, height: int, width: int) -> None:
         """Build the F³ voxel table of a sensor size. Call it when weights stand, before the first window of a stream;
@@ -41,7 +44,7 @@ class PointDepthModel(nn.Module):
         self.encoder.prepare(height, width)
 
     def encode(
-        self, windows: list[EventWindow], states: list[StreamState]
+        self, windows: list[EventWindow] | list[ImageWindow], states: list[StreamState]
     ) -> tuple[list[FeatureCache], list[StreamState]]:
         """Phase A of B streams at once. Each stream's result is what it would be alone; states are not changed."""
         if len(windows) != len(states):

@@ -6,11 +6,14 @@ checkpoints and pretraining use.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from eventspd_ros.model.config import (
     LEVELS_MVSEC,
     DecoderConfig,
     EncoderConfig,
     HeadConfig,
+    ImageConfig,
     ModelConfig,
     PyramidConfig,
 )
@@ -52,6 +55,8 @@ def _models() -> dict[str, ModelConfig]:
             decoder=DecoderConfig(),
         ),
         "eventspd_lite": _lite(),
+        "eventspd_v9": _v9(),
+        "rgb_spd": _rgb(),
     }
 
 
@@ -73,6 +78,36 @@ def _lite() -> ModelConfig:
             fused_layers=0,
             anchors=0,
         ),
+    )
+
+
+def _v9() -> ModelConfig:
+    """Research plan v9: F³'s own map as L1, a stride-4 intermediate, pooled surroundings, no memory."""
+    return ModelConfig(
+        "eventspd_v9",
+        "eventspd",
+        _encoders()["ds2"],
+        head=HeadConfig(parametrization="inverse"),
+        pyramid=PyramidConfig(blocks=(0, 2, 4, 2), kernels=(7, 7), memory=False),
+        decoder=DecoderConfig(
+            channels=(64, 64, 128, 192, 384),
+            strides=(2, 4, 8, 16, 32),
+            local_radius=(2, 1, 0, 0, 0),
+            pooled_levels=2,
+            adaptive_reach=(6.0, 4.0),
+            local_layers=0,
+            shared_keys=True,
+            fused_layers=2,
+            depth_expansion=1,
+        ),
+    )
+
+
+def _rgb() -> ModelConfig:
+    """RGB-SPD, research plan v9 §12: v9 on images, with blocks at stride 4 and twice the layers at L4."""
+    v9 = _v9()
+    return replace(
+        v9, preset="rgb_spd", encoder=None, image=ImageConfig(), pyramid=replace(v9.pyramid, blocks=(3, 2, 4, 4))
     )
 
 

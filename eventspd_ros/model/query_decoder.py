@@ -2,7 +2,8 @@
 
     A3   precompute(): keys and values for B3, anchor features for B4, and whatever projection of a map commutes with
          the reads of B1 and B4
-    B1   local_tokens.py      91 tokens around the query and the query vector h
+    B1   local_tokens.py      91 tokens around the query and the query vector h; in plan v9's form 4 tokens, of
+         pooled_context.py
     B2   attention.py         h reads the local tokens, two layers
     B3   attention.py         h reads all cells of L4, two layers; the second one's weights route to R anchors
     B4   deformable_read.py   each anchor reads L2 … L4 where it chooses and becomes a token
@@ -27,6 +28,7 @@ from eventspd_ros.model.decoder_context import DecoderContext
 from eventspd_ros.model.deformable_read import DeformableRead
 from eventspd_ros.model.heads import StddevHead
 from eventspd_ros.model.local_tokens import LocalTokens
+from eventspd_ros.model.pooled_context import PooledContext
 from eventspd_ros.model.table_read import to_table
 
 # Queries decoded at once, of all windows together: 10,000 take no more memory than these. A CPU is fastest while what
@@ -41,11 +43,12 @@ class SharedProjections(nn.Module):
     def __init__(self, config: DecoderConfig):
         super().__init__()
         dim, coarsest = config.dim, config.channels[-1]
-        self.keys = nn.ModuleList(nn.Linear(coarsest, dim, bias=False) for _ in range(config.global_layers))
-        self.values = nn.ModuleList(nn.Linear(coarsest, dim) for _ in range(config.global_layers))
+        self.keys = nn.ModuleList(nn.Linear(coarsest, dim, bias=False) for _ in range(config.key_pairs))
+        self.values = nn.ModuleList(nn.Linear(coarsest, dim) for _ in range(config.key_pairs))
         if config.anchors:
             self.anchor = nn.Linear(coarsest, dim, bias=False)  # W_g
-            self.reads = nn.ModuleList(nn.Linear(channels, dim) for channels in config.channels[1:])  # W_V of B4
+            read = config.channels[-config.read_levels :]
+            self.reads = nn.ModuleList(nn.Linear(channels, dim) for channels in read)  # W_V of B4
 
 
 class CellDecoder(nn.Module):
@@ -61,11 +64,13 @@ class CellDecoder(nn.Module):
     def forward(self, h: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor | None]:
         """h (N, D), keys and values (B, layers, H, T, E) -> h (N, D) and ᾱ of Eq. 12, (B, K, T) float32.
 
-        ᾱ averages the last layer's weights over heads before dropout, which would route at random.
+        Keys and values of one layer serve all. ᾱ averages the last layer's weights over heads before dropout, which
+        would route at random.
         """
         weights = None
         for index, layer in enumerate(self.layers):
-            h, weights = layer(h, keys[:, index], values[:, index])
+            own = index % keys.shape[1]
+            h, weights = layer(h, keys[:, own], values[:, own])
         return h, None if weights is None else weights.mean(dim=1)
 
 
@@ -74,7 +79,8 @@ class DepthDecoder(TokenDecoder):
 
     def __init__(self, config: DecoderConfig):
         super().__init__(config.dim, config.heads, config.fused_layers, config.attention_dropout)
-        self.depth = nn.Sequential(nn.Linear(config.dim, 2 * config.dim), nn.GELU(), nn.Linear(2 * config.dim, 1))
+        hidden = config.depth_expansion * config.dim
+        self.depth = nn.Sequential(nn.Linear(config.dim, hidden), nn.GELU(), nn.Linear(hidden, 1))
 
     def code(self, h: Tensor) -> Tensor:
         """z_q of Eq. 25: (N, D) -> (N,), float32 whatever the precision around it."""
@@ -89,7 +95,7 @@ class QueryDecoder(nn.Module):
         super().__init__()
         self.config = config
         self.a3 = SharedProjections(config)
-        self.b1 = LocalTokens(config)
+        self.b1 = PooledContext(config) if config.pooled_levels else LocalTokens(config)
         self.b2 = TokenDecoder(config.dim, config.heads, config.local_layers, config.attention_dropout)
         self.b3 = CellDecoder(config)
         self.b4 = DeformableRead(config) if config.anchors else nn.Identity()
@@ -112,9 +118,8 @@ class QueryDecoder(nn.Module):
         anchors = reads = cells[:, :0]
         if self.config.anchors:
             anchors = self.b4.anchor_terms(self.a3.anchor(cells))
-            reads = torch.cat(
-                [to_table(project(features)) for project, features in zip(self.a3.reads, maps[1:], strict=True)], dim=1
-            )
+            read = zip(self.a3.reads, maps[-self.config.read_levels :], strict=True)
+            reads = torch.cat([to_table(project(features)) for project, features in read], dim=1)
         return DecoderContext(
             fine=fine,
             coarse=coarse,

@@ -11,6 +11,8 @@ from eventspd_ros.predictor import Answer, Predictor
 from eventspd_ros.ros.camera_model import CameraModel
 from eventspd_ros.ros.desk import Request
 from eventspd_ros.ros.encoder import Encoder
+from eventspd_ros.ros.image_intake import IMAGE_INPUT, ImageIntake
+from eventspd_ros.ros.intake import Intake
 from eventspd_ros.ros.keypoint_inputs import KeypointSource
 from eventspd_ros.ros.live_parameters import LiveParameters
 from eventspd_ros.ros.messages import answer_to_msg, event_input, time_to_ns
@@ -28,7 +30,7 @@ class Camera:
         """node: the EventspdNode. ValueError says what in the parameters does not fit."""
         self._node, self._parameters, self._model, self._tables = node, parameters, model, tables
         values = parameters.values
-        self._events = event_input(values.events_type)
+        self._source = IMAGE_INPUT if values.input == "image" else event_input(values.events_type)
         self._keypoints = KeypointSource(values.keypoints_layout, values.keypoints_coordinates, values.keypoints_camera)
         self.name = name
         self.reporter = Reporter(node.get_logger(), f"{name}: " if name else "")
@@ -39,7 +41,7 @@ class Camera:
         if own.sensor_width and own.sensor_height:
             tables.prepare(name, own.sensor_height, own.sensor_width)
             self.make_filter(own.sensor_height, own.sensor_width)  # a wrong file is known before anything starts
-        self.topics = StreamTopics(node, name, self._events.message_type, self._keypoints.message_type)
+        self.topics = StreamTopics(node, name, self._source, self._keypoints.message_type)
         self.outputs = Outputs(self.topics.publisher, self.reporter, node.report_fault, name)
 
     @property
@@ -48,14 +50,18 @@ class Camera:
 
     def activate(self, encoder: Encoder) -> None:
         values = self._parameters.values
-        settings = StreamSettings(max_packets=values.max_waiting_packets, max_requests=values.max_waiting_requests)
+        images = values.input == "image"
+        # An image is a packet and a window in one.
+        waiting = values.max_waiting_windows if images else values.max_waiting_packets
+        settings = StreamSettings(max_packets=waiting, max_requests=values.max_waiting_requests)
         parts = StreamParts(
             self.make_predictor,
             self.publish,
-            self._events.parse,
+            self._source.parse,
             self.make_filter,
             self._node.report_fault,
             self.outputs.wants_events,
+            ImageIntake if images else Intake,
         )
         self.stream = Stream(self.name, settings, parts, encoder, self.reporter)
         self.apply()
@@ -63,7 +69,7 @@ class Camera:
         if own.sensor_width and own.sensor_height:
             self.stream.intake.expect_sensor(own.sensor_height, own.sensor_width)
         self.stream.start()
-        self.topics.subscribe(self.on_events, self.on_camera_info, self.on_keypoints)
+        self.topics.subscribe(self.on_source, self.on_camera_info, self.on_keypoints)
         names = self.topics.topic_names
         self._node.get_logger().info(f"listening to {', '.join(names)}; answers on {self.topics.answers.topic_name}")
 
@@ -111,7 +117,7 @@ class Camera:
         own = self._own
         return load_filter(own.hot_pixels_file, own.hot_pixels_learn_s, height, width)
 
-    def on_events(self, raw: bytes) -> None:
+    def on_source(self, raw: bytes) -> None:
         self.stream.put_packet(raw, self._node.get_clock().now().nanoseconds)
 
     def on_camera_info(self, msg: CameraInfo) -> None:
@@ -162,7 +168,7 @@ class Camera:
         if info.width not in (0, width):
             self.reporter.error(
                 "camera_info",
-                f"camera_info is for a width of {info.width} px, the events for {width}: no focal length",
+                f"camera_info is for a width of {info.width} px, the {self._source.topic} for {width}: no focal length",
             )
             return None
         return float(info.k[0])

@@ -134,6 +134,8 @@ def stream_values(stream: Stream, rate: Rate) -> dict:
     if intake.decoder is not None:
         stats = asdict(intake.decoder.stats)
         values |= {"event_rate_hz": round(rate.of(stats["events"]))} | stats
+    elif intake.packets:
+        values |= {"images": intake.packets}
     values |= {
         "packets_rejected": intake.packets_rejected,
         "packets_dropped": stream.packets_dropped,
@@ -166,8 +168,8 @@ def stream_values(stream: Stream, rate: Rate) -> dict:
 
 def stream_verdict(stream: Stream, node) -> Verdict:
     predictor = stream.predictor
-    if stream.intake.decoder is None or predictor is None:
-        return WARN, stream.intake.last_error or "no event packet yet"
+    if not stream.intake.packets or predictor is None:
+        return WARN, stream.intake.last_error or f"no {stream.intake.unit} yet"
     if not node.model or not node.model.trained:
         return WARN, "untrained weights: depths mean nothing"
     if predictor.fx_px is None:

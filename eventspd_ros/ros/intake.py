@@ -30,6 +30,8 @@ class Intake:
     resets: how often the stream began anew, by cause. packets_rejected: that could not be decoded.
     """
 
+    unit = "event packet"
+
     def __init__(
         self,
         make_predictor: Callable[[int, int], Predictor],
@@ -87,6 +89,11 @@ class Intake:
         """The ROS clock jumped back to now_ns; nothing is lost where the packets have followed already."""
         if self._newest_stamp_ns > now_ns + CLOCK_SLACK_NS:
             self.forget("ros_clock_fell")
+
+    @property
+    def packets(self) -> int:
+        """Packets that were decoded."""
+        return self.decoder.stats.packets if self.decoder else 0
 
     def has_reached(self, t_ns: int) -> bool:
         """Whether all events before t_ns (sensor clock) have come."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import array
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -64,11 +65,14 @@ def packet_from_bytes(raw: bytes) -> EventPacket:
 
 
 @dataclass(frozen=True, slots=True)
-class EventInput:
-    """One kind of message with events. Subscribe raw; parse(bytes) → EventPacket, ValueError where they are none."""
+class WindowInput:
+    """One kind of message that windows are made of, and its topic. Subscribe raw; parse(bytes) → what the intake takes,
+    an EventPacket or an image, ValueError where they are none."""
 
     message_type: type
-    parse: Callable[[bytes], EventPacket]
+    parse: Callable[[bytes], Any]
+    topic: str = "events"
+    qos: QoSProfile = field(default_factory=lambda: EVENTS_QOS)
 
 
 EVENT_TYPES = (
@@ -78,15 +82,15 @@ EVENT_TYPES = (
 )
 
 
-def event_input(name: str) -> EventInput:
+def event_input(name: str) -> WindowInput:
     """By the message's name, as EVENT_TYPES lists them. ValueError, one line: not known, or not installed."""
     if name not in EVENT_TYPES:
         raise ValueError(f"events of type {name!r} are not known; known are {', '.join(EVENT_TYPES)}")
     if name == EVENT_TYPES[0]:
-        return EventInput(EventPacketMsg, packet_from_bytes)
+        return WindowInput(EventPacketMsg, packet_from_bytes)
     package, _, message = name.split("/")
     try:
-        return EventInput(getattr(importlib.import_module(f"{package}.msg"), message), packet_from_event_array)
+        return WindowInput(getattr(importlib.import_module(f"{package}.msg"), message), packet_from_event_array)
     except ImportError:
         raise ValueError(f"events of type {name}: build {package} into this workspace and source it again") from None
 

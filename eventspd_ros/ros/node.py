@@ -1,6 +1,7 @@
-"""The ROS 2 lifecycle node: event packets and keypoints in, metric depths with their uncertainty out.
+"""The ROS 2 lifecycle node: event packets (or images) and keypoints in, metric depths with their uncertainty out.
 
-    events (event_camera_msgs/EventPacket), camera_info (sensor_msgs/CameraInfo), keypoints (KeypointArray)
+    events (event_camera_msgs/EventPacket) or image (sensor_msgs/Image), camera_info (sensor_msgs/CameraInfo),
+    keypoints (KeypointArray)
     → ~/keypoint_depths (KeypointDepthArray), /diagnostics (diagnostic_msgs/DiagnosticArray, 1 Hz),
       ~/points (PointCloud2), ~/depth/image with ~/depth/camera_info and ~/overlay (Image) while someone listens
 

@@ -16,7 +16,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
-from eventspd_ros.events.types import EventArray
+from eventspd_ros.events.types import EventArray, ImageWindow
 from eventspd_ros.msg import KeypointDepthArray
 from eventspd_ros.ros.camera_model import CameraModel
 from eventspd_ros.ros.queues import WorkQueue
@@ -35,6 +35,7 @@ MAX_WAITING = 4  # answers; the oldest is left out
 # Colours of the overlay are logarithmic in depth between these and the same in every image: yellow near, dark far.
 NEAR_M, FAR_M = 0.5, 50.0
 GREY = (90, 90, 90)
+Seen = EventArray | ImageWindow
 
 
 class Outputs:
@@ -55,8 +56,8 @@ class Outputs:
         """Answers that were not drawn because drawing could not keep up."""
         return self._answers.dropped
 
-    def put(self, answer: KeypointDepthArray, camera: CameraModel | None, events: EventArray | None) -> None:
-        """camera: of camera_info; without it only the overlay is drawn. events: those the answer rests on."""
+    def put(self, answer: KeypointDepthArray, camera: CameraModel | None, events: Seen | None) -> None:
+        """camera: of camera_info; without it only the overlay is drawn. events: what the answer rests on."""
         if any(_heard(p) for p in (self.points, self.depth, self.depth_info, self.overlay)):
             self._answers.put((answer, camera, events))
 
@@ -75,7 +76,7 @@ class Outputs:
         self._publish(*item)
         return True
 
-    def _publish(self, answer: KeypointDepthArray, camera: CameraModel | None, events: EventArray | None) -> None:
+    def _publish(self, answer: KeypointDepthArray, camera: CameraModel | None, events: Seen | None) -> None:
         if camera is not None:
             if _heard(self.points):
                 self.points.publish(point_cloud(answer, camera))
@@ -153,13 +154,16 @@ def camera_info_at(header: Header, camera: CameraModel) -> CameraInfo:
     return info
 
 
-def overlay_image(answer: KeypointDepthArray, events: EventArray) -> Image:
-    """rgb8: the events on white, red where brighter and blue where darker; the keypoints as dots coloured by depth,
-    grey where they have none; a scale in metres."""
+def overlay_image(answer: KeypointDepthArray, events: Seen) -> Image:
+    """rgb8: the events on white, red where brighter and blue where darker, or the image; the keypoints as dots coloured
+    by depth, grey where they have none; a scale in metres."""
     from eventspd_ros.evaluation.overlay import event_image  # it loads matplotlib, which only this output needs
 
     ok, uv_px, depth_m = _ok(answer)
-    image = np.rint(255 * event_image(events)).astype(np.uint8)
+    if isinstance(events, ImageWindow):
+        image = events.image.copy()
+    else:
+        image = np.rint(255 * event_image(events)).astype(np.uint8)
     radius = max(2, round(events.width / 200))
     inside = np.isfinite(uv_px).all(axis=1) & (np.abs(uv_px) < 2 * max(events.width, events.height)).all(axis=1)
     for u, v in uv_px[inside & ~ok]:

@@ -70,6 +70,7 @@ NODE_PARAMETERS = (
     Parameter("preset", "minimal", "model to build when weights is empty; it is untrained then"),
     Parameter("device", "auto", "torch device: auto (CUDA where there is one), cpu, cuda or cuda:N"),
     Parameter("streams", [""], "names of the cameras, each with its own topics; empty: one without a name"),
+    Parameter("input", "events", "what windows are made of; must be what the model sees", choices=("events", "image")),
     Parameter("events_type", EVENT_TYPES[0], "message on events", choices=EVENT_TYPES),
     Parameter(
         "keypoints_layout", "keypoint_array", "message on keypoints, and how it holds them", choices=tuple(LAYOUTS)

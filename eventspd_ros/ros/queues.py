@@ -8,10 +8,13 @@ from collections.abc import Callable
 
 
 class WorkQueue:
-    """A bounded queue between two threads: a full one lets its oldest item go and counts it."""
+    """A bounded queue between two threads: a full one lets its oldest item go and counts it.
 
-    def __init__(self, max_items: int):
-        self.max_items = max_items
+    is_work(item): whether it is such an item. Others, a tick or a nudge, go only where no work waits, and uncounted.
+    """
+
+    def __init__(self, max_items: int, is_work: Callable[[object], bool] = lambda item: True):
+        self.max_items, self._is_work = max_items, is_work
         self.dropped = 0
         self._items: deque = deque()
         self._changed = threading.Condition()
@@ -27,11 +30,15 @@ class WorkQueue:
             if self._closed:
                 return
             if len(self._items) >= self.max_items:
-                self._items.popleft()
-                self.dropped += 1
+                self._let_one_go()
             self._items.append(item)
             self.idle = False
             self._changed.notify()
+
+    def _let_one_go(self) -> None:
+        oldest = next((index for index, item in enumerate(self._items) if self._is_work(item)), None)
+        self.dropped += oldest is not None
+        del self._items[oldest or 0]
 
     def get(self):
         """The oldest item; waits for one. None once the queue is closed."""

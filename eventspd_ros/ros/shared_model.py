@@ -11,7 +11,7 @@ from eventspd_ros.events.codecs import ENCODINGS, make_decoder
 from eventspd_ros.events.types import EventArray
 from eventspd_ros.model.checkpoints import load_checkpoint
 from eventspd_ros.model.presets import build_model
-from eventspd_ros.predictor import Predictor
+from eventspd_ros.predictor import Predictor, QueryMode
 from eventspd_ros.resources import find_weights
 
 # More pixels than any event camera has; a packet that claims more is corrupt, not a sensor to allocate for.
@@ -36,6 +36,14 @@ def load_model(parameters):
     model = load_checkpoint(find_weights(weights), device) if weights else build_model(parameters.preset)
     if not hasattr(model, "decode"):
         raise ValueError(f"{weights or parameters.preset} is an encoder: it answers no keypoints")
+    if parameters.input != model.config.input:
+        raise ValueError(
+            f"input is {parameters.input}, but the model {weights or parameters.preset} sees {model.config.input}"
+        )
+    if parameters.input == "image":
+        if parameters.query_mode == QueryMode.EXACT:
+            raise ValueError("query_mode exact cuts events at a stamp; with input image choose latest or covering")
+        return model.to(device).eval()
     for name in ("window_ms", "stride_ms"):
         made_for, asked = getattr(model.config, name), getattr(parameters, name)
         if made_for != asked:
@@ -45,9 +53,13 @@ def load_model(parameters):
 
 def warm_up(model) -> None:
     """Compile the decoders and wake torch's threads now, not on the first packets."""
+    predictor = Predictor(model, height=64, width=64, fx_px=64.0, allow_untrained=True)
+    if model.config.input == "image":
+        predictor.encode(predictor.image_window(np.zeros((64, 64, 3), np.uint8), 0))
+        predictor.query([[0.0, 0.0]])
+        return
     for encoding in ENCODINGS:
         make_decoder(encoding, width=8, height=8)
-    predictor = Predictor(model, height=64, width=64, fx_px=64.0, allow_untrained=True)
     columns = (np.zeros(2, dtype) for dtype in (np.uint16, np.uint16, np.uint8))
     times = np.array([0, 1_000_000_000], np.int64)
     for window in predictor.push(EventArray(*columns, times, width=64, height=64)):
@@ -72,7 +84,7 @@ class SensorTables:
             self._sizes[stream] = (height, width)
             needed = set(self._sizes.values())
             if known - needed:
-                self._model.encoder.grids.drop_voxel_tables()
+                self._model.encoder.release()
                 known = set()
             for size in needed - known:
                 self._model.prepare(*size)

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from eventspd_ros.events.hot_pixels import HotPixelFilter
-from eventspd_ros.events.types import EventPacket, EventWindow
+from eventspd_ros.events.types import EventPacket, EventWindow, ImageWindow
 from eventspd_ros.predictor import NS_PER_MS, Answer, Predictor, Status
 from eventspd_ros.ros.desk import NO_WINDOW, Request, RequestDesk
 from eventspd_ros.ros.encoder import Encoder
+from eventspd_ros.ros.image_intake import ImageFrame, ImageIntake
 from eventspd_ros.ros.intake import Intake
 from eventspd_ros.ros.latency import Latencies
 from eventspd_ros.ros.query_modes import CacheWait
@@ -32,9 +33,9 @@ SAME_CLOCK_S = 10.0
 
 @dataclass
 class StreamSettings:
-    """max_packets, max_requests: that may wait. max_packet_age_ms: a packet that waited longer comes too late, and so
-    do all that wait behind it: one gap is better than lasting lag. max_wait_ms: how long a request waits for its window
-    at most. event_time_offset_ms: added to the events' times where they become ROS times."""
+    """max_packets (or images), max_requests: that may wait. max_packet_age_ms: a packet that waited longer comes too
+    late, and so do all that wait behind it: one gap is better than lasting lag. max_wait_ms: how long a request waits
+    for its window at most. event_time_offset_ms: added to the events' times where they become ROS times."""
 
     max_packets: int = 1000
     max_packet_age_ms: float = float("inf")
@@ -45,16 +46,18 @@ class StreamSettings:
 
 @dataclass(frozen=True)
 class StreamParts:
-    """What a stream is given. make_predictor, make_filter(height, width); parse(raw) → EventPacket, in the intake's
-    thread, ValueError where it is none; publish(message, answer, (window_start_ns, window_end_ns) in ROS time);
-    on_fault(reason); keeps_windows() → bool, whether the events of encoded windows are asked for by window_of()."""
+    """What a stream is given. make_predictor, make_filter(height, width); parse(raw) → what the intake takes, in its
+    thread, ValueError where it is none; intake: of events or of images; publish(message, answer, (window_start_ns,
+    window_end_ns) in ROS time); on_fault(reason); keeps_windows() → bool, whether the events of encoded windows are
+    asked for by window_of()."""
 
     make_predictor: Callable[[int, int], Predictor]
     publish: Callable[[object, Answer, tuple[int, int]], None]
-    parse: Callable[[Any], EventPacket] = lambda raw: raw
+    parse: Callable[[Any], EventPacket | ImageFrame] = lambda raw: raw
     make_filter: Callable[[int, int], HotPixelFilter | None] = lambda height, width: None
     on_fault: Callable[[str], None] = lambda reason: None
     keeps_windows: Callable[[], bool] = lambda: False
+    intake: type[Intake] | type[ImageIntake] = Intake
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +82,11 @@ class Stream:
         self.name, self.settings = name, settings
         self._parts, self._reporter = parts, reporter
         self.latencies = Latencies()
-        self.intake = Intake(parts.make_predictor, parts.make_filter, reporter)
+        self.intake = parts.intake(parts.make_predictor, parts.make_filter, reporter)
         self.desk = RequestDesk(parts.publish, settings.max_requests)
         self.cache_wait = CacheWait()
         self.lane = encoder.lane(self.latencies, self.cache_wait.notify, parts.keeps_windows)
-        self._packets = WorkQueue(settings.max_packets)
+        self._packets = WorkQueue(settings.max_packets, lambda item: isinstance(item, _Packet))
         self.packets_late = 0
         self._reset_cause: str | None = None
         self._answer_faults = FaultCounter("answering", MAX_FAILURES, parts.on_fault)
@@ -125,8 +128,8 @@ class Stream:
         """Whether every packet put so far has been taken in."""
         return self._packets.idle
 
-    def window_of(self, answer: Answer) -> EventWindow | None:
-        """The events an answer rests on, None where they were not kept."""
+    def window_of(self, answer: Answer) -> EventWindow | ImageWindow | None:
+        """The events, or the image, an answer rests on, None where they were not kept."""
         return self.lane.window_ending(answer.window_end_ns)
 
     def start(self) -> None:
@@ -201,7 +204,7 @@ class Stream:
         try:
             packet = self._parts.parse(item.raw)
         except Exception as error:  # whatever a peer's bytes lead a deserializer to
-            self.intake.reject(f"event packet left out: {error}")
+            self.intake.reject(f"{self.intake.unit} left out: {error}")
             return
         if item.received_ns is not None and abs(item.received_ns - packet.stamp_ns) < SAME_CLOCK_S * 1e9:
             self.latencies.add("receive", (item.received_ns - packet.stamp_ns) / 1e9)

@@ -11,7 +11,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo
 
 from eventspd_ros.msg import KeypointDepthArray
-from eventspd_ros.ros.messages import CAMERA_INFO_QOS, EVENTS_QOS, KEYPOINTS_QOS
+from eventspd_ros.ros.messages import CAMERA_INFO_QOS, KEYPOINTS_QOS, WindowInput
 
 try:
     from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
@@ -22,12 +22,13 @@ except ImportError:  # Humble
 class StreamTopics:
     """Publishers from construction, subscriptions between subscribe() and unsubscribe(); destroy() ends both.
 
-    name: the stream's; its topics are events, camera_info, keypoints and ~/keypoint_depths, or left/events, …
-    events_type, keypoints_type: of the messages on these. mismatches: peers whose QoS does not fit, by topic.
+    name: the stream's; its topics are events (or image), camera_info, keypoints and ~/keypoint_depths, or
+    left/events, … source: of the events or images. keypoints_type: of the messages on keypoints. mismatches: peers
+    whose QoS does not fit, by topic.
     """
 
-    def __init__(self, node: LifecycleNode, name: str, events_type: type, keypoints_type: type):
-        self._node, self._events_type, self._keypoints_type = node, events_type, keypoints_type
+    def __init__(self, node: LifecycleNode, name: str, source: WindowInput, keypoints_type: type):
+        self._node, self._source, self._keypoints_type = node, source, keypoints_type
         self._prefix = f"{name}/" if name else ""
         self._subscriptions: list = []
         self._publishers: list = []
@@ -47,9 +48,10 @@ class StreamTopics:
         )
         return self._publishers[-1]
 
-    def subscribe(self, on_events: Callable, on_camera_info: Callable, on_keypoints: Callable) -> None:
-        """on_events(bytes), on_camera_info(CameraInfo), on_keypoints(message)."""
-        self._subscribe(self._events_type, "events", on_events, EVENTS_QOS, raw=True)
+    def subscribe(self, on_source: Callable, on_camera_info: Callable, on_keypoints: Callable) -> None:
+        """on_source(bytes), on_camera_info(CameraInfo), on_keypoints(message)."""
+        source = self._source
+        self._subscribe(source.message_type, source.topic, on_source, source.qos, raw=True)
         self._subscribe(CameraInfo, "camera_info", on_camera_info, CAMERA_INFO_QOS)
         self._subscribe(self._keypoints_type, "keypoints", on_keypoints, KEYPOINTS_QOS)
 

@@ -44,7 +44,7 @@ class LossConfig:
 
     point: Eq. 29, with huber_delta in 1/m canonical. silog: Eq. 30, its variance_focus λ_var. nll: the uncertainty
     loss. dense_l2, dense_l3: Eq. 31, both times a factor that falls from 1 to dense_end over the run.
-    feature_l3, feature_l4: Eq. 32, with teacher the folder of Depth Anything V2 weights.
+    feature_l3, feature_l4: Eq. 32, with teacher the folder of Depth Anything V2 weights. centre: L_ctr of plan v9.
     """
 
     point: float = 1.0
@@ -55,6 +55,7 @@ class LossConfig:
     dense_l2: float = 0.5
     dense_l3: float = 0.25
     dense_end: float = 0.25
+    centre: float = 0.0
     feature_l3: float = 0.0
     feature_l4: float = 0.0
     teacher: str = ""

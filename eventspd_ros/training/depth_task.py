@@ -6,6 +6,7 @@ Shapes: B samples, n windows of each, K queries of each.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ class DenseHeads(nn.Module):
         self.inverse = config.head.parametrization == "inverse"
         channels = config.pyramid.channels
         levels = (2,) if config.head.prior else (1, 2)
-        self.strides = {level: config.decoder.strides[level] for level in (1, 2)}
+        self.strides = {level: model.level_strides[level] for level in (1, 2)}
         self.heads = nn.ModuleDict({str(level): nn.Conv2d(channels[level], 1, 1) for level in levels})
         # Both start at the median: softplus(x) ≈ 1/6 is not worth exactness here.
         start = np.log(np.expm1(1 / config.head.median_depth_m)) if self.inverse else np.log(config.head.median_depth_m)
@@ -53,6 +54,26 @@ class DenseHeads(nn.Module):
             return self.heads[str(level)](tensors.levels[level].float())[:, 0]
 
 
+class CentreHead(nn.Module):
+    """The head of L_ctr (research plan v9, §5.1): depth from h⁽⁰⁾ alone, before any attention, calibrated as the answer
+    is. What B1 gathers must tell depth by itself. Training only."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        if not hasattr(model, "decoder"):
+            raise ValueError(f"losses.centre: preset {model.config.preset!r} has no query decoder; set it to 0")
+        dim = model.config.decoder.dim
+        self.code = nn.Sequential(nn.Linear(dim, dim // 2), nn.GELU(), nn.Linear(dim // 2, 1))
+        nn.init.trunc_normal_(self.code[-1].weight, std=0.02)
+        nn.init.constant_(self.code[-1].bias, model.starting_code)
+
+    def forward(self, model: nn.Module, tensors: Any, uv_px: Tensor) -> Tensor:
+        """Queries (B, K, 2) in pixels -> canonical depth (B, K)."""
+        h, _ = model.decoder.b1(tensors.context, uv_px)
+        with torch.autocast(h.device.type, enabled=False):
+            return model.depth(self.code(h.float())[..., 0], tensors, uv_px)
+
+
 class DepthTask(Task):
     """A PointDepthModel and the losses of the architecture document."""
 
@@ -65,38 +86,48 @@ class DepthTask(Task):
             load_weights(self.model, config.initial)
         elif config.initial_encoder:
             load_encoder(self.model, config.initial_encoder)
-        else:
+        elif self.model.config.input == "events":
             self.model.encoder.grids.start_as_time_bins()
         losses = config.losses
         dense = hasattr(self.model, "pyramid") and (losses.dense_l2 or losses.dense_l3)
         self.dense = DenseHeads(self.model) if dense else None
+        self.centre = CentreHead(self.model) if losses.centre else None
         self.teacher, self.features = None, None
         if losses.feature_l3 or losses.feature_l4:
             self.teacher = load_teacher(losses.teacher)
             channels, strides = self.model.config.pyramid.channels[2:], self.model.level_strides[2:]
             self.features = FeatureLoss(channels, strides, self.teacher.channels)
-        self.data = depth_data(config.data, config.run, self.model.config, images=self.teacher is not None)
+        images = self.teacher is not None or self.model.config.input == "image"
+        self.data = depth_data(config.data, config.run, self.model.config, images)
         self.loss_maps: dict[tuple[int, int], LossMap] = {}
 
     def draw(self, batch: Batch, keys: list[tuple[int, int]]) -> Queries:
         states = query_states(self.config.run.seed, keys)
+        batch = self._seen(batch)
         return batch.queries(states, self.config.queries, self._loss_map(batch))
 
     def forward(self, inputs: StepInputs) -> dict[str, Any]:
-        batch, drawn = inputs.batch, inputs.drawn
+        batch, drawn = self._seen(inputs.batch), inputs.drawn
         tensors = self.unroll(batch)
-        canonical, stddev = self.model.phase_b(tensors, drawn.uv_px.to(self.model.device))
+        uv_px = drawn.uv_px.to(self.model.device)
+        canonical, stddev = self.model.phase_b(tensors, uv_px)
         scale = batch.metric_per_canonical.to(canonical.device)[:, None]
         target = drawn.depth_m.to(canonical.device) / scale
         terms, log_error = self._query_terms(canonical, stddev, target, drawn)
         terms |= self._dense_terms(tensors, batch, inputs.progress) | self._feature_terms(tensors, batch)
+        if self.centre is not None:
+            weights = self.config.losses
+            loss = point_loss(self.centre(self.model, tensors, uv_px), target, target.isfinite(), weights.huber_delta)
+            terms["centre"] = weights.centre * loss
         loss = sum(terms.values()).mean()
         shown = {name: term.detach().mean() for name, term in terms.items()}
         seen = {"size": batch.depth_m.shape[1:], "uv_px": drawn.uv_px, "losses": log_error.detach().abs().cpu()}
         return {"loss": loss, **shown, "seen": seen}
 
     def unroll(self, batch: Batch) -> Any:
-        """Encode a sample's windows one after another: what phase_b() reads at the last one."""
+        """Encode a sample's windows one after another, or its image: what phase_b() reads at the last one."""
+        if self.model.config.input == "image":
+            return self.model.phase_a(self.model.encoder.field(batch.image))[0]
         steps = batch.steps()
         if self.model.memory_shape(*batch.depth_m.shape[1:]) is None:
             steps = steps[-1:]
@@ -105,6 +136,20 @@ class DepthTask(Task):
             fields = self._fields(early) if early else None
         fields = self._fields(late) if fields is None else torch.cat((fields, self._fields(late)))
         return self.model.unroll(fields, self.config.bptt)
+
+    def _seen(self, batch: Batch) -> Batch:
+        """The batch without the labels of samples that show a model on images nothing."""
+        if self.model.config.input == "events" or batch.has_image.all():
+            return batch
+        if batch.image is None:
+            raise ValueError(f"no sample of {', '.join(batch.names)} has an image, which this model learns from")
+        blind = ~batch.has_image[:, None, None]
+        pseudo = batch.pseudo_inverse_depth
+        return replace(
+            batch,
+            depth_m=batch.depth_m.masked_fill(blind, torch.nan),
+            pseudo_inverse_depth=None if pseudo is None else pseudo.masked_fill(blind, torch.nan),
+        )
 
     def _fields(self, steps: list) -> Tensor:
         """Event fields of several steps, scattered in one go: (n, B, C, H, W)."""
@@ -178,7 +223,7 @@ class DepthTask(Task):
         """At uniformly drawn labelled pixels, pooled: mean |log error| (the score), AbsRel, δ1, share of the labels
         inside ±1 σ of log depth."""
         errors, inside = [], []
-        for batch in batches:
+        for batch in map(self._seen, batches):
             log_error, log_stddev = self._answers(batch)
             errors.append(log_error)
             inside.append((log_error.abs() <= log_stddev)[log_error.isfinite()])

@@ -27,7 +27,8 @@ def draw_answers(task, batch, path: Path) -> None:
         truth = batch.depth_m[index].numpy()
         known = truth[np.isfinite(truth)]
         norm = LogNorm(*np.percentile(known, (1, 99))) if len(known) else None
-        panels[0].imshow(batch.event_mask[index].numpy(), cmap="Greys")
+        seen = batch.event_mask if task.model.config.input == "events" else batch.image
+        panels[0].imshow(seen[index].numpy(), cmap="Greys")
         panels[0].set_title(batch.names[index], fontsize=9)
         panels[1].imshow(truth, cmap="turbo_r", norm=norm)
         panels[1].set_title("true depth", fontsize=9)

@@ -46,6 +46,50 @@ def test_parameters_are_the_documents(eventspd):
     assert eventspd["table_values"] == 2 * (137 + 1_810 + 29_389 + 518_721)
 
 
+# Research plan v9, §6.1, in thousands, under our names of the stages: its B2 is our b3, its B3 b4, its B4 and B5 b5.
+PLAN_V9 = {
+    "fine": 0.128,
+    "stem": 37,
+    "l1": 0,
+    "l2": 277,
+    "downs": 33 + 99 + 295,
+    "l3": 1_778,
+    "l4": 3_542,
+    "a3": 148 + 74 + 136,
+    "b1": 154 + 54 + 54 + 99 + 0.8,  # with the projections and type embeddings of its B4, but for e_deform
+    "b2": 0,
+    "b3": 740,
+    "b4": 159,
+    "b5": 889 + 0.4 + 37,
+}
+
+
+def test_parameters_are_those_of_plan_v9():
+    info = model_info("eventspd_v9", (720, 1280))
+    counts, macs = info["parameters"], info["macs"]
+    for stage, thousands in PLAN_V9.items():
+        assert counts[stage] == pytest.approx(1_000 * thousands, rel=0.03), stage
+    # Without F³ and our uncertainty head, which the plan does not count; with its auxiliary head, which training keeps.
+    centre = 192 * 96 + 96 + 96 + 1
+    assert counts["total"] - counts["a1"] - counts["sigma"] + centre == pytest.approx(8_626_000, rel=0.03)
+    # ~26.5 M FLOPs a query as written.
+    assert 2 * macs["per_query_reference"] == pytest.approx(26_500_000, rel=0.1)
+    assert macs["per_query"] == macs_per_query(preset_config("eventspd_v9").decoder)["total"]
+
+
+def test_parameters_are_those_of_rgb_spd():
+    """Plan §12: the stem and two convolutions (74 K), 110 K at stride 4, 7,084 K at L4, about 10.2 M in all of A1 and
+    A2, and the decoder of v9."""
+    counts = model_info("rgb_spd", (720, 1280))["parameters"]
+    v9 = model_info("eventspd_v9", (720, 1280))["parameters"]
+    assert counts["a1"] == pytest.approx(3 * 49 * 64 + 74_000, rel=0.03)
+    assert counts["l1"] == pytest.approx(110_000, rel=0.03) and counts["l4"] == pytest.approx(7_084_000, rel=0.03)
+    backbone = sum(counts[stage] for stage in ("a1", "stem", "l1", "l2", "l3", "l4", "downs", "a3"))
+    assert backbone == pytest.approx(10_200_000, rel=0.03)
+    for stage in ("a3", "a4", "b1", "b2", "b3", "b4", "b5", "sigma"):
+        assert counts[stage] == v9[stage]
+
+
 def test_work_of_a_query(eventspd):
     macs = eventspd["macs"]
     assert macs["per_query"] <= 9_000_000
@@ -78,7 +122,7 @@ def test_queries_count_alike_on_another_configuration():
     assert info["macs"]["encode"] - forgetful["macs"]["encode"] == info["macs"]["by_stage"]["convgru"] > 0
 
 
-@pytest.mark.parametrize("preset", ["minimal", "eventspd_lite", "hd_micro"])
+@pytest.mark.parametrize("preset", ["minimal", "eventspd_lite", "eventspd_v9", "hd_micro"])
 def test_other_presets_are_counted_whole(preset):
     info = model_info(preset, (260, 346))
     counts = info["parameters"]

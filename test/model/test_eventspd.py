@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from reference.models import small_config, small_model
-from reference.windows import random_window, randomise
+from reference.windows import random_image, random_window, randomise
 
 from eventspd_ros.model.config import HeadConfig
 from eventspd_ros.model.eventspd import EventSPD
@@ -19,6 +19,8 @@ FORMS = {
     "inverse": {"parametrization": "inverse"},
     "log": {"parametrization": "log"},
     "prior": {"parametrization": "log", "prior": True},
+    "v9": {"v9": True},
+    "image": {"image": True},
 }
 
 
@@ -41,17 +43,25 @@ def windows_of(stream: int, count: int) -> list:
     ]
 
 
+def seen_by(model, stream: int, count: int) -> list:
+    """windows_of(), or as many images for a model that sees those."""
+    if model.config.input == "events":
+        return windows_of(stream, count)
+    return [random_image(WIDTH, HEIGHT, 10 * stream + index, index * 8_333_000) for index in range(count)]
+
+
 def answers(model, cache, count: int = 30) -> torch.Tensor:
     return torch.stack(model.decode(cache, keypoints(count)), dim=1)
 
 
-@pytest.mark.parametrize("preset", ["eventspd", "eventspd_lite"])
+@pytest.mark.parametrize("preset", ["eventspd", "eventspd_lite", "eventspd_v9"])
 @torch.no_grad()
 def test_an_untrained_model_answers_the_median_depth(preset):
     model = build_model(preset)
-    (cache,), _ = model.encode([random_window(WIDTH, HEIGHT, 3_000)], [StreamState()])
+    (cache,), _ = model.encode(seen_by(model, 0, 1), [StreamState()])
     depth, stddev = model.decode(cache, keypoints(100))
     assert not model.trained
+    assert depth.isfinite().all()
     assert depth.median().item() == pytest.approx(model.config.head.median_depth_m, rel=0.25)
     assert (stddev / depth).median().item() == pytest.approx(model.config.head.initial_stddev, rel=0.25)
 
@@ -62,14 +72,14 @@ def test_a_batch_of_streams_is_each_alone(model):
     alone = []
     for stream, first in ((0, 0), (1, 1), (2, 0)):
         state = StreamState()
-        for window in windows_of(stream, 3)[first:]:
+        for window in seen_by(model, stream, 3)[first:]:
             (cache,), (state,) = model.encode([window], [state])
         alone.append((answers(model, cache), state.memory))
     states = [StreamState() for _ in range(3)]
     for index in range(3):
         if index == 1:
             states[1].reset()
-        caches, states = model.encode([windows_of(stream, 3)[index] for stream in range(3)], states)
+        caches, states = model.encode([seen_by(model, stream, 3)[index] for stream in range(3)], states)
     for cache, state, (expected, memory) in zip(caches, states, alone, strict=True):
         torch.testing.assert_close(answers(model, cache), expected, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(state.memory, memory, rtol=1e-4, atol=1e-5)
@@ -77,11 +87,13 @@ def test_a_batch_of_streams_is_each_alone(model):
 
 @torch.no_grad()
 def test_memory_matters_and_reset_forgets(model):
-    first, second = windows_of(0, 2)
+    """And without a memory, a window's answers are its own."""
+    first, second = seen_by(model, 0, 2)
     (fresh,), _ = model.encode([second], [StreamState()])
     _, (state,) = model.encode([first], [StreamState()])
     (remembering,), _ = model.encode([second], [state])
-    assert (answers(model, remembering) - answers(model, fresh)).abs().max() > 1e-3
+    difference = (answers(model, remembering) - answers(model, fresh)).abs().max()
+    assert difference == 0 if model.memory is None else difference > 1e-3
     state.reset()
     (forgotten,), _ = model.encode([second], [state])
     torch.testing.assert_close(answers(model, forgotten), answers(model, fresh), rtol=0, atol=0)
@@ -89,11 +101,11 @@ def test_memory_matters_and_reset_forgets(model):
 
 @torch.no_grad()
 def test_encode_does_not_change_the_state_it_is_given(model):
-    _, (state,) = model.encode(windows_of(0, 1), [StreamState()])
-    before = state.memory.clone()
-    first, _ = model.encode([windows_of(0, 2)[1]], [state])
-    again, _ = model.encode([windows_of(0, 2)[1]], [state])
-    assert torch.equal(state.memory, before)
+    _, (state,) = model.encode(seen_by(model, 0, 1), [StreamState()])
+    before = map_tensors(torch.clone, state.memory)
+    first, _ = model.encode([seen_by(model, 0, 2)[1]], [state])
+    again, _ = model.encode([seen_by(model, 0, 2)[1]], [state])
+    assert torch.equal(state.memory, before) if before is not None else state.memory is None
     torch.testing.assert_close(answers(model, first[0]), answers(model, again[0]), rtol=0, atol=0)
 
 
@@ -135,8 +147,8 @@ def test_every_parameter_learns():
     """No weight of any stage is left out of the gradient (the dense levels are for the training room's losses)."""
     for form in FORMS.values():
         model = randomise(small_model(**form), scale=0.1).train()
-        tensors, memory = model.phase_a(model.encoder.scatter(windows_of(0, 1)), None)
-        tensors, _ = model.phase_a(model.encoder.scatter(windows_of(0, 1)), memory)
+        tensors, memory = model.phase_a(model.encoder.scatter(seen_by(model, 0, 1)), None)
+        tensors, _ = model.phase_a(model.encoder.scatter(seen_by(model, 0, 1)), memory)
         depth, stddev = model.phase_b(tensors, keypoints(40)[None])
         (depth.log() + stddev.log()).square().sum().backward()
         silent = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
@@ -145,7 +157,7 @@ def test_every_parameter_learns():
 
 @torch.no_grad()
 def test_queries_are_independent(model):
-    (cache,), _ = model.encode(windows_of(0, 1), [StreamState()])
+    (cache,), _ = model.encode(seen_by(model, 0, 1), [StreamState()])
     uv_px = keypoints(30)
     together = torch.stack(model.decode(cache, uv_px), dim=1)
     order = torch.randperm(30, generator=torch.Generator().manual_seed(1))
@@ -167,12 +179,14 @@ def test_many_queries_are_answered_in_parts():
     torch.testing.assert_close(many[5_000:5_010], few, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("form", ["prior", "v9", "image"])
 @pytest.mark.parametrize(("width", "height"), [(346, 260), (640, 480), (97, 65), (33, 40)])
 @torch.no_grad()
-def test_odd_sensors(width, height):
-    model = randomise(small_model(**FORMS["prior"]), scale=0.1)
-    (cache,), (state,) = model.encode([random_window(width, height, 2_000)], [StreamState()])
-    assert tuple(state.memory.shape[1:]) == model.memory_shape(height, width)
+def test_odd_sensors(width, height, form):
+    model = randomise(small_model(**FORMS[form]), scale=0.1)
+    window = random_image(width, height) if form == "image" else random_window(width, height, 2_000)
+    (cache,), (state,) = model.encode([window], [StreamState()])
+    assert (None if state.memory is None else state.memory.shape[1:]) == model.memory_shape(height, width)
     corners = torch.tensor([[-0.5, -0.5], [width - 0.51, height - 0.51], [width / 2, height / 3]])
     assert torch.isfinite(torch.stack(model.decode(cache, corners))).all()
 
@@ -234,14 +248,14 @@ def test_offset_head_is_marked_for_its_learning_rate():
 def test_bfloat16_agrees_with_float32(form):
     """Median relative difference of depth ≤ 1e-2 and 99th percentile ≤ 5e-2, the routed set injected."""
     model = randomise(small_model(**FORMS[form]), scale=0.03)
-    uv_px, window = keypoints(500), windows_of(0, 1)
+    uv_px, window = keypoints(500), seen_by(model, 0, 1)
     (reference,), _ = model.encode(window, [StreamState()])
     cells = reference.tensors.context.cells_hw[-1]
     routed = torch.randint(0, cells[0] * cells[1], (1, 500, model.config.decoder.anchor_count(cells[0] * cells[1])))
     depths = []
     for model.bfloat16 in (False, True):
         (cache,), (state,) = model.encode(window, [StreamState()])
-        assert state.memory.dtype == torch.float32
+        assert state.memory is None or state.memory.dtype == torch.float32
         with model._precision():
             z, _ = model.decoder(cache.tensors.context, uv_px[None], routed=routed)
             depths.append(model.depth(z, cache.tensors, uv_px[None]))
@@ -252,8 +266,9 @@ def test_bfloat16_agrees_with_float32(form):
 
 
 def compile_and_compare(model, backend: str) -> None:
-    field = model.encoder.scatter(windows_of(0, 1))
-    memory, uv_px = torch.randn(1, *model.memory_shape(HEIGHT, WIDTH)), keypoints(40)[None]
+    field = model.encoder.scatter(seen_by(model, 0, 1))
+    shape, uv_px = model.memory_shape(HEIGHT, WIDTH), keypoints(40)[None]
+    memory = None if shape is None else torch.randn(1, *shape)
     with torch.no_grad():
         tensors, state = model.phase_a(field, memory)
         compiled_tensors, compiled_state = torch.compile(model.phase_a, fullgraph=True, backend=backend)(field, memory)
@@ -263,7 +278,7 @@ def compile_and_compare(model, backend: str) -> None:
         torch.testing.assert_close(torch.stack(decoded), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("form", ["inverse", "prior"])
+@pytest.mark.parametrize("form", ["inverse", "prior", "v9", "image"])
 def test_encode_and_decode_are_one_graph_each(form):
     compile_and_compare(randomise(small_model(**FORMS[form]), scale=0.1), "aot_eager")
 

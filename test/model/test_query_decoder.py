@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 import torch.nn.functional as F
-from reference.decoder_inputs import SMALL, cells_of, pyramid, queries, spread_decoder
+from reference.decoder_inputs import POOLED, SMALL, cells_of, pyramid, queries, spread_decoder
 from reference.slow_decoder import SlowDecoder
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -68,7 +68,7 @@ def test_macs_of_the_document():
     assert (SlowDecoder({}, FULL).config.local_tokens, FULL.anchor_count(880)) == (91, 32)
 
 
-@pytest.mark.parametrize("config", [FULL, SMALL, LITE, TOKENLESS])
+@pytest.mark.parametrize("config", [FULL, SMALL, LITE, TOKENLESS, POOLED])
 def test_macs_are_what_runs(config):
     """The formulas against torch's own count of matrix products, which leaves bilinear reads out."""
     decoder, levels, uv_px, _ = inputs(config, count=16, windows=1)
@@ -88,7 +88,14 @@ def test_macs_are_what_runs(config):
 
 @pytest.mark.parametrize(
     ("config", "sensor_hw"),
-    [(FULL, (260, 346)), (FULL, (480, 640)), (SMALL, (180, 240)), (SMALL, (720, 1280)), (LITE, (640, 640))],
+    [
+        (FULL, (260, 346)),
+        (FULL, (480, 640)),
+        (SMALL, (180, 240)),
+        (SMALL, (720, 1280)),
+        (LITE, (640, 640)),
+        (POOLED, (260, 346)),
+    ],
 )
 def test_equals_the_slow_form_in_float32(config, sensor_hw):
     decoder, levels, uv_px, routed = inputs(config, sensor_hw)
@@ -101,7 +108,7 @@ def test_equals_the_slow_form_in_float32(config, sensor_hw):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("config", [FULL, SMALL, LITE, TOKENLESS])
+@pytest.mark.parametrize("config", [FULL, SMALL, LITE, TOKENLESS, POOLED])
 def test_is_the_same_function_in_float64(config):
     """To twelve digits: what float32 shows is rounding, not an approximation."""
     decoder, levels, uv_px, routed = inputs(config)
@@ -136,7 +143,7 @@ def gradients(config, dtype):
     levels = [features.to(dtype).requires_grad_() for features in levels]
     uv_px = uv_px.to(dtype)
     parameters = dict(decoder.named_parameters())
-    names = [*parameters, "L1", "L2", "L3", "L4"]
+    names = [*parameters, *(f"level {number}" for number in range(len(levels)))]
     weights = torch.randn(2, *uv_px.shape[:2], generator=torch.Generator().manual_seed(3)).to(dtype)
     results = []
     for form in (
@@ -150,7 +157,7 @@ def gradients(config, dtype):
     return zip(names, *results, strict=True)
 
 
-@pytest.mark.parametrize("config", [FULL, SMALL])
+@pytest.mark.parametrize("config", [FULL, SMALL, POOLED])
 def test_gradients_equal_the_slow_form(config):
     """Attention dropout on: the two forms draw the same masks for their seven layers, so that its algebra is tested."""
     for name, ours, theirs in gradients(config, torch.float64):
@@ -165,7 +172,8 @@ def test_gradients_equal_the_slow_form_in_float32(config):
         assert (ours - theirs).abs().max().item() <= 1e-5 * largest + 1e-5, name
 
 
-def test_slow_form_reads_every_parameter():
+@pytest.mark.parametrize("config", [SMALL, POOLED])
+def test_slow_form_reads_every_parameter(config):
     """The same state_dict, all of it."""
 
     class Recording(dict):
@@ -180,10 +188,10 @@ def test_slow_form_reads_every_parameter():
         def get(self, key, default=None):
             return self[key] if key in self else default
 
-    decoder, levels, uv_px, _ = inputs(SMALL, count=2)
+    decoder, levels, uv_px, _ = inputs(config, count=2)
     parameters = Recording(decoder.state_dict())
     with torch.no_grad():
-        SlowDecoder(parameters, SMALL)(levels, SENSOR_HW, uv_px)
+        SlowDecoder(parameters, config)(levels, SENSOR_HW, uv_px)
     assert parameters.read == set(parameters)
 
 
@@ -237,8 +245,9 @@ def test_straight_through_leaves_the_forward_pass_alone():
 # ---- queries and windows are independent
 
 
-def test_one_query_is_many_and_order_is_free():
-    decoder, levels, uv_px, _ = inputs(FULL, count=12, windows=1)
+@pytest.mark.parametrize("config", [FULL, POOLED])
+def test_one_query_is_many_and_order_is_free(config):
+    decoder, levels, uv_px, _ = inputs(config, count=12, windows=1)
     context = decoder.precompute(levels, SENSOR_HW)
     order = torch.randperm(12, generator=torch.Generator().manual_seed(5))
     with torch.no_grad():
@@ -249,8 +258,9 @@ def test_one_query_is_many_and_order_is_free():
     torch.testing.assert_close(permuted, many[..., order], rtol=1e-5, atol=1e-5)
 
 
-def test_windows_are_independent():
-    decoder, levels, uv_px, _ = inputs(SMALL, windows=3)
+@pytest.mark.parametrize("config", [SMALL, POOLED])
+def test_windows_are_independent(config):
+    decoder, levels, uv_px, _ = inputs(config, windows=3)
     with torch.no_grad():
         together = torch.stack(decode(decoder, levels, uv_px))
         for index in range(3):
@@ -282,8 +292,9 @@ def test_chunks_bound_memory_and_change_nothing(monkeypatch, windows, count):
     torch.testing.assert_close(chunked[..., -7:], last[..., -7:], rtol=1e-5, atol=1e-5)
 
 
-def test_a_query_that_is_no_number_answers_nan_alone():
-    decoder, levels, uv_px, _ = inputs(SMALL)
+@pytest.mark.parametrize("config", [SMALL, POOLED])
+def test_a_query_that_is_no_number_answers_nan_alone(config):
+    decoder, levels, uv_px, _ = inputs(config)
     spoilt = uv_px.clone()
     spoilt[0, 7, 0], spoilt[1, 3, 1], spoilt[1, 5] = float("nan"), float("inf"), float("-inf")
     with torch.no_grad():
@@ -355,7 +366,7 @@ def test_offset_parameters_are_marked_and_start_at_zero():
     assert QueryDecoder(LITE).offset_parameters() == []
 
 
-@pytest.mark.parametrize("config", [FULL, LITE])
+@pytest.mark.parametrize("config", [FULL, LITE, POOLED])
 def test_every_parameter_learns(config):
     decoder, levels, uv_px, _ = inputs(config, count=8)
     z, stddev = decode(decoder.train(), levels, uv_px)
@@ -375,6 +386,9 @@ def test_reduced_configurations_have_no_idle_parts():
         ({"anchors": 0}, "decoder.fused_layers=3"),
         ({"fused_layers": 0}, "decoder.anchors=32"),
         ({"strides": (4, 8)}, r"decoder.strides=\(4, 8\)"),
+        ({"read_levels": 4}, "decoder.read_levels=4"),
+        ({"adaptive_reach": (6.0, 4.0)}, "decoder.adaptive_reach"),
+        ({"pooled_levels": 1}, r"decoder.local_radius=\(2, 2, 2, 1\): with pooled_levels=1"),
         ({"local_radius": (-1, -1, -1, -1), "adaptive_points": 0}, "decoder.local_radius"),
     ],
 )

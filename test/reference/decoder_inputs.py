@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,6 +13,19 @@ from eventspd_ros.model.query_decoder import QueryDecoder
 
 SMALL = DecoderConfig(
     dim=32, heads=4, channels=(16, 24, 32, 40), local_radius=(1, 1, 1, 1), adaptive_points=3, anchors=8, samples=2
+)
+# Research plan v9's form of every stage, narrow.
+POOLED = replace(
+    SMALL,
+    channels=(16, 12, 24, 32, 40),
+    strides=(2, 4, 8, 16, 32),
+    local_radius=(2, 1, 0, 0, 0),
+    pooled_levels=2,
+    adaptive_reach=(6.0, 4.0),
+    local_layers=0,
+    shared_keys=True,
+    fused_layers=2,
+    depth_expansion=1,
 )
 
 

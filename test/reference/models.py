@@ -4,16 +4,25 @@ from dataclasses import replace
 
 import torch
 
-from eventspd_ros.model.config import LEVELS_MVSEC, DecoderConfig, EncoderConfig, HeadConfig, ModelConfig, PyramidConfig
+from eventspd_ros.model.config import (
+    LEVELS_MVSEC,
+    DecoderConfig,
+    EncoderConfig,
+    HeadConfig,
+    ImageConfig,
+    ModelConfig,
+    PyramidConfig,
+)
 from eventspd_ros.model.eventspd import EventSPD
-from eventspd_ros.model.presets import build_model
+from eventspd_ros.model.presets import build_model, preset_config
 
 CHANNELS = (16, 24, 32, 48)
 
 
-def small_config(**head) -> ModelConfig:
-    """The document's stages, narrow; head: fields of HeadConfig, by default as in the `eventspd` preset."""
-    return ModelConfig(
+def small_config(v9: bool = False, image: bool = False, **head) -> ModelConfig:
+    """The document's stages, narrow, or research plan v9's, on events or images; head: fields of HeadConfig, by default
+    as in `eventspd`."""
+    config = ModelConfig(
         preset="small",
         family="eventspd",
         encoder=EncoderConfig((16, 16), (2, 1), (3, 1), (2, 2), (1, 1), (7, 7), levels=LEVELS_MVSEC),
@@ -21,9 +30,19 @@ def small_config(**head) -> ModelConfig:
         pyramid=PyramidConfig(CHANNELS, blocks=(1, 1, 2, 1), kernels=(5, 7), window=4, heads=(2, 2)),
         decoder=DecoderConfig(dim=32, heads=2, channels=CHANNELS, anchors=4, attention_dropout=0.0),
     )
+    if not (v9 or image):
+        return config
+    plan = preset_config("eventspd_v9").decoder
+    stem = {"encoder": None, "image": ImageConfig(channels=16)} if image else {}
+    return replace(
+        config,
+        **stem,
+        pyramid=replace(config.pyramid, blocks=(int(image), 1, 2, 1), memory=False),
+        decoder=replace(plan, dim=32, heads=2, channels=(16, *CHANNELS), anchors=4, attention_dropout=0.0),
+    )
 
 
-def small_model(**head) -> EventSPD:
-    """Fresh weights, always the same, in eval mode."""
+def small_model(**kind) -> EventSPD:
+    """Fresh weights, always the same, in eval mode; kind: as small_config takes it."""
     torch.manual_seed(0)
-    return build_model(small_config(**head))
+    return build_model(small_config(**kind))

@@ -50,22 +50,15 @@ class SlowDecoder:
     def b1(self, levels: Sequence[Tensor], sensor_hw: tuple[int, int], uv_px: Tensor) -> tuple[Tensor, Tensor]:
         """-> h⁽⁰⁾ (N, D) and the tokens of Eq. 6, (N, T, D)."""
         config = self.config
-        centre = self.border_read(levels[0], uv_px, 0, uv_px.new_zeros(1, 2))[:, :, 0]  # f_q
         height, width = sensor_hw
         q = torch.stack(((uv_px[..., 0] + 0.5) / width, (uv_px[..., 1] + 0.5) / height), dim=-1)
+        if config.pooled_levels:
+            return self.b1_pooled(levels, uv_px, q)
+        centre, around = self.neighbourhood("b1", levels, uv_px, 0)
         h = self.linear("b1.seed", torch.cat((centre, fourier(q, 8)), dim=-1))
         tokens = [h.unsqueeze(2)[:, :, :0]]
-        offsets = uv_px.new_zeros(*uv_px.shape[:2], 0, 2)
-        if config.local_radius[0] > 0:
-            grid = torch.tensor([offset for offset in square(config.local_radius[0]) if offset != (0, 0)]).to(uv_px)
-            offsets = grid.expand(*uv_px.shape[:2], -1, -1)
-        if config.adaptive_points:
-            adaptive = 6 * torch.tanh(self.linear("b1.offsets", centre)).unflatten(-1, (-1, 2))
-            offsets = torch.cat((offsets, adaptive), dim=2)
-        if offsets.shape[2]:
-            f = self.border_read(levels[0], uv_px, 0, offsets)
-            tokens.append(F.gelu(self.linear("b1.fine", torch.cat((f, fourier(offsets / 6, 4)), dim=-1))))
-            tokens[-1] = tokens[-1] + self.parameters["b1.fine_embedding"]
+        if around.shape[2]:
+            tokens.append(around + self.parameters["b1.fine_embedding"])
         positions = iter(self.parameters["b1.position_embedding"])
         coarse = [level for level in range(1, len(levels)) if config.local_radius[level] >= 0]
         for index, level in enumerate(coarse):
@@ -76,6 +69,40 @@ class SlowDecoder:
             relative = torch.stack([next(positions) for _ in range(len(grid))])
             tokens.append(f + self.parameters["b1.level_embedding"][index] + relative)
         return h.flatten(0, 1), torch.cat(tokens, dim=2).flatten(0, 1)
+
+    def b1_pooled(self, levels: Sequence[Tensor], uv_px: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
+        """B1 of plan v9, §4.4: q (B, K, 2) the normalised queries -> as b1()."""
+        pooled, centres = [], []
+        for level in range(len(levels)):
+            if level < self.config.pooled_levels:
+                centre, around = self.neighbourhood(f"b1.around.{level}", levels, uv_px, level)
+                pooled.append(self.linear(f"b1.aggregates.{level}", around.max(dim=2).values))  # l_q, l_q^int
+            else:
+                centre = self.border_read(levels[level], uv_px, level, uv_px.new_zeros(1, 2))[:, :, 0]
+            centres.append(centre)
+        rest = centres[self.config.pooled_levels :]  # c_q of L2, L3, L4
+        point = self.linear("b1.seed", torch.cat((centres[0], rest[0], fourier(q, 8), *pooled), dim=-1))
+        h = self.norm("b1.seed_norm", self.linear("b1.seed_out", F.gelu(point)))
+        for index, c in enumerate(rest):
+            rest[index] = c if c.shape[-1] == self.config.dim else self.linear(f"b1.projections.{index}", c)
+        tokens = torch.stack((pooled[0], *rest), dim=2) + self.parameters["b1.embedding"]
+        return h.flatten(0, 1), tokens.flatten(0, 1)
+
+    def neighbourhood(self, name: str, levels: Sequence[Tensor], uv_px: Tensor, level: int) -> tuple[Tensor, Tensor]:
+        """The feature at the query (B, K, C) and h_δ of the grid without its centre and of the learned offsets."""
+        config, reach = self.config, self.config.adaptive_reach[level]
+        centre = self.border_read(levels[level], uv_px, level, uv_px.new_zeros(1, 2))[:, :, 0]  # f_q
+        offsets = uv_px.new_zeros(*uv_px.shape[:2], 0, 2)
+        if config.local_radius[level] > 0:
+            grid = [offset for offset in square(config.local_radius[level]) if offset != (0, 0)]
+            offsets = torch.tensor(grid).to(uv_px).expand(*uv_px.shape[:2], -1, -1)
+        if config.adaptive_points:
+            adaptive = reach * torch.tanh(self.linear(f"{name}.offsets", centre)).unflatten(-1, (-1, 2))
+            offsets = torch.cat((offsets, adaptive), dim=2)
+        if not offsets.shape[2]:
+            return centre, offsets
+        f = self.border_read(levels[level], uv_px, level, offsets)
+        return centre, F.gelu(self.linear(f"{name}.fine", torch.cat((f, fourier(offsets / reach, 4)), dim=-1)))
 
     def border_read(self, features: Tensor, uv_px: Tensor, level: int, offsets: Tensor) -> Tensor:
         """(B, C, H_l, W_l) at queries (B, K, 2) plus offsets (..., P, 2) in cells -> (B, K, P, C)."""
@@ -111,8 +138,9 @@ class SlowDecoder:
         cells = coarsest.flatten(2).transpose(1, 2)
         for index in range(self.config.global_layers):
             layer = f"b3.layers.{index}"
-            k = self.by_head(self.linear(f"a3.keys.{index}", cells))  # A3
-            v = self.by_head(self.linear(f"a3.values.{index}", cells))
+            own = 0 if self.config.shared_keys else index
+            k = self.by_head(self.linear(f"a3.keys.{own}", cells))  # A3
+            v = self.by_head(self.linear(f"a3.values.{own}", cells))
             q = self.linear(f"{layer}.attention.query", self.norm(f"{layer}.norm_query", h))
             q = self.by_head(q).unflatten(0, (len(cells), -1))
             scores = torch.einsum("bkhe,bthe->bhkt", q, k) * self.width**-0.5
@@ -141,13 +169,14 @@ class SlowDecoder:
         g_r = torch.stack([cells[chosen] for cells, chosen in zip(g, routed, strict=True)])
         state = h.view(windows, queries, 1, -1).expand(-1, -1, anchors, -1)
         u = self.norm("b4.norm", F.gelu(self.linear("b4.condition", torch.cat((state, g_r, phi), dim=-1))))  # Eq. 14
-        shape = (config.heads, len(levels) - 1, config.samples)
+        first = len(levels) - config.read_levels
+        shape = (config.heads, config.read_levels, config.samples)
         offsets = self.linear("b4.offsets", u).unflatten(-1, (*shape, 2))  # Eq. 15
         beta = self.linear("b4.weights", u).unflatten(-1, shape)  # Eq. 16
         a = beta.flatten(-2).softmax(dim=-1).view(beta.shape)  # Eq. 19, left
         read = sum(
-            self.anchor_read(levels[level], level, anchors_px, offsets[..., level - 1, :, :], a[..., level - 1, :])
-            for level in range(1, len(levels))
+            self.anchor_read(levels[first + i], first + i, anchors_px, offsets[..., i, :, :], a[..., i, :])
+            for i in range(config.read_levels)
         )
         h_r = self.linear("b4.out", read)  # Eq. 20
         chosen = attention.gather(-1, routed)
@@ -158,7 +187,8 @@ class SlowDecoder:
         """One level's share of Eqs. 17–19: offsets (B, K, R, H, M, 2) in cells, a (B, K, R, H, M) -> (B, K, R, D)."""
         windows, queries, anchors, heads, samples = a.shape
         rows, columns = features.shape[-2:]
-        projected = self.linear(f"a3.reads.{level - 1}", features.permute(0, 2, 3, 1))  # A3: W_V
+        own = level - len(self.config.strides) + self.config.read_levels
+        projected = self.linear(f"a3.reads.{own}", features.permute(0, 2, 3, 1))  # A3: W_V
         by_head = projected.reshape(windows, rows, columns, heads, -1).permute(0, 3, 4, 1, 2).flatten(0, 1)
         by_head = by_head.contiguous(memory_format=torch.channels_last)
         grid = sample_grid(

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from eventspd_ros.events.types import EventWindow
+from eventspd_ros.events.types import EventWindow, ImageWindow
 
 
 def random_window(width: int, height: int, count: int, seed: int = 0, end_ns: int = 20_000_000) -> EventWindow:
@@ -37,3 +37,11 @@ def randomise(module: nn.Module, seed: int = 0, scale: float = 0.2) -> nn.Module
             noise = torch.randn(parameter.shape, generator=generator)
             parameter.copy_(noise if name.endswith("grids.table") else parameter + scale * noise)
     return module
+
+
+def random_image(width: int, height: int, seed: int = 0, t_ns: int = 0) -> ImageWindow:
+    """Smooth patches under noise."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 200, (height // 8 + 1, width // 8 + 1, 3))
+    smooth = coarse.repeat(8, axis=0).repeat(8, axis=1)[:height, :width]
+    return ImageWindow((smooth + rng.integers(0, 56, (height, width, 3))).astype(np.uint8), t_ns)

@@ -9,25 +9,25 @@ import time
 import numpy as np
 import streams
 from diagnostic_msgs.msg import DiagnosticArray
-from event_camera_msgs.msg import EventPacket as EventPacketMsg
 from eventspd_ros.msg import KeypointArray, KeypointDepthArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 from sensor_msgs.msg import CameraInfo
 
-from eventspd_ros.ros.messages import EVENTS_QOS, KEYPOINTS_QOS, ns_to_time
+from eventspd_ros.ros.image_intake import IMAGE_INPUT
+from eventspd_ros.ros.messages import EVENT_TYPES, KEYPOINTS_QOS, WindowInput, event_input, ns_to_time
 from eventspd_ros.ros.node import EventspdNode
 
 
 class Eye:
     """One camera's topics, from outside."""
 
-    def __init__(self, node: EventspdNode, client: Node, namespace: str, name: str):
+    def __init__(self, node: EventspdNode, client: Node, namespace: str, name: str, source: WindowInput):
         self._node, self._name = node, name
         prefix = f"{namespace}/{name}/" if name else f"{namespace}/"
         own = f"{namespace}/eventspd/{name}/" if name else f"{namespace}/eventspd/"
-        self.events = client.create_publisher(EventPacketMsg, f"{prefix}events", EVENTS_QOS)
+        self.events = client.create_publisher(source.message_type, prefix + source.topic, source.qos)
         self.camera_info = client.create_publisher(CameraInfo, f"{prefix}camera_info", 1)
         self.keypoints = client.create_publisher(KeypointArray, f"{prefix}keypoints", KEYPOINTS_QOS)
         self.answers: list[KeypointDepthArray] = []
@@ -78,7 +78,8 @@ class Robot(Eye):
         self.node.start()
         self.client = Node("client", namespace=namespace)
         space = f"/{namespace}" if namespace else ""
-        self.eyes = {name: Eye(self.node, self.client, space, name) for name in names}
+        source = IMAGE_INPUT if values.get("input") == "image" else event_input(EVENT_TYPES[0])
+        self.eyes = {name: Eye(self.node, self.client, space, name, source) for name in names}
         self.__dict__.update(self.eyes[names[0]].__dict__)
         self.diagnostics: list[DiagnosticArray] = []
         self.client.create_subscription(DiagnosticArray, "/diagnostics", self.diagnostics.append, 10)

@@ -9,7 +9,7 @@ launch = pytest.importorskip("launch", reason="launch is not installed (it comes
 pytest.importorskip("launch_ros", reason="launch_ros is not installed (it comes with a ROS 2 from apt)")
 
 FILE = Path(__file__).parents[2] / "launch/eventspd.launch.py"
-ARGUMENTS = {"events", "camera_info", "keypoints", "params", "namespace", "streams", "rviz", "bag", "rate"}
+ARGUMENTS = {"events", "image", "camera_info", "keypoints", "params", "namespace", "streams", "rviz", "bag", "rate"}
 
 
 def description():

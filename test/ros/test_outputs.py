@@ -11,6 +11,7 @@ import pytest
 import streams
 import yaml
 from eventspd_ros.msg import KeypointDepthArray
+from reference.windows import random_image
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from eventspd_ros.events.types import EventArray
@@ -150,6 +151,14 @@ def test_the_overlay_shows_events_keypoints_and_failures_where_they_are():
     assert np.abs(picture[10, 20] - near).max() <= 2 and np.abs(picture[30, 40] - far).max() <= 2
     assert np.ptp(picture[30, 20]) == 0 and picture[30, 20, 0] < 128, "a grey cross"
     assert (picture[2, 30] == 255).all()
+
+
+def test_the_overlay_of_an_image_is_the_image_under_the_keypoints():
+    seen = random_image(W, H)
+    asked = answer([[10, 10]], [2.0])
+    picture = np.frombuffer(overlay_image(asked, seen).data, np.uint8).reshape(seen.image.shape)
+    changed = (picture != seen.image).any(axis=-1)
+    assert changed[10, 10] and not changed[:6].any() and not changed[15:-20, 20:].any()
 
 
 def test_colours_are_the_same_in_every_image_and_end_at_the_scales_ends():

@@ -230,5 +230,15 @@ def test_queue_lets_the_oldest_go():
     assert queue.get() is None
 
 
+def test_queue_counts_work_alone_and_keeps_the_rest_while_work_waits():
+    queue = WorkQueue(2, lambda item: item > 0)
+    for item in (-1, 1, 2, 3):
+        queue.put(item)
+    assert queue.dropped == 2 and [queue.get(), queue.get()] == [-1, 3]
+    for item in (-1, -2, -3):
+        queue.put(item)
+    assert queue.dropped == 2 and [queue.get(), queue.get()] == [-2, -3]
+
+
 def test_the_model_is_built_with_random_weights():
     assert build_model("minimal").trained is False

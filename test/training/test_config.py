@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from eventspd_ros.benchmark.ablation import AblationConfig
+from eventspd_ros.model.presets import MODEL_PRESETS
 from eventspd_ros.training.config import DataConfig, PretrainConfig, TrainConfig, read_config, to_yaml
 
 ROOT = Path(__file__).parents[2]
@@ -51,7 +52,7 @@ def test_the_presets_are_read(path):
     kind = {"pretrain": PretrainConfig, "ablations": AblationConfig}.get(path.stem, TrainConfig)
     config = read_config(path, kind)
     config = config.budget if kind is AblationConfig else config
-    assert config.model().preset in ("eventspd", "eventspd_lite")
+    assert config.model().preset in MODEL_PRESETS
 
 
 def test_the_table_of_knobs_names_every_one():

@@ -65,6 +65,78 @@ def test_every_weight_learns(task):
     torch.testing.assert_close(sum(terms), outcome["loss"].detach())
 
 
+# Plan v9's stages, narrow enough for a test.
+NARROW_V9 = {
+    "pyramid": {"channels": [16, 24, 32, 48], "blocks": [0, 1, 2, 1], "heads": [2, 2]},
+    "decoder": {"dim": 32, "heads": 2, "channels": [16, 16, 24, 32, 48], "attention_dropout": 0.0},
+    "encoder": {"dims": [16, 16], "blocks": [1, 1]},
+}
+
+
+def test_the_centre_loss_asks_what_lies_around_a_query_alone(write_config):
+    """L_ctr learns through B1, the pyramid and the calibration, through no attention; the rest learns otherwise."""
+    losses = {"centre": 0.25, "dense_l2": 0.0, "dense_l3": 0.0}
+    task = DepthTask(read_config(write_config(preset="eventspd_v9", changes=NARROW_V9, losses=losses)))
+    batch, keys = first_batch(task)
+    outcome = task(StepInputs(batch, task.draw(batch, keys), 0.0))
+    reached = torch.autograd.grad(
+        task.centre(task.model, task.unroll(batch), torch.rand(2, 5, 2) * 40).log().sum(),
+        [p for _, p in task.named_parameters()],
+        allow_unused=True,
+    )
+    names = {name for (name, _), gradient in zip(task.named_parameters(), reached, strict=True) if gradient is not None}
+    assert {"model.calibration.scale.weight", "model.decoder.b1.seed_out.weight", "centre.code.0.weight"} <= names
+    assert not [name for name in names if "decoder" in name and "decoder.b1" not in name]
+    outcome["loss"].backward()
+    assert not [name for name, p in task.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    terms = [value for name, value in outcome.items() if name not in ("loss", "seen")]
+    torch.testing.assert_close(sum(terms), outcome["loss"].detach())
+    assert outcome["centre"] > 0
+    assert not [name for name in task.model.state_dict() if "centre" in name], "not shipped"
+
+
+def test_a_model_on_images_learns_from_them(write_config, tmp_path):
+    """Its answers follow the image, not the events; samples without an image teach it nothing."""
+    folder = tmp_path / "pictures"
+    config = SetConfig(("drive",), 1, 0, 0.1, camera=PinholeCamera.centred(64, 48), images=True)
+    for path, scene in config.files(folder).items():
+        write_scene(path, scene, config.preset, images=True)
+    changes = {name: NARROW_V9[name] for name in ("pyramid", "decoder")} | {"image": {"channels": 16}}
+    losses = {"centre": 0.25, "dense_l2": 0.0, "dense_l3": 0.0}
+    source = [{"folder": str(folder)}]
+    values = write_config(
+        preset="rgb_spd", changes=changes, losses=losses, data={"train": source, "validation": source, "windows": 1}
+    )
+    task = DepthTask(read_config(values))
+    batch, keys = first_batch(task)
+    assert batch.has_image.all()
+    drawn = task.draw(batch, keys)
+    outcome = task(StepInputs(batch, drawn, 0.0))
+    outcome["loss"].backward()
+    assert not [name for name, p in task.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    with torch.no_grad():
+        before = task.model.eval().phase_b(task.unroll(batch), drawn.uv_px)[0]
+        assert torch.equal(before, task.model.phase_b(task.unroll(replace(batch, events=[])), drawn.uv_px)[0])
+        other = replace(batch, image=255 - batch.image)
+        assert not torch.equal(before, task.model.phase_b(task.unroll(other), drawn.uv_px)[0])
+    assert np.isfinite(task.validate(task.data.validation_batches())["score"])
+    blind = replace(batch, has_image=torch.tensor([True, False]))
+    known = task.draw(blind, keys).depth_m.isfinite()
+    assert known[0].any() and not known[1].any()
+    with pytest.raises(ValueError, match=r"no sample of simulated/drive.* has an image"):
+        task.draw(replace(batch, has_image=torch.tensor([False, False]), image=None), keys)
+
+
+def test_a_set_without_images_is_named(write_config):
+    with pytest.raises(ValueError, match="image: missing; make the set with eventspd simulate --images"):
+        DepthTask(read_config(write_config(preset="rgb_spd", changes={})))
+
+
+def test_the_centre_loss_needs_a_query_decoder(write_config):
+    with pytest.raises(ValueError, match=r"losses\.centre: preset 'minimal' has no query decoder"):
+        DepthTask(read_config(write_config(preset="minimal", changes={}, losses={"centre": 0.25})))
+
+
 def test_dense_losses_fade(task):
     batch, keys = first_batch(task)
     drawn = task.draw(batch, keys)

@@ -1,0 +1,243 @@
+"""Images in place of events: conversion, the intake alone, and the node over DDS."""
+
+import array
+import importlib.util
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import streams
+import torch
+from rclpy.serialization import serialize_message
+from reference.models import small_model
+from reference.windows import random_image
+from robots import Robot
+from sensor_msgs.msg import Image
+from streams import ROS_BASE_NS, Log
+
+from eventspd_ros.model.checkpoints import load_checkpoint, save_checkpoint
+from eventspd_ros.predictor import Predictor, Status
+from eventspd_ros.ros.image_intake import (
+    ENCODINGS,
+    ImageFrame,
+    ImageIntake,
+    frame_from_bytes,
+    image_from_msg,
+)
+from eventspd_ros.ros.messages import ns_to_time, time_to_ns
+from eventspd_ros.ros.shared_model import load_model
+from eventspd_ros.ros.workers import Reporter
+
+WIDTH, HEIGHT, STEP_NS = 64, 48, 30_000_000
+
+
+def message(pixels: np.ndarray, encoding: str, stamp_ns: int = ROS_BASE_NS, padding: int = 0) -> Image:
+    """pixels (H, W, C) of the message's own type and byte order; padding: bytes after each row."""
+    rows = np.ascontiguousarray(pixels).view(np.uint8).reshape(len(pixels), -1)
+    rows = np.pad(rows, ((0, 0), (0, padding)))
+    msg = Image(height=pixels.shape[0], width=pixels.shape[1], encoding=encoding, step=rows.shape[1])
+    msg.is_bigendian = int(pixels.dtype.byteorder == ">")
+    msg.data = array.array("B", rows.tobytes())
+    msg.header.stamp = ns_to_time(stamp_ns)
+    return msg
+
+
+# ---- conversion
+
+
+@pytest.mark.parametrize("padding", [0, 7])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_every_encoding_gives_rgb(encoding, order, padding):
+    value_bytes, channels, places = ENCODINGS[encoding]
+    kind = np.dtype(f"{order}u{value_bytes}")
+    pixels = np.random.default_rng(0).integers(0, 2 ** (8 * value_bytes), (5, 6, channels)).astype(kind)
+    got = image_from_msg(message(pixels, encoding, padding=padding))
+    upper = (pixels.astype(np.int64) >> 8 * (value_bytes - 1)).astype(np.uint8)
+    assert got.dtype == np.uint8
+    for channel, place in enumerate(places):
+        np.testing.assert_array_equal(got[..., channel], upper[..., place])
+
+
+def test_red_is_red():
+    red = np.zeros((2, 2, 3), np.uint8)
+    red[..., 0] = 200
+    for encoding, pixels in (("rgb8", red), ("bgr8", red[..., ::-1])):
+        np.testing.assert_array_equal(image_from_msg(message(pixels, encoding)), red)
+
+
+@pytest.mark.parametrize("field", ["height", "width", "step", "data"])
+def test_a_message_that_does_not_hold_its_image_is_refused(field):
+    for value in (array.array("B", [1, 2]), array.array("B")) if field == "data" else (0, 2**31):
+        msg = message(np.zeros((4, 6, 3), np.uint8), "rgb8")
+        setattr(msg, field, value)
+        with pytest.raises(ValueError, match="bytes do not hold it"):
+            image_from_msg(msg)
+
+
+def test_what_only_cv_bridge_knows():
+    msg = message(np.full((4, 6, 1), 90, np.uint8), "bayer_rggb8")
+    if importlib.util.find_spec("cv_bridge") is None:
+        with pytest.raises(ValueError, match="'bayer_rggb8' needs cv_bridge, which is not installed: apt install"):
+            image_from_msg(msg)
+    else:
+        assert image_from_msg(msg).shape == (4, 6, 3)
+        msg.encoding = "32FC1"
+        with pytest.raises(ValueError, match="'32FC1'"):
+            image_from_msg(msg)
+
+
+@pytest.mark.parametrize("raw", [b"", b"\x00\x01", b"\xff" * 80])
+def test_bytes_that_are_no_image(raw):
+    with pytest.raises(ValueError, match=r"bytes are no Image|bytes do not hold it|needs cv_bridge|cannot make"):
+        frame_from_bytes(raw)
+
+
+# ---- the intake
+
+
+@pytest.fixture(scope="module")
+def model():
+    return small_model(image=True)
+
+
+@pytest.fixture
+def intake(model):
+    log = Log()
+    made = ImageIntake(lambda height, width: Predictor(model, height, width), None, Reporter(log))
+    made.log = log
+    return made
+
+
+def frame(number: int, width: int = WIDTH, stamp_ns: int | None = None) -> ImageFrame:
+    stamp_ns = ROS_BASE_NS + number * STEP_NS if stamp_ns is None else stamp_ns
+    return ImageFrame(random_image(width, HEIGHT, number).image, stamp_ns)
+
+
+def test_an_image_is_a_window_of_its_moment(intake):
+    assert intake.offset_ns is None
+    (window,) = intake.take(frame(0))
+    assert (window.start_ns, window.end_ns) == (ROS_BASE_NS, ROS_BASE_NS + 1)
+    assert (intake.offset_ns, intake.packets) == (0, 1)
+    assert (intake.predictor.height, intake.predictor.width) == (HEIGHT, WIDTH)
+    assert intake.close_silent(ROS_BASE_NS + 10**9) == [] and not intake.has_reached(ROS_BASE_NS)
+
+
+def test_an_image_of_another_size_is_odd_and_three_are_another_camera(intake):
+    intake.take(frame(0))
+    for number in (1, 2):
+        assert intake.take(frame(number, width=80)) == []
+    assert intake.take(frame(3)) and intake.packets_rejected == 2  # and starts the count anew
+    for number in (4, 5):
+        assert intake.take(frame(number, width=80)) == []
+    assert intake.take(frame(6, width=80))
+    assert intake.resets["sensor"] == 1 and intake.predictor.width == 80
+    assert any("this stream is 64x48" in line for line in intake.log.lines)
+
+
+def test_stamps_that_stand_still_are_refused_and_those_that_fall_begin_anew(intake):
+    intake.take(frame(5))
+    assert intake.take(frame(6, stamp_ns=frame(5).stamp_ns)) == []
+    assert "is that of the one before" in intake.last_error
+    resets = intake.predictor.resets
+    assert intake.take(frame(1)) and intake.resets["time_fell"] == 1 and intake.predictor.resets == resets + 1
+
+
+def test_the_ros_clock_falls_with_or_without_the_images(intake):
+    intake.take(frame(0))
+    intake.ros_clock_fell(frame(0).stamp_ns)
+    assert not intake.resets
+    intake.ros_clock_fell(frame(0).stamp_ns - 10**9)
+    assert intake.resets["ros_clock_fell"] == 1 and intake.offset_ns is None
+
+
+# ---- the node
+
+
+@pytest.fixture
+def robot(ros, tmp_path, model):
+    weights = tmp_path / "image.safetensors"
+    save_checkpoint(model, weights)
+    made = []
+
+    def make(**parameters):
+        made.append(Robot(weights=str(weights), **{"input": "image", "fx_px": 60.0} | parameters))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def play(bot, *numbers: int) -> None:
+    """Publish images, each once the one before was taken in."""
+    for number in numbers:
+        seen = bot.stream.lane.encoded
+        sent = frame(number)
+        bot.events.publish(message(sent.image, "rgb8", sent.stamp_ns))
+        streams.until(lambda seen=seen: bot.stream.lane.encoded > seen)
+
+
+def test_the_node_answers_as_the_predictor_does(robot, tmp_path):
+    bot = robot()
+    play(bot, 0, 1)
+    stamp_ns = frame(1).stamp_ns
+    uv = [[5.0, 5.0], [30.25, 20.5], [np.nan, 1.0], [64.0, 1.0]]
+    answer = bot.ask(uv, stamp_ns)
+    predictor = Predictor(load_checkpoint(tmp_path / "image.safetensors"), HEIGHT, WIDTH, 60.0)
+    predictor.encode(predictor.image_window(frame(1).image, stamp_ns))
+    expected = predictor.query(uv)
+    np.testing.assert_array_equal(answer.status, expected.status)
+    assert list(answer.status) == [Status.OK, Status.OK, Status.NOT_FINITE, Status.OUT_OF_IMAGE]
+    np.testing.assert_allclose(answer.depth, expected.depth_m, rtol=1e-5)
+    np.testing.assert_allclose(answer.depth_stddev, expected.depth_stddev_m, rtol=1e-5)
+    assert (time_to_ns(answer.window_start), time_to_ns(answer.window_end)) == (stamp_ns, stamp_ns + 1)
+    assert list(bot.ask(uv[:1], stamp_ns + 10**10).status) == [Status.STALE_CACHE]
+    values = bot.diagnosed()
+    assert values["images"] == "2" and values["windows_encoded"] == "2"
+
+
+def test_covering_waits_for_the_image_of_its_stamp(robot):
+    bot = robot(query_mode="covering", max_wait_ms=5000.0)
+    play(bot, 0, 1)
+    for number in (0, 1):
+        assert time_to_ns(bot.ask([[5, 5]], frame(number).stamp_ns).window_start) == frame(number).stamp_ns
+
+
+def test_what_is_no_picture_is_counted_and_the_next_one_is_taken(robot):
+    bot = robot()
+    bad = message(frame(0).image, "rgb8")
+    bad.data = bad.data[:100]
+    bot.events.publish(bad)
+    streams.until(lambda: bot.stream.intake.packets_rejected == 1)
+    assert list(bot.ask([[5, 5]], ROS_BASE_NS).status) == [Status.NO_CACHE]
+    play(bot, 1)
+    assert list(bot.ask([[5, 5]], frame(1).stamp_ns).status) == [Status.OK]
+
+
+def test_images_that_come_too_fast_are_dropped_and_counted(robot, monkeypatch):
+    bot = robot(max_waiting_windows=1)
+    play(bot, 0)
+    whole = bot.stream.predictor.model.encode
+    monkeypatch.setattr(bot.stream.predictor.model, "encode", lambda *args: (time.sleep(0.3), whole(*args))[1])
+    for number in range(1, 9):
+        sent = frame(number)
+        bot.stream.put_packet(serialize_message(message(sent.image, "rgb8", sent.stamp_ns)))
+    streams.until(lambda: bot.stream.idle and bot.node.encoder.idle)
+    stream = bot.stream
+    assert stream.packets_dropped + stream.windows_dropped > 0
+    assert stream.lane.encoded + stream.packets_dropped + stream.windows_dropped == 9
+    assert list(bot.ask([[5, 5]], frame(8).stamp_ns).status) == [Status.OK]
+
+
+def test_the_model_must_see_what_comes(tmp_path, model):
+    save_checkpoint(model, tmp_path / "image.safetensors")
+    values = {"device": "cpu", "weights": str(tmp_path / "image.safetensors"), "preset": "", "query_mode": "latest"}
+    with pytest.raises(ValueError, match=r"input is events, but the model .*image\.safetensors sees image"):
+        load_model(SimpleNamespace(**values, input="events"))
+    with pytest.raises(ValueError, match="input is image, but the model minimal sees events"):
+        load_model(SimpleNamespace(**values | {"weights": "", "preset": "minimal"}, input="image"))
+    with pytest.raises(ValueError, match="query_mode exact cuts events at a stamp"):
+        load_model(SimpleNamespace(**values | {"query_mode": "exact"}, input="image"))
+    assert load_model(SimpleNamespace(**values, input="image")).device == torch.device("cpu")
