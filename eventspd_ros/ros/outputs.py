@@ -17,8 +17,8 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
 from eventspd_ros.events.types import EventArray
+from eventspd_ros.inputs.camera_model import CameraModel
 from eventspd_ros.msg import KeypointDepthArray
-from eventspd_ros.ros.camera_model import CameraModel
 from eventspd_ros.ros.queues import WorkQueue
 from eventspd_ros.ros.workers import Reporter, Worker
 

@@ -14,9 +14,9 @@ from eventspd_ros.msg import KeypointDepthArray
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from eventspd_ros.events.types import EventArray
+from eventspd_ros.inputs.camera_model import CameraModel
+from eventspd_ros.inputs.keypoints import KeypointSource
 from eventspd_ros.predictor import Status
-from eventspd_ros.ros.camera_model import CameraModel
-from eventspd_ros.ros.keypoint_inputs import KeypointSource
 from eventspd_ros.ros.messages import ns_to_time
 from eventspd_ros.ros.outputs import (
     FAR_M,

@@ -20,6 +20,7 @@ from eventspd_ros.events.codecs.event_array import packet_from_event_array
 from eventspd_ros.events.files.salvage import salvage
 from eventspd_ros.events.files.source import EventSource
 from eventspd_ros.events.types import EventPacket
+from eventspd_ros.resources import find_resource
 
 EVENT_PACKET = "event_camera_msgs/msg/EventPacket"
 EVENT_PACKET_MSG = """\
@@ -34,12 +35,16 @@ uint8[] events
 """
 EVENT_ARRAYS = ("dvs_msgs/msg/EventArray", "prophesee_event_msgs/msg/EventArray")
 SUFFIXES = (".mcap", ".db3")
+KEYPOINT_ARRAY, KEYPOINT_DEPTH_ARRAY = "eventspd_ros/msg/KeypointArray", "eventspd_ros/msg/KeypointDepthArray"
 
 
 def bag_typestore(connections: list[Connection] | tuple = ()):
-    """A rosbags typestore: ROS 2's common messages, EventPacket, and what the bag defines itself if that parses."""
+    """A rosbags typestore: ROS 2's common messages, EventPacket, this package's own, and what the bag defines itself
+    if that parses."""
     store = get_typestore(Stores.ROS2_KILTED)
     store.register(get_types_from_msg(EVENT_PACKET_MSG, EVENT_PACKET))
+    for name in (KEYPOINT_ARRAY, KEYPOINT_DEPTH_ARRAY):
+        store.register(get_types_from_msg(find_resource(f"{name.partition('/')[2]}.msg").read_text(), name))
     for connection in connections:
         definition = connection.msgdef
         if connection.msgtype in store.fielddefs or definition.format == MessageDefinitionFormat.NONE:
