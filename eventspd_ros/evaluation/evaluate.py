@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from eventspd_ros.evaluation.answers import Method, SceneAnswers, collect_answer
 from eventspd_ros.evaluation.baselines import fit_baselines
 from eventspd_ros.evaluation.comparison import compare
 from eventspd_ros.evaluation.metrics import align_images, by_range, depth_metrics, mean_error_below, per_image
+from eventspd_ros.evaluation.partial import Partial, fingerprint
 from eventspd_ros.evaluation.protocols import DisparityProtocol, Protocol
 from eventspd_ros.evaluation.questions import KINDS, Settings
 from eventspd_ros.evaluation.targets import check_targets
@@ -41,13 +43,15 @@ def evaluate_checkpoints(
     device: str = "cpu",
     protocol: Protocol | DisparityProtocol | None = None,
     progress: Callable[[int, int], object] | None = None,
+    out: Path | str | None = None,
 ) -> dict:
     """Evaluates checkpoints on a dataset. weights: the first is the model in question, also with its memory reset; the
     others stand beside it. train_folder: the set it was trained on, for the baselines; None: without them. protocol: by
     which the uniformly drawn pixels are scored too, of choose_protocol(); a centred one moves the windows.
 
     On the CPU one process a core streams scenes; a script that calls this needs `if __name__ == "__main__":`.
-    progress: called with (scenes done since the last call, scenes in all), a scene counted once a method.
+    progress: called with (scenes done since the last call, scenes in all), a scene counted once a method. out: where
+    the result is written; until then finished scenes lie beside it in OUT.partial, and the same call goes on from them.
     """
     settings = replace(settings or Settings(), centred=protocol is not None and protocol.centred)
     sequences = open_dataset(dataset, folder)
@@ -56,7 +60,19 @@ def evaluate_checkpoints(
     total = len(sequences) * len(methods)
     workers = cores() if device == "cpu" else 1
     report = None if progress is None else lambda done: progress(done, total)
-    answers = collect_answers(sequences, methods, baselines, settings, workers, report)
+    work = nullcontext()
+    if out is not None:
+        work = Partial(f"{out}.partial", _configuration(sequences, weights, settings, dataset))
+    with work as partial:
+        answers = collect_answers(sequences, methods, baselines, settings, workers, report, partial)
+        result = _result(folder, train_folder, weights, settings, dataset, protocol, sequences, methods, answers)
+        if out is not None:
+            write_json(result, out)
+    return result
+
+
+def _result(folder, train_folder, weights, settings, dataset, protocol, sequences, methods, answers) -> dict:
+    """Everything that is written."""
     summary = summarise(answers, methods[0].name)
     minimal = next((method.name for method in methods[1:] if method.model.config.preset == "minimal"), None)
     targets = check_targets(summary, methods[0].name + RESET, minimal) if dataset == "simulated" else []
@@ -69,6 +85,17 @@ def evaluate_checkpoints(
         **({} if protocol is None else {"protocol": {protocol.name: score_by_protocol(protocol, sequences, answers)}}),
         "targets": [{**asdict(target), "met": target.met} for target in targets],
         **summary,
+    }
+
+
+def _configuration(sequences: list[Sequence], weights: list, settings: Settings, dataset: str) -> dict:
+    """What finished answers depend on."""
+    return {
+        "dataset": dataset,
+        "sequences": [[s.name, len(s.times_ns), list(map(int, s.recorded_ns))] for s in sequences],
+        "weights": [fingerprint(path) for path in weights],
+        "settings": asdict(settings),
+        "version": __version__,
     }
 
 

@@ -29,7 +29,7 @@ LAYOUTS = {
 }
 MAX_KEYPOINTS = 1_000_000
 # Of sensor_msgs/PointField.
-UINT32 = 6
+UINT32, FLOAT32 = 6, 7
 # PointField.datatype; 9 and 10, known to PCL, came into the message after ROS 2 Kilted.
 DATATYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8", 9: "i8", 10: "u8"}
 

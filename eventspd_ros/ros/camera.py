@@ -6,7 +6,7 @@ from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CameraInfo
 
 from eventspd_ros.events.hot_pixels import HotPixelFilter, load_filter
-from eventspd_ros.inputs.camera_model import CameraModel
+from eventspd_ros.inputs.camera_model import CameraModel, focal_length_px
 from eventspd_ros.inputs.keypoints import KeypointSource
 from eventspd_ros.msg import KeypointArray
 from eventspd_ros.predictor import Answer, Predictor
@@ -158,13 +158,8 @@ class Camera:
         """The parameter, or what camera_info says of a sensor of that width; None where neither does."""
         if self._own.fx_px:
             return self._own.fx_px
-        info = self.camera_info
-        if info is None or not 0.0 < info.k[0] < float("inf"):  # uncalibrated drivers send zeros
+        try:
+            return focal_length_px(self.camera_info, width)
+        except ValueError as error:
+            self.reporter.error("camera_info", str(error))
             return None
-        if info.width not in (0, width):
-            self.reporter.error(
-                "camera_info",
-                f"camera_info is for a width of {info.width} px, the events for {width}: no focal length",
-            )
-            return None
-        return float(info.k[0])

@@ -106,6 +106,11 @@ class Bag:
         """Names of all topics."""
         return [connection.topic for connection in self.connections]
 
+    @property
+    def contents(self) -> str:
+        """All topics with their types, in words."""
+        return ", ".join(f"{c.topic} ({c.msgtype})" for c in self.connections)
+
     def messages(self, topics: list[str] | None = None) -> Iterator[tuple[str, int, bytes]]:
         """(topic, time of recording in ns, serialized bytes), in order; all topics or those named.
 
@@ -143,7 +148,7 @@ class Bag:
         """messages() of one topic, deserialized."""
         msgtype = next((c.msgtype for c in self.connections if c.topic == topic), None)
         if msgtype is None:
-            raise ValueError(f"{self.path}: no topic {topic!r}; its topics are {', '.join(self.topics)}")
+            raise ValueError(f"{self.path}: no topic {topic!r}; its topics are {self.contents}")
         for name, time_ns, data in self.messages([topic]):
             yield name, time_ns, self.deserialize(data, msgtype)
 
@@ -196,7 +201,7 @@ class RosbagSource(EventSource):
             counts = {c.topic: c.msgcount for c in events}
             if not counts:
                 wanted = " or ".join((EVENT_PACKET, *EVENT_ARRAYS))
-                raise ValueError(f"{path}: no topic of type {wanted}; its topics are {', '.join(bag.topics)}")
+                raise ValueError(f"{path}: no topic of type {wanted}; its topics are {bag.contents}")
             if topic is None and len(counts) > 1:
                 raise ValueError(f"{path}: events on {len(counts)} topics; name one of {', '.join(counts)}")
             self.topic = topic or next(iter(counts))
