@@ -1,8 +1,8 @@
 """Depth that a bag knows: images (REP-118), or a LiDAR's points projected into the event camera.
 
 Extrinsics are T_camera_lidar, 4×4: x_camera = T_camera_lidar · x_lidar, metres, from the frame of the point cloud to
-the event camera's optical frame (x right, y down, z forward). As seven numbers x y z qx qy qz qw: that translation and the
-quaternion of that rotation, as tf2_ros' static_transform_publisher takes them with the camera as parent.
+the event camera's optical frame (x right, y down, z forward). As seven numbers x y z qx qy qz qw: that translation and
+the quaternion of that rotation, as tf2_ros' static_transform_publisher takes them with the camera as parent.
 """
 
 from __future__ import annotations
