@@ -62,39 +62,35 @@ def evaluate_checkpoints(
     report = None if progress is None else lambda done: progress(done, total)
     work = nullcontext()
     if out is not None:
-        work = Partial(f"{out}.partial", _configuration(sequences, weights, settings, dataset))
+        work = Partial(f"{out}.partial", _configuration(sequences, weights, settings, device))
     with work as partial:
         answers = collect_answers(sequences, methods, baselines, settings, workers, report, partial)
-        result = _result(folder, train_folder, weights, settings, dataset, protocol, sequences, methods, answers)
+        summary = summarise(answers, methods[0].name)
+        minimal = next((method.name for method in methods[1:] if method.model.config.preset == "minimal"), None)
+        targets = check_targets(summary, methods[0].name + RESET, minimal) if dataset == "simulated" else []
+        scores = {} if protocol is None else {protocol.name: score_by_protocol(protocol, sequences, answers)}
+        result = {
+            "set": str(folder),
+            "train_set": None if train_folder is None else str(train_folder),
+            "weights": [str(path) for path in weights],
+            "version": __version__,
+            "settings": asdict(settings),
+            **({"protocol": scores} if scores else {}),
+            "targets": [{**asdict(target), "met": target.met} for target in targets],
+            **summary,
+        }
         if out is not None:
             write_json(result, out)
     return result
 
 
-def _result(folder, train_folder, weights, settings, dataset, protocol, sequences, methods, answers) -> dict:
-    """Everything that is written."""
-    summary = summarise(answers, methods[0].name)
-    minimal = next((method.name for method in methods[1:] if method.model.config.preset == "minimal"), None)
-    targets = check_targets(summary, methods[0].name + RESET, minimal) if dataset == "simulated" else []
-    return {
-        "set": str(folder),
-        "train_set": None if train_folder is None else str(train_folder),
-        "weights": [str(path) for path in weights],
-        "version": __version__,
-        "settings": asdict(settings),
-        **({} if protocol is None else {"protocol": {protocol.name: score_by_protocol(protocol, sequences, answers)}}),
-        "targets": [{**asdict(target), "met": target.met} for target in targets],
-        **summary,
-    }
-
-
-def _configuration(sequences: list[Sequence], weights: list, settings: Settings, dataset: str) -> dict:
+def _configuration(sequences: list[Sequence], weights: list, settings: Settings, device: str) -> dict:
     """What finished answers depend on."""
     return {
-        "dataset": dataset,
-        "sequences": [[s.name, len(s.times_ns), list(map(int, s.recorded_ns))] for s in sequences],
+        "sequences": [[s.dataset, s.name, len(s.times_ns), list(map(int, s.recorded_ns))] for s in sequences],
         "weights": [fingerprint(path) for path in weights],
         "settings": asdict(settings),
+        "device": device,
         "version": __version__,
     }
 
@@ -235,7 +231,7 @@ def _compare_scenes(scenes: dict, answers: list[SceneAnswers], judged: str, othe
 
 def _uncertainty(answers: list[SceneAnswers], method: str, kind: str) -> dict:
     """uncertainty_report() of all points; coverage_error: its standard error if other scenes had been drawn, as errors
-    of one scene share their scale and are not independent."""
+    of one scene share their scale and are not independent; None where there is one scene."""
     points = Points.of(answers, method, kind)
     report = uncertainty_report(points.predicted_m, points.true_m, points.log_stddev)
     if not report["points"]:
@@ -243,7 +239,9 @@ def _uncertainty(answers: list[SceneAnswers], method: str, kind: str) -> dict:
     each = [Points.of([answer], method, kind) for answer in answers]
     scenes = [uncertainty_report(own.predicted_m, own.true_m, own.log_stddev) for own in each]
     scenes = [scene["coverage"] for scene in scenes if scene["points"]]
-    error = {level: float(np.std([c[level] for c in scenes]) / np.sqrt(len(scenes))) for level in report["coverage"]}
+    error = dict.fromkeys(report["coverage"])
+    if len(scenes) > 1:
+        error = {level: float(np.std([c[level] for c in scenes]) / np.sqrt(len(scenes))) for level in error}
     return {**report, "coverage_error": error}
 
 

@@ -49,6 +49,7 @@ PROBE_NS = 20_000_000
 PATIENT_WAIT_MS = 3000.0
 PATIENT_WINDOWS = 100
 STUCK_S = 60.0
+NO_POINTS = Keypoints(np.empty(0, np.uint64), np.empty((0, 2), np.float32))
 
 
 class Asker(Recorder):
@@ -71,9 +72,7 @@ class Asker(Recorder):
         return self.node_is_up() and all(publisher.get_subscription_count() for publisher in publishers)
 
     def ask(self, request: Request | None, arrival_ns: int) -> None:
-        points = (
-            Keypoints(request.id, request.uv_px) if request else Keypoints(np.empty(0, "u8"), np.empty((0, 2), "f4"))
-        )
+        points = Keypoints(request.id, request.uv_px) if request else NO_POINTS
         header = Header(stamp=ns_to_time(request.stamp_ns if request else arrival_ns), frame_id="replay")
         self.open.append((request, arrival_ns, time.monotonic()))
         self.keypoints.publish(keypoints_to_msg(points, header))
