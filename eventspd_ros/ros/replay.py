@@ -48,6 +48,7 @@ LAST_ANSWERS_S = 20.0
 PROBE_NS = 20_000_000
 PATIENT_WAIT_MS = 3000.0
 PATIENT_WINDOWS = 100
+CLOCK_LAG_NS = 100_000_000
 STUCK_S = 60.0
 NO_POINTS = Keypoints(np.empty(0, np.uint64), np.empty((0, 2), np.float32))
 
@@ -104,9 +105,7 @@ def replay_online(
     if not 0 <= rate <= 1000:
         raise ValueError(f"--rate {rate}: 1 is as recorded, 0 as fast as the node answers")
     if rate == 0 and session.settings.mode == QueryMode.LATEST:
-        raise ValueError(
-            "--rate 0 waits for the window of every request; mode latest has none: choose covering or exact"
-        )
+        raise ValueError("--rate 0 waits for the window of each request; choose --query-mode covering or exact")
     rclpy.init()
     asker = Asker(session)
     try:
@@ -115,7 +114,6 @@ def replay_online(
             if not asker.is_connected():
                 raise ValueError(f"eventspd_node did not come up within {STUCK_S:.0f} s")
             _play(asker, node, rate, progress)
-            asker.spin_until(lambda: not asker.open, LAST_ANSWERS_S, node)
             asker.diagnostics.clear()
             asker.spin_until(lambda: "requests" in asker.diagnostics, 3.0, node)
     except ExternalShutdownException:
@@ -157,7 +155,8 @@ def _play(asker: Asker, node, rate: float, progress: Progress | None) -> None:
     for topic, time_ns, data in _messages(session):
         while requests and requests[0].after <= packets:
             pace.wait(requests[0].arrival_ns)
-            asker.ask(requests[0], requests.popleft().arrival_ns)
+            request = requests.popleft()
+            asker.ask(request, request.arrival_ns)
         pace.wait(time_ns)
         if topic == session.topics.events:
             asker.events.publish(data)
@@ -169,6 +168,7 @@ def _play(asker: Asker, node, rate: float, progress: Progress | None) -> None:
             progress("playing", time_ns - pace.first_ns, session.duration_ns)
     for request in requests:
         asker.ask(request, request.arrival_ns)
+    pace.finish()
 
 
 def _messages(session: ReplaySession) -> Iterator[tuple[str, int, bytes]]:
@@ -200,21 +200,37 @@ class _Timed:
     def sent_packet(self, packets: int, time_ns: int) -> None:
         pass
 
+    def finish(self) -> None:
+        """The node answers what is open within max_wait_ms."""
+        self._asker.spin_until(lambda: not self._asker.open, LAST_ANSWERS_S, self._node)
+
 
 class _Paced:
-    """At rate 0: no message is played before the requests that can wait no longer for it are answered."""
+    """At rate 0: no message is played before the requests that can wait no longer for it are answered.
+
+    The clock stays behind the events: ahead of events that are still on their way it would tell the node of a silence,
+    and the node would close windows that are not complete. It catches up where an answer does not come, as then the
+    silence is real.
+    """
 
     def __init__(self, asker: Asker, node):
         self._asker, self._node = asker, node
         self._patience_ns = round(asker.session.settings.max_wait_ms * 1e6)
-        self.first_ns = self._probed_ns = None
+        self.first_ns = self._probed_ns = self._last_ns = None
+        self._told_ns = 0
 
     def wait(self, time_ns: int) -> None:
         if self.first_ns is None:
             self.first_ns = self._probed_ns = time_ns
-        asker = self._asker
-        asker.clock.publish(Clock(clock=ns_to_time(time_ns)))
-        self._until(lambda: not asker.open or asker.open[0][1] + self._patience_ns > time_ns)
+        self._last_ns = time_ns
+        self._tell(time_ns - CLOCK_LAG_NS - self._patience_ns)
+        while (deadline_ns := self._deadline_ns()) is not None and deadline_ns <= time_ns:
+            self._serve(deadline_ns)
+
+    def finish(self) -> None:
+        """Wait for what is open still."""
+        while self._asker.open:
+            self._serve(self._last_ns)
 
     def sent_packet(self, packets: int, time_ns: int) -> None:
         """After the first one wait until the node knows the sensor's clock; later ask how far it is."""
@@ -224,6 +240,26 @@ class _Paced:
         if not asker.open and time_ns - self._probed_ns >= PROBE_NS:
             self._probed_ns = time_ns
             asker.ask(None, time_ns)
+
+    def _deadline_ns(self) -> int | None:
+        """When the oldest open request waits no longer, bag time."""
+        return self._asker.open[0][1] + self._patience_ns if self._asker.open else None
+
+    def _serve(self, now_ns: int) -> None:
+        """Wait for the oldest open request; where it seems to wait for events that do not come, say what time it is."""
+        oldest, asker = self._asker.open[0], self._asker
+
+        def answered() -> bool:
+            return not asker.open or asker.open[0] is not oldest
+
+        asker.spin_until(answered, 0.5e-3 * PATIENT_WAIT_MS, self._node)
+        if not answered():
+            self._tell(now_ns)
+            self._until(answered)
+
+    def _tell(self, now_ns: int) -> None:
+        self._told_ns = max(now_ns, self._told_ns)  # a clock that falls is another recording
+        self._asker.clock.publish(Clock(clock=ns_to_time(self._told_ns)))
 
     def _until(self, done) -> None:
         self._asker.spin_until(done, STUCK_S, self._node)
