@@ -46,7 +46,7 @@ CLOCK_PERIOD_S = 0.01
 LAST_ANSWERS_S = 20.0
 # At rate 0: an empty request so often, whose answer says how far the node is; a wait that ends only in a silence.
 PROBE_NS = 20_000_000
-PATIENT_WAIT_MS = 3000.0
+PATIENT_WAIT_MS = 10_000.0
 PATIENT_WINDOWS = 100
 CLOCK_LAG_NS = 100_000_000
 STUCK_S = 60.0
