@@ -92,6 +92,35 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", type=Path, metavar="OUT.json", help="everything, scene by scene")
     sub.add_argument("--json", action="store_true", help="print that instead of tables")
 
+    text = "play a bag through the model, offline or --online through the node; accuracy where it knows depth"
+    sub = command("replay", replay, text)
+    sub.add_argument("input", type=Path, metavar="BAG", help="rosbag2 folder, .mcap or .db3 file with event packets")
+    sub.add_argument("--weights", nargs="+", default=[DEFAULT_WEIGHTS], metavar="W", help="names or paths, as evaluate")
+    sub.add_argument("--online", action="store_true", help="through eventspd_node over DDS (needs ROS 2)")
+    sub.add_argument(
+        "--rate", type=float, default=1.0, help="online: speed; 0: as fast as the node answers (default 1)"
+    )
+    sub.add_argument(
+        "--query-mode", default="covering", help="which window answers: latest, covering, exact (covering)"
+    )
+    sub.add_argument("--events", metavar="TOPIC", help="topics are found by their type where there is one of it")
+    sub.add_argument("--camera-info", metavar="TOPIC")
+    sub.add_argument("--keypoints", metavar="TOPIC", help="without one: corners of the events")
+    sub.add_argument("--keypoints-layout", metavar="LAYOUT", help="as the node's parameter; needed for a PointCloud")
+    sub.add_argument("--keypoints-coordinates", default="pixel", metavar="C", help="pixel, rectified or normalized")
+    sub.add_argument("--depth", metavar="TOPIC", help="ground truth: Image, 32FC1 (m) or 16UC1 (mm), of the raw sensor")
+    sub.add_argument("--lidar", metavar="TOPIC", help="ground truth: PointCloud2, with --extrinsics")
+    text = "T_camera_lidar (x_camera = T x_lidar): YAML or JSON file, or x y z qx qy qz qw"
+    sub.add_argument("--extrinsics", nargs="+", metavar="T", help=text)
+    sub.add_argument("--fx", type=float, help="focal length in px, for a bag without camera_info")
+    sub.add_argument("--queries", type=int, default=512, help="pixels drawn at a depth label (default 512)")
+    sub.add_argument("--protocol", help="score as published too: e2depth, hmnet")
+    sub.add_argument("--alignment", default="none", help="of the protocol: none, median, scale-and-shift")
+    sub.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    text = "result (OUT.json), answers (OUT.csv, or a bag in the folder OUT); several may be given"
+    sub.add_argument("--out", type=Path, nargs="+", default=[], metavar="OUT", help=text)
+    sub.add_argument("--json", action="store_true", help="print the result as JSON instead of tables")
+
     sub = command("calibrate", calibrate, "fit the temperature of a checkpoint's uncertainty on validation scenes")
     sub.add_argument("input", type=Path, metavar="SET", help="scenes it was neither trained nor is tested on")
     sub.add_argument("--weights", type=Path, required=True)
@@ -260,7 +289,7 @@ def pseudo_label(options) -> None:
 
 
 def evaluate(options) -> None:
-    from eventspd_ros.evaluation.evaluate import evaluate_checkpoints, write_json
+    from eventspd_ros.evaluation.evaluate import evaluate_checkpoints
     from eventspd_ros.evaluation.protocols import choose_protocol
     from eventspd_ros.evaluation.questions import ALL, Settings
     from eventspd_ros.evaluation.table import show_evaluation
@@ -277,10 +306,74 @@ def evaluate(options) -> None:
             options.device,
             protocol,
             progress,
+            options.out,
         )
-    if options.out:
-        write_json(result, options.out)
     print(json.dumps(result, indent=1) if options.json else show_evaluation(result))
+
+
+def replay(options) -> None:
+    from eventspd_ros.evaluation.protocols import choose_protocol
+    from eventspd_ros.evaluation.replay.ground_truth import read_extrinsics
+    from eventspd_ros.evaluation.replay.requests import ReplaySettings
+    from eventspd_ros.evaluation.replay.result import Outputs, replay_result, show_replay
+    from eventspd_ros.evaluation.replay.session import open_session, replay_configuration, replay_offline
+    from eventspd_ros.evaluation.replay.topics import TopicNames
+    from eventspd_ros.model.checkpoints import load_checkpoint
+    from eventspd_ros.resources import find_weights
+
+    outputs = Outputs(options.out)
+    protocol = choose_protocol(options.protocol, options.alignment) if options.protocol else None
+    extrinsics = None if options.extrinsics is None else read_extrinsics(options.extrinsics)
+    weights = [find_weights(name) for name in options.weights]
+    names = TopicNames(
+        options.events,
+        options.camera_info,
+        options.keypoints,
+        options.keypoints_layout,
+        options.keypoints_coordinates,
+        options.depth,
+        options.lidar,
+    )
+    settings = ReplaySettings(options.query_mode, options.queries)
+    with time_bar() as progress:
+        model = load_checkpoint(weights[0])
+        session = open_session(options.input, model, names, settings, extrinsics, options.fx, progress)
+        warn(session.found.damage)
+        if session.calibration.fx_px is None:
+            warn(f"{session.calibration.why}: without a focal length no depth is metric; give --fx")
+        with outputs.partial(replay_configuration(session, weights, options.device)) as partial:
+            if options.online:
+                from eventspd_ros.ros.replay import replay_online
+
+                methods = replay_online(session, weights, options.rate, options.device, progress)
+            else:
+                methods = replay_offline(session, weights, options.device, partial, progress)
+            result = replay_result(session, methods, protocol)
+            outputs.write(session, methods, result)
+    print(json.dumps(result, indent=1) if options.json else show_replay(result))
+
+
+def warn(text: str | None) -> None:
+    """One line on stderr, where there is something to say."""
+    if text:
+        print(f"warning: {text}", file=sys.stderr)
+
+
+@contextmanager
+def time_bar() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar over a recording's time, as a function of (what is done, time done, all, ns); a new bar for each what."""
+    from tqdm import tqdm
+
+    shape = "{desc} {percentage:3.0f}% |{bar}| {n:.1f} of {total:.1f} s [{elapsed}<{remaining}]"
+    with tqdm(total=1.0, bar_format=shape) as bar:
+
+        def progress(what: str, done_ns: int, total_ns: int) -> None:
+            if bar.desc != f"{what}: ":
+                bar.set_description(what, refresh=False)
+                bar.reset(total_ns / 1e9)
+            bar.update(done_ns / 1e9 - bar.n)
+
+        yield progress
 
 
 def calibrate(options) -> None:

@@ -16,12 +16,13 @@ ALLOWED = {
     "events": set(),
     "model": {"events"},
     "predictor": {"events", "model"},
+    "inputs": {"events", "model", "predictor"},
     "simulation": {"events"},
     "datasets": {"events", "model", "predictor", "simulation"},
     "training": {"events", "model", "predictor", "datasets", "evaluation"},
-    "evaluation": {"events", "model", "predictor", "datasets", "simulation"},
+    "evaluation": {"events", "model", "predictor", "inputs", "datasets", "simulation"},
     "benchmark": {"events", "model", "predictor", "datasets", "training", "evaluation", "simulation"},
-    "ros": {"events", "model", "predictor", "simulation", "evaluation", "benchmark", "msg"},
+    "ros": {"events", "model", "predictor", "inputs", "simulation", "evaluation", "benchmark", "msg"},
     "cli": {"events", "model", "predictor", "simulation", "datasets", "training", "evaluation", "benchmark", "ros"},
 }
 

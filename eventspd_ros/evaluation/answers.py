@@ -14,6 +14,7 @@ import torch
 
 from eventspd_ros.datasets.sequence import Sequence
 from eventspd_ros.evaluation.baselines import Baseline
+from eventspd_ros.evaluation.partial import Partial
 from eventspd_ros.evaluation.questions import Questions, Scene, Settings
 from eventspd_ros.model.feature_cache import StreamState
 
@@ -47,11 +48,13 @@ def collect_answers(
     settings: Settings,
     workers: int = 1,
     progress: Callable[[int], object] | None = None,
+    partial: Partial | None = None,
 ) -> list[SceneAnswers]:
     """Every scene's windows in order through every method; several scenes of one size are encoded as one batch.
 
     workers: processes of one thread each, at most one a batch; 1: this process, as it is. progress: called with the
-    number of scenes done since the last call, each counted once a method. ValueError: models of different windows,
+    number of scenes done since the last call, each counted once a method. partial: where finished batches are kept, and
+    taken from. ValueError: models of different windows,
     which cannot be asked the same, or a set without a question.
     """
     windowings = {(method.model.config.window_ms, method.model.config.stride_ms) for method in methods}
@@ -69,19 +72,51 @@ def collect_answers(
         for scene, answer in zip(scenes, answers, strict=True):
             for name, baseline in baselines.items():
                 answer.depth_m[name] = baseline.depth_m(answer.questions.uv_px, scene.sequence.intrinsics, scene.domain)
-        work = [(method, group) for method in methods for group in groups]
+        batches = [
+            _Batch(method, group, f"{number:02d}-{first:05d}")
+            for number, method in enumerate(methods)
+            for first, group in enumerate(groups)
+        ]
+        left = [batch for batch in batches if not batch.load(answers, partial, progress)]
         given = each(
             _stream,
-            [method for method, _ in work],
-            [[scenes[index] for index in group] for _, group in work],
-            [[asked[index] for index in group] for _, group in work],
+            [batch.method for batch in left],
+            [[scenes[index] for index in batch.group] for batch in left],
+            [[asked[index] for index in batch.group] for batch in left],
         )
-        for (method, group), results in zip(work, given, strict=True):
-            for index, (depth_m, log_stddev) in zip(group, results, strict=True):
-                answers[index].depth_m[method.name], answers[index].log_stddev[method.name] = depth_m, log_stddev
-            if progress:
-                progress(len(group))
+        for batch, results in zip(left, given, strict=True):
+            batch.take(answers, results, progress)
+            batch.save(results, partial)
     return answers
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Scenes, by index, that are encoded together. name: of what is kept of it."""
+
+    method: Method
+    group: list[int]
+    name: str
+
+    def load(self, answers: list[SceneAnswers], partial: Partial | None, progress: Callable | None) -> bool:
+        """Whether the answers were there already."""
+        arrays = None if partial is None else partial.load(self.name)
+        if arrays is not None:
+            self.take(answers, [(arrays[f"depth_m_{i}"], arrays[f"log_stddev_{i}"]) for i in self.group], progress)
+        return arrays is not None
+
+    def save(self, results: list[tuple[np.ndarray, np.ndarray]], partial: Partial | None) -> None:
+        if partial is not None:
+            arrays = {f"depth_m_{i}": depth_m for i, (depth_m, _) in zip(self.group, results, strict=True)}
+            arrays |= {f"log_stddev_{i}": stddev for i, (_, stddev) in zip(self.group, results, strict=True)}
+            partial.save(self.name, arrays)
+
+    def take(self, answers: list[SceneAnswers], results: list, progress: Callable | None) -> None:
+        for index, (depth_m, log_stddev) in zip(self.group, results, strict=True):
+            answers[index].depth_m[self.method.name] = depth_m
+            answers[index].log_stddev[self.method.name] = log_stddev
+        if progress:
+            progress(len(self.group))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from eventspd_ros.evaluation.answers import Method, SceneAnswers, collect_answer
 from eventspd_ros.evaluation.baselines import fit_baselines
 from eventspd_ros.evaluation.comparison import compare
 from eventspd_ros.evaluation.metrics import align_images, by_range, depth_metrics, mean_error_below, per_image
+from eventspd_ros.evaluation.partial import Partial, fingerprint
 from eventspd_ros.evaluation.protocols import DisparityProtocol, Protocol
 from eventspd_ros.evaluation.questions import KINDS, Settings
 from eventspd_ros.evaluation.targets import check_targets
@@ -41,13 +43,15 @@ def evaluate_checkpoints(
     device: str = "cpu",
     protocol: Protocol | DisparityProtocol | None = None,
     progress: Callable[[int, int], object] | None = None,
+    out: Path | str | None = None,
 ) -> dict:
     """Evaluates checkpoints on a dataset. weights: the first is the model in question, also with its memory reset; the
     others stand beside it. train_folder: the set it was trained on, for the baselines; None: without them. protocol: by
     which the uniformly drawn pixels are scored too, of choose_protocol(); a centred one moves the windows.
 
     On the CPU one process a core streams scenes; a script that calls this needs `if __name__ == "__main__":`.
-    progress: called with (scenes done since the last call, scenes in all), a scene counted once a method.
+    progress: called with (scenes done since the last call, scenes in all), a scene counted once a method. out: where
+    the result is written; until then finished scenes lie beside it in OUT.partial, and the same call goes on from them.
     """
     settings = replace(settings or Settings(), centred=protocol is not None and protocol.centred)
     sequences = open_dataset(dataset, folder)
@@ -56,19 +60,38 @@ def evaluate_checkpoints(
     total = len(sequences) * len(methods)
     workers = cores() if device == "cpu" else 1
     report = None if progress is None else lambda done: progress(done, total)
-    answers = collect_answers(sequences, methods, baselines, settings, workers, report)
-    summary = summarise(answers, methods[0].name)
-    minimal = next((method.name for method in methods[1:] if method.model.config.preset == "minimal"), None)
-    targets = check_targets(summary, methods[0].name + RESET, minimal) if dataset == "simulated" else []
+    work = nullcontext()
+    if out is not None:
+        work = Partial(f"{out}.partial", _configuration(sequences, weights, settings, device))
+    with work as partial:
+        answers = collect_answers(sequences, methods, baselines, settings, workers, report, partial)
+        summary = summarise(answers, methods[0].name)
+        minimal = next((method.name for method in methods[1:] if method.model.config.preset == "minimal"), None)
+        targets = check_targets(summary, methods[0].name + RESET, minimal) if dataset == "simulated" else []
+        scores = {} if protocol is None else {protocol.name: score_by_protocol(protocol, sequences, answers)}
+        result = {
+            "set": str(folder),
+            "train_set": None if train_folder is None else str(train_folder),
+            "weights": [str(path) for path in weights],
+            "version": __version__,
+            "settings": asdict(settings),
+            **({"protocol": scores} if scores else {}),
+            "targets": [{**asdict(target), "met": target.met} for target in targets],
+            **summary,
+        }
+        if out is not None:
+            write_json(result, out)
+    return result
+
+
+def _configuration(sequences: list[Sequence], weights: list, settings: Settings, device: str) -> dict:
+    """What finished answers depend on."""
     return {
-        "set": str(folder),
-        "train_set": None if train_folder is None else str(train_folder),
-        "weights": [str(path) for path in weights],
-        "version": __version__,
+        "sequences": [[s.dataset, s.name, len(s.times_ns), list(map(int, s.recorded_ns))] for s in sequences],
+        "weights": [fingerprint(path) for path in weights],
         "settings": asdict(settings),
-        **({} if protocol is None else {"protocol": {protocol.name: score_by_protocol(protocol, sequences, answers)}}),
-        "targets": [{**asdict(target), "met": target.met} for target in targets],
-        **summary,
+        "device": device,
+        "version": __version__,
     }
 
 
@@ -208,7 +231,7 @@ def _compare_scenes(scenes: dict, answers: list[SceneAnswers], judged: str, othe
 
 def _uncertainty(answers: list[SceneAnswers], method: str, kind: str) -> dict:
     """uncertainty_report() of all points; coverage_error: its standard error if other scenes had been drawn, as errors
-    of one scene share their scale and are not independent."""
+    of one scene share their scale and are not independent; None where there is one scene."""
     points = Points.of(answers, method, kind)
     report = uncertainty_report(points.predicted_m, points.true_m, points.log_stddev)
     if not report["points"]:
@@ -216,7 +239,9 @@ def _uncertainty(answers: list[SceneAnswers], method: str, kind: str) -> dict:
     each = [Points.of([answer], method, kind) for answer in answers]
     scenes = [uncertainty_report(own.predicted_m, own.true_m, own.log_stddev) for own in each]
     scenes = [scene["coverage"] for scene in scenes if scene["points"]]
-    error = {level: float(np.std([c[level] for c in scenes]) / np.sqrt(len(scenes))) for level in report["coverage"]}
+    error = dict.fromkeys(report["coverage"])
+    if len(scenes) > 1:
+        error = {level: float(np.std([c[level] for c in scenes]) / np.sqrt(len(scenes))) for level in error}
     return {**report, "coverage_error": error}
 
 

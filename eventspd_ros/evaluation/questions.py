@@ -108,22 +108,32 @@ class Scene:
         height, width = self.size
         depth_m = known_depth(self.sequence.read_depth(int(self.sequence.depth_labels[label])))
         seed = (settings.seed, zlib.crc32(self.name.encode()), label)
-        known = np.flatnonzero(np.isfinite(depth_m))
-        drawn = np.random.default_rng(seed).choice(known, min(settings.uniform, len(known)), replace=False)
-        uniform = np.stack((drawn % width, drawn // width), axis=1)
+        uniform = draw_pixels(depth_m, settings.uniform, seed)
         corners = np.rint(event_corners(window, height, width, settings.keypoints)).astype(np.int64)
         corners = corners[np.isfinite(depth_m[corners[:, 1], corners[:, 0]])]
         uv = np.concatenate((uniform, corners))
-        seen = np.zeros((height, width), bool)
-        seen[window.y, window.x] = True
         u, v = uv.T
         return (
             uv.astype(np.float32),
             depth_m[v, u],
             np.repeat(np.array([UNIFORM, KEYPOINT], np.uint8), (len(uniform), len(corners))),
-            seen[v, u],
+            event_pixels(window)[v, u],
             np.full(len(uv), number),
         )
+
+
+def draw_pixels(depth_m: np.ndarray, count: int, seed: tuple[int, ...]) -> np.ndarray:
+    """At most count pixels with known depth, without replacement, int64 (K, 2). depth_m: (H, W), NaN where unknown."""
+    known = np.flatnonzero(np.isfinite(depth_m))
+    drawn = np.random.default_rng(seed).choice(known, min(count, len(known)), replace=False)
+    return np.stack((drawn % depth_m.shape[1], drawn // depth_m.shape[1]), axis=1)
+
+
+def event_pixels(window: EventWindow) -> np.ndarray:
+    """Where the window has an event, bool (H, W)."""
+    seen = np.zeros((window.height, window.width), bool)
+    seen[window.y, window.x] = True
+    return seen
 
 
 def _windows(sequence: Sequence, window_ns: int, stride_ns: float, settings: Settings) -> tuple[np.ndarray, np.ndarray]:

@@ -16,7 +16,9 @@ def show_evaluation(result: dict) -> str:
     scenes = ", ".join(f"{group} {count}" for group, count in result["scenes"].items())
     parts = [f"{result.get('set', '')}: scenes {scenes}; judged: {result['judged']}"]
     for kind in result["accuracy"]:
-        parts += [_accuracy(result, kind), _comparison(result, kind)]
+        parts.append(_accuracy(result, kind))
+        if result["comparison"][kind]:
+            parts.append(_comparison(result, kind))
     parts += [_protocol(name, scores) for name, scores in result.get("protocol", {}).items()]
     parts += [_uncertainty(result, kind) for kind in result["uncertainty"]]
     if result.get("targets"):
@@ -60,11 +62,16 @@ def _uncertainty(result: dict, kind: str) -> str:
     for method, groups in result["uncertainty"][kind].items():
         for group, values in groups.items():
             if values["points"]:
-                covered = [f"{values['coverage'][k]:.1%} ± {100 * values['coverage_error'][k]:.1f}" for k in levels]
+                covered = [f"{values['coverage'][k]:.1%}{_plus_minus(values['coverage_error'][k])}" for k in levels]
                 numbers = (values["width"]["68%"], values["ece"], values["nll"])
                 ratios = (values["abs_rel"]["ause_ratio"], values["rmse"]["ause_ratio"])
                 rows.append([method, group, *covered, *map(_number, (*numbers, *ratios))])
     return format_table([*head, "AUSE AbsRel/random", "AUSE RMSE/random"], rows)
+
+
+def _plus_minus(error: float | None) -> str:
+    """Of one scene nothing is known about others."""
+    return "" if error is None else f" ± {100 * error:.1f}"
 
 
 def _targets(targets: list[dict]) -> str:

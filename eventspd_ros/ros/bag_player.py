@@ -6,7 +6,6 @@ Messages go out as the serialized bytes the bag holds, with the QoS they were re
 from __future__ import annotations
 
 import argparse
-import importlib
 import sys
 import time
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from rosgraph_msgs.msg import Clock
 from tqdm import tqdm
 
 from eventspd_ros.events.files.rosbag import open_bag
-from eventspd_ros.ros.messages import ns_to_time
+from eventspd_ros.ros.messages import message_class, ns_to_time
 from eventspd_ros.ros.parameters import PLAYER_PARAMETERS, declare
 from eventspd_ros.ros.process import ros_context
 
@@ -29,15 +28,6 @@ CLOCK_PERIOD_S = 0.01
 # A publisher knows its reader a little before the reader knows it.
 SETTLE_S = 0.2
 BAR = "{desc} {percentage:3.0f}% |{bar}| {n:.1f} of {total:.1f} s"
-
-
-def message_class(name: str):
-    """The Python class of "package/msg/Name", or None where it is not installed."""
-    package, _, kind = name.split("/")
-    try:
-        return getattr(importlib.import_module(f"{package}.msg"), kind)
-    except (ImportError, AttributeError):
-        return None
 
 
 def recorded_qos(profiles) -> QoSProfile:

@@ -6,16 +6,16 @@ from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CameraInfo
 
 from eventspd_ros.events.hot_pixels import HotPixelFilter, load_filter
+from eventspd_ros.inputs.camera_model import CameraModel, focal_length_px
+from eventspd_ros.inputs.intake import Intake
+from eventspd_ros.inputs.keypoints import KeypointSource
 from eventspd_ros.msg import KeypointArray
 from eventspd_ros.predictor import Answer, Predictor
-from eventspd_ros.ros.camera_model import CameraModel
 from eventspd_ros.ros.desk import Request
 from eventspd_ros.ros.encoder import Encoder
 from eventspd_ros.ros.image_intake import IMAGE_INPUT, ImageIntake
-from eventspd_ros.ros.intake import Intake
-from eventspd_ros.ros.keypoint_inputs import KeypointSource
 from eventspd_ros.ros.live_parameters import LiveParameters
-from eventspd_ros.ros.messages import answer_to_msg, event_input, time_to_ns
+from eventspd_ros.ros.messages import answer_to_msg, event_input, keypoints_to_msg, message_class, time_to_ns
 from eventspd_ros.ros.outputs import Outputs
 from eventspd_ros.ros.shared_model import SensorTables
 from eventspd_ros.ros.stream import Stream, StreamParts, StreamSettings
@@ -41,7 +41,8 @@ class Camera:
         if own.sensor_width and own.sensor_height:
             tables.prepare(name, own.sensor_height, own.sensor_width)
             self.make_filter(own.sensor_height, own.sensor_width)  # a wrong file is known before anything starts
-        self.topics = StreamTopics(node, name, self._source, self._keypoints.message_type)
+        message_type = message_class(self._keypoints.message_type)
+        self.topics = StreamTopics(node, name, self._source, message_type)
         self.outputs = Outputs(self.topics.publisher, self.reporter, node.report_fault, name)
 
     @property
@@ -133,7 +134,9 @@ class Camera:
         stamp_ns = time_to_ns(msg.header.stamp) or self._node.get_clock().now().nanoseconds
         k = self._keypoints.read(msg, self.camera_model())
         points = k.uv_px if k.refusal is None else None
-        request = Request(k.to_msg(msg.header), points, len(k.id), stamp_ns, refusal=k.refusal, reason=k.reason)
+        request = Request(
+            keypoints_to_msg(k, msg.header), points, len(k.id), stamp_ns, refusal=k.refusal, reason=k.reason
+        )
         self.stream.put_request(request)
 
     def publish(self, request: KeypointArray, answer: Answer, window_ns: tuple[int, int]) -> None:
@@ -162,13 +165,8 @@ class Camera:
         """The parameter, or what camera_info says of a sensor of that width; None where neither does."""
         if self._own.fx_px:
             return self._own.fx_px
-        info = self.camera_info
-        if info is None or not 0.0 < info.k[0] < float("inf"):  # uncalibrated drivers send zeros
+        try:
+            return focal_length_px(self.camera_info, width)
+        except ValueError as error:
+            self.reporter.error("camera_info", str(error))
             return None
-        if info.width not in (0, width):
-            self.reporter.error(
-                "camera_info",
-                f"camera_info is for a width of {info.width} px, the {self._source.topic} for {width}: no focal length",
-            )
-            return None
-        return float(info.k[0])

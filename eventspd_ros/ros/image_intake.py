@@ -15,8 +15,8 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image
 
 from eventspd_ros.events.types import ImageWindow
+from eventspd_ros.inputs.intake import CLOCK_SLACK_NS, SENSOR_CHANGE_PACKETS
 from eventspd_ros.predictor import Predictor
-from eventspd_ros.ros.intake import CLOCK_SLACK_NS, SENSOR_CHANGE_PACKETS
 from eventspd_ros.ros.messages import WindowInput, time_to_ns
 from eventspd_ros.ros.workers import Reporter
 

@@ -13,9 +13,11 @@ from builtin_interfaces.msg import Time
 from event_camera_msgs.msg import EventPacket as EventPacketMsg
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
+from std_msgs.msg import Header
 
 from eventspd_ros.events.codecs.event_array import packet_from_event_array
 from eventspd_ros.events.types import EventPacket
+from eventspd_ros.inputs.keypoints import Keypoints
 from eventspd_ros.msg import KeypointArray, KeypointDepthArray
 from eventspd_ros.predictor import Answer
 
@@ -64,6 +66,15 @@ def packet_from_bytes(raw: bytes) -> EventPacket:
         raise ValueError(f"{len(raw)} bytes are no EventPacket ({type(error).__name__}); drop the message") from None
 
 
+def message_class(name: str):
+    """The Python class of "package/msg/Name", or None where it is not installed."""
+    package, _, kind = name.split("/")
+    try:
+        return getattr(importlib.import_module(f"{package}.msg"), kind)
+    except (ImportError, AttributeError):
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class WindowInput:
     """One kind of message that windows are made of, and its topic. Subscribe raw; parse(bytes) → what the intake takes,
@@ -95,11 +106,12 @@ def event_input(name: str) -> WindowInput:
         raise ValueError(f"events of type {name}: build {package} into this workspace and source it again") from None
 
 
-def points_from_msg(msg: KeypointArray) -> np.ndarray | None:
-    """The request's points, float32 (K, 2) px, or None where its arrays are not of one length."""
-    if not len(msg.id) == len(msg.u) == len(msg.v):
-        return None
-    return np.stack([np.frombuffer(msg.u, np.float32), np.frombuffer(msg.v, np.float32)], axis=1)
+def keypoints_to_msg(keypoints: Keypoints, header: Header) -> KeypointArray:
+    """The request as the message that answer_to_msg() takes."""
+    u, v = np.ascontiguousarray(keypoints.uv_px.T)
+    columns = {"id": array.array("Q", keypoints.id.tobytes())}
+    columns |= {name: array.array("f", column.tobytes()) for name, column in (("u", u), ("v", v))}
+    return KeypointArray(header=header, **columns)
 
 
 def answer_to_msg(request: KeypointArray, answer: Answer, window_ns: tuple[int, int]) -> KeypointDepthArray:

@@ -17,20 +17,14 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
 from eventspd_ros.events.types import EventArray, ImageWindow
+from eventspd_ros.inputs.camera_model import CameraModel
+from eventspd_ros.inputs.point_cloud import CLOUD_COLUMNS, CLOUD_FIELDS, keypoint_cloud
 from eventspd_ros.msg import KeypointDepthArray
-from eventspd_ros.ros.camera_model import CameraModel
 from eventspd_ros.ros.queues import WorkQueue
 from eventspd_ros.ros.workers import Reporter, Worker
 
 # RViz subscribes reliably by default and would not hear best-effort publishers (image_pipeline#814).
 OUTPUTS_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
-POINT = np.dtype(
-    {
-        "names": ["x", "y", "z", "depth_stddev", "id"],
-        "formats": ["<f4", "<f4", "<f4", "<f4", "<u8"],
-        "offsets": [0, 4, 8, 12, 16],
-    }
-)
 MAX_WAITING = 4  # answers; the oldest is left out
 # Colours of the overlay are logarithmic in depth between these and the same in every image: yellow near, dark far.
 NEAR_M, FAR_M = 0.5, 50.0
@@ -104,31 +98,17 @@ def _optical_header(answer: KeypointDepthArray, camera: CameraModel) -> Header:
 
 
 def point_cloud(answer: KeypointDepthArray, camera: CameraModel) -> PointCloud2:
-    """The keypoints that have a depth as points in the optical frame, distortion removed: x, y, z, depth_stddev
-    (float32, m) and id.
-
-    id is a uint64 declared as two UINT32, low half first: PointField has no 64-bit integers before 2026's ROS 2, and
-    sensor_msgs_py refuses a cloud with a field it does not know.
-    """
-    ok, uv_px, depth_m = _ok(answer)
-    rays = camera.rays(uv_px[ok])
-    kept = np.isfinite(rays).all(axis=1)
-    points = np.zeros(int(kept.sum()), POINT)
-    z = depth_m[ok][kept]
-    points["x"], points["y"], points["z"] = rays[kept, 0] * z, rays[kept, 1] * z, z
-    points["depth_stddev"] = np.asarray(answer.depth_stddev, np.float32)[ok][kept]
-    points["id"] = np.asarray(answer.id, np.uint64)[ok][kept]
-    fields = [PointField(name="id", offset=POINT.fields["id"][1], datatype=PointField.UINT32, count=2)]
-    for name in ("depth_stddev", "z", "y", "x"):
-        fields.insert(0, PointField(name=name, offset=POINT.fields[name][1], datatype=PointField.FLOAT32, count=1))
+    """The keypoints that have a depth as points in the optical frame, distortion removed: inputs/point_cloud.py."""
+    points = keypoint_cloud(camera, *(np.asarray(getattr(answer, name)) for name in CLOUD_COLUMNS))
+    fields = [PointField(name=n, offset=at, datatype=kind, count=count) for n, at, kind, count in CLOUD_FIELDS]
     return PointCloud2(
         header=_optical_header(answer, camera),
         height=1,
         width=len(points),
         fields=fields,
         is_bigendian=False,
-        point_step=POINT.itemsize,
-        row_step=POINT.itemsize * len(points),
+        point_step=points.itemsize,
+        row_step=points.nbytes,
         data=array.array("B", points.tobytes()),
         is_dense=True,
     )

@@ -13,10 +13,10 @@ from typing import Any
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 
+from eventspd_ros.inputs.camera_model import COORDINATES
+from eventspd_ros.inputs.keypoints import LAYOUTS
 from eventspd_ros.predictor import QueryMode
 from eventspd_ros.resources import DEFAULT_WEIGHTS
-from eventspd_ros.ros.camera_model import COORDINATES
-from eventspd_ros.ros.keypoint_inputs import LAYOUTS
 from eventspd_ros.ros.messages import EVENT_TYPES
 
 TYPES = {bool: "bool", int: "int", float: "double", str: "string", list: "string[]"}

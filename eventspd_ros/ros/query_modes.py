@@ -6,9 +6,9 @@ import threading
 import time
 from collections.abc import Callable
 
+from eventspd_ros.inputs.intake import Intake
 from eventspd_ros.model.feature_cache import FeatureCache
 from eventspd_ros.predictor import EncodeJob, Predictor, QueryMode
-from eventspd_ros.ros.intake import Intake
 
 
 class CacheWait:

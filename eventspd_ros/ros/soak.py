@@ -25,10 +25,10 @@ from rclpy.serialization import deserialize_message
 from eventspd_ros.benchmark.machine import cpu_name
 from eventspd_ros.events.files.rosbag import open_bag
 from eventspd_ros.msg import KeypointArray, KeypointDepthArray
-from eventspd_ros.ros.bag_player import message_class, recorded_qos
+from eventspd_ros.ros.bag_player import recorded_qos
 from eventspd_ros.ros.demo import BagTopics, ros_process, stages_ms
 from eventspd_ros.ros.fastdds import own_profile
-from eventspd_ros.ros.messages import KEYPOINTS_QOS, time_to_ns
+from eventspd_ros.ros.messages import KEYPOINTS_QOS, message_class, time_to_ns
 from eventspd_ros.simulation.bag import write_bag
 from eventspd_ros.simulation.stream import SimulationConfig
 

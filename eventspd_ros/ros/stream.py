@@ -16,11 +16,11 @@ from typing import Any
 
 from eventspd_ros.events.hot_pixels import HotPixelFilter
 from eventspd_ros.events.types import EventPacket, EventWindow, ImageWindow
+from eventspd_ros.inputs.intake import Intake
 from eventspd_ros.predictor import NS_PER_MS, Answer, Predictor, Status
 from eventspd_ros.ros.desk import NO_WINDOW, Request, RequestDesk
 from eventspd_ros.ros.encoder import Encoder
 from eventspd_ros.ros.image_intake import ImageFrame, ImageIntake
-from eventspd_ros.ros.intake import Intake
 from eventspd_ros.ros.latency import Latencies
 from eventspd_ros.ros.query_modes import CacheWait
 from eventspd_ros.ros.queues import WorkQueue

@@ -11,16 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.typesys import get_types_from_msg
 
-from eventspd_ros.events.files.rosbag import EVENT_PACKET, bag_typestore
+from eventspd_ros.events.files.rosbag import EVENT_PACKET, KEYPOINT_ARRAY, bag_typestore
 from eventspd_ros.events.types import EventPacket
-from eventspd_ros.resources import find_resource
 from eventspd_ros.simulation.camera import PinholeCamera
 from eventspd_ros.simulation.stream import CHUNK_NS, Observation, SimulationConfig, World, simulate_recording
 
 FRAME_ID = "event_camera_optical_frame"
-KEYPOINT_ARRAY = "eventspd_ros/msg/KeypointArray"
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 IMAGE = "sensor_msgs/msg/Image"
 POSE_STAMPED = "geometry_msgs/msg/PoseStamped"
@@ -111,8 +108,6 @@ class MessageMaker:
     def __init__(self, camera: PinholeCamera) -> None:
         self.camera = camera
         self.typestore = bag_typestore()
-        text = find_resource("msg/KeypointArray.msg").read_text()
-        self.typestore.register(get_types_from_msg(text, KEYPOINT_ARRAY))
 
     def messages(self, item: EventPacket | Observation) -> list[tuple[str, Any]]:
         """(topic, message) pairs."""

@@ -8,6 +8,8 @@ from reference.models import small_model
 from reference.windows import randomise
 
 from eventspd_ros.cli import main
+from eventspd_ros.evaluation import answers, evaluate
+from eventspd_ros.evaluation.questions import Settings
 from eventspd_ros.evaluation.targets import Target, check_targets
 from eventspd_ros.model.checkpoints import load_checkpoint, save_checkpoint
 from eventspd_ros.model.presets import build_model
@@ -92,6 +94,38 @@ def test_what_is_wrong_is_one_line(arguments, said, checkpoints, tiny_set, capsy
     assert main(["evaluate", str(tiny_set), "--weights", str(checkpoints[1]), *arguments]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("eventspd evaluate: ") and said in error
+
+
+def test_an_evaluation_that_was_stopped_goes_on(checkpoints, tiny_set, evaluation, tmp_path, monkeypatch):
+    """Stopped after the first batch of scenes: the rest alone is streamed, and the result is that of one go."""
+    monkeypatch.setattr(evaluate, "cores", lambda: 1)  # in this process, where batches can be counted
+    monkeypatch.setattr(answers, "PIXELS_AT_ONCE", 2 * 64 * 48)
+    out, settings = tmp_path / "out.json", Settings(uniform=60, every=3, warm_up=2)
+    streamed, stream = [], answers._stream
+    monkeypatch.setattr(answers, "_stream", lambda *work: streamed.append(1) or stream(*work))
+
+    def stop(done: int, total: int) -> None:
+        if len(streamed) > 1:
+            raise KeyboardInterrupt
+
+    def run(settings=settings, progress=None):
+        return evaluate.evaluate_checkpoints(tiny_set, checkpoints, settings=settings, progress=progress, out=out)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(progress=stop)
+    assert len(streamed) == 2 and not out.exists()
+    with pytest.raises(ValueError, match=r"out\.json\.partial: unfinished work with another settings"):
+        run(Settings(uniform=61, every=3, warm_up=2))
+    streamed.clear()
+    done = []
+    result = run(progress=lambda done_now, total: done.append((done_now, total)))
+    assert len(streamed) == 6 - 1 and sum(count for count, _ in done) == done[0][1] == 12
+    assert json.loads(out.read_text()) == json.loads(json.dumps(result)) and not list(tmp_path.glob("*.partial"))
+    for kind, groups in result["accuracy"].items():
+        for group, methods in groups.items():
+            for method, values in methods.items():
+                expected = evaluation["accuracy"][kind][group][method]["plain"]
+                assert values["plain"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_calibrate_stores_a_temperature_and_nothing_else(checkpoints, tiny_set, tmp_path, capsys):

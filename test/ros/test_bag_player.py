@@ -15,8 +15,8 @@ from rosbags.typesys import get_types_from_msg
 from rosgraph_msgs.msg import Clock
 
 from eventspd_ros.events.files.rosbag import bag_typestore
-from eventspd_ros.ros.bag_player import BagPlayer, message_class
-from eventspd_ros.ros.messages import EVENTS_QOS, time_to_ns
+from eventspd_ros.ros.bag_player import BagPlayer
+from eventspd_ros.ros.messages import EVENTS_QOS, message_class, time_to_ns
 
 NEVER = QosTime(2147483647, 4294967295)
 BEST_EFFORT = Qos(

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rclpy.serialization import serialize_message
 
+from eventspd_ros.inputs.keypoints import points_from_msg
 from eventspd_ros.predictor import Answer, Status
 from eventspd_ros.ros.messages import (
     EVENT_TYPES,
@@ -15,7 +16,6 @@ from eventspd_ros.ros.messages import (
     event_input,
     ns_to_time,
     packet_from_msg,
-    points_from_msg,
     time_to_ns,
 )
 

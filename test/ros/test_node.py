@@ -15,12 +15,12 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo
 from std_srvs.srv import Trigger
 
+from eventspd_ros.inputs.camera_model import COORDINATES
+from eventspd_ros.inputs.keypoints import LAYOUTS
 from eventspd_ros.model.checkpoints import save_checkpoint
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.predictor import Status
-from eventspd_ros.ros.camera_model import COORDINATES
 from eventspd_ros.ros.diagnostics import NodeDiagnostics
-from eventspd_ros.ros.keypoint_inputs import LAYOUTS
 from eventspd_ros.ros.messages import EVENT_TYPES, KEYPOINTS_QOS, ns_to_time, time_to_ns
 
 README = Path(__file__).parents[2] / "README.md"

@@ -17,10 +17,10 @@ from reference.encoders import event_array_cdr
 from sensor_msgs.msg import CameraInfo, ChannelFloat32, Image, PointCloud, PointCloud2
 
 from eventspd_ros.events.codecs import make_decoder
+from eventspd_ros.inputs.point_cloud import POINT
 from eventspd_ros.predictor import Status
 from eventspd_ros.ros.messages import EVENT_TYPES, EVENTS_QOS, KEYPOINTS_QOS, event_input, ns_to_time
 from eventspd_ros.ros.node import EventspdNode
-from eventspd_ros.ros.outputs import POINT
 
 dvs_msgs = pytest.importorskip("dvs_msgs.msg", reason="dvs_msgs is not built; run make")
 

@@ -15,14 +15,14 @@ from reference.windows import random_image
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from eventspd_ros.events.types import EventArray
+from eventspd_ros.inputs.camera_model import CameraModel
+from eventspd_ros.inputs.keypoints import KeypointSource
+from eventspd_ros.inputs.point_cloud import POINT
 from eventspd_ros.predictor import Status
-from eventspd_ros.ros.camera_model import CameraModel
-from eventspd_ros.ros.keypoint_inputs import KeypointSource
 from eventspd_ros.ros.messages import ns_to_time
 from eventspd_ros.ros.outputs import (
     FAR_M,
     NEAR_M,
-    POINT,
     Outputs,
     camera_info_at,
     depth_colours,

@@ -20,6 +20,7 @@ from eventspd_ros.events.codecs.event_array import packet_from_event_array
 from eventspd_ros.events.files.salvage import salvage
 from eventspd_ros.events.files.source import EventSource
 from eventspd_ros.events.types import EventPacket
+from eventspd_ros.resources import find_resource
 
 EVENT_PACKET = "event_camera_msgs/msg/EventPacket"
 EVENT_PACKET_MSG = """\
@@ -34,12 +35,16 @@ uint8[] events
 """
 EVENT_ARRAYS = ("dvs_msgs/msg/EventArray", "prophesee_event_msgs/msg/EventArray")
 SUFFIXES = (".mcap", ".db3")
+KEYPOINT_ARRAY, KEYPOINT_DEPTH_ARRAY = "eventspd_ros/msg/KeypointArray", "eventspd_ros/msg/KeypointDepthArray"
 
 
 def bag_typestore(connections: list[Connection] | tuple = ()):
-    """A rosbags typestore: ROS 2's common messages, EventPacket, and what the bag defines itself if that parses."""
+    """A rosbags typestore: ROS 2's common messages, EventPacket, this package's own, and what the bag defines itself
+    if that parses."""
     store = get_typestore(Stores.ROS2_KILTED)
     store.register(get_types_from_msg(EVENT_PACKET_MSG, EVENT_PACKET))
+    for name in (KEYPOINT_ARRAY, KEYPOINT_DEPTH_ARRAY):
+        store.register(get_types_from_msg(find_resource(f"{name.partition('/')[2]}.msg").read_text(), name))
     for connection in connections:
         definition = connection.msgdef
         if connection.msgtype in store.fielddefs or definition.format == MessageDefinitionFormat.NONE:
@@ -101,6 +106,11 @@ class Bag:
         """Names of all topics."""
         return [connection.topic for connection in self.connections]
 
+    @property
+    def contents(self) -> str:
+        """All topics with their types, in words."""
+        return ", ".join(f"{c.topic} ({c.msgtype})" for c in self.connections)
+
     def messages(self, topics: list[str] | None = None) -> Iterator[tuple[str, int, bytes]]:
         """(topic, time of recording in ns, serialized bytes), in order; all topics or those named.
 
@@ -138,7 +148,7 @@ class Bag:
         """messages() of one topic, deserialized."""
         msgtype = next((c.msgtype for c in self.connections if c.topic == topic), None)
         if msgtype is None:
-            raise ValueError(f"{self.path}: no topic {topic!r}; its topics are {', '.join(self.topics)}")
+            raise ValueError(f"{self.path}: no topic {topic!r}; its topics are {self.contents}")
         for name, time_ns, data in self.messages([topic]):
             yield name, time_ns, self.deserialize(data, msgtype)
 
@@ -191,7 +201,7 @@ class RosbagSource(EventSource):
             counts = {c.topic: c.msgcount for c in events}
             if not counts:
                 wanted = " or ".join((EVENT_PACKET, *EVENT_ARRAYS))
-                raise ValueError(f"{path}: no topic of type {wanted}; its topics are {', '.join(bag.topics)}")
+                raise ValueError(f"{path}: no topic of type {wanted}; its topics are {bag.contents}")
             if topic is None and len(counts) > 1:
                 raise ValueError(f"{path}: events on {len(counts)} topics; name one of {', '.join(counts)}")
             self.topic = topic or next(iter(counts))

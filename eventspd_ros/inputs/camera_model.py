@@ -7,11 +7,11 @@ are those of sensor_msgs/CameraInfo and OpenCV: plumb_bob, rational_polynomial, 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.polynomial import Polynomial
-from sensor_msgs.msg import CameraInfo
 
 COORDINATES = ("pixel", "rectified", "normalized")
 POLYNOMIAL, FISHEYE = ("plumb_bob", "rational_polynomial"), ("equidistant", "fisheye")
@@ -28,7 +28,7 @@ class CameraModel:
     """One camera_info, checked. k: (3, 3); d: distortion coefficients; r: (3, 3) and p: (3, 4) of the rectified image,
     p None where there is none. reach: see _reach(). info: the message, for whoever publishes it beside an image."""
 
-    info: CameraInfo
+    info: Any
     width: int
     height: int
     k: np.ndarray
@@ -39,8 +39,11 @@ class CameraModel:
     reach: float
 
     @classmethod
-    def from_info(cls, info: CameraInfo, width: int, height: int) -> CameraModel:
-        """The model of a sensor of width x height px. ValueError, one line, says what is wrong with camera_info."""
+    def from_info(cls, info, width: int, height: int) -> CameraModel:
+        """The model of a sensor of width x height px. info: sensor_msgs/CameraInfo, of rclpy or rosbags.
+
+        ValueError, one line, says what is wrong with camera_info.
+        """
         k, r, p = (np.asarray(m, np.float64).reshape(3, -1) for m in (info.k, info.r, info.p))
         d = np.asarray(info.d, np.float64)
         if not (np.isfinite(k).all() and k[0, 0] > 0 and k[1, 1] > 0):  # uncalibrated drivers send zeros
@@ -129,6 +132,15 @@ class CameraModel:
         flat = (points_px - p[:2, 2]) / (p[0, 0], p[1, 1])
         turned = np.concatenate([flat, np.ones((len(flat), 1))], axis=1) @ self.r  # r turns raw into rectified rays
         return turned[:, :2] / np.where(turned[:, 2:] > 0, turned[:, 2:], np.nan)
+
+
+def focal_length_px(info, width: int) -> float | None:
+    """What camera_info says of a sensor of that width; None where it says none. ValueError: it is of another width."""
+    if info is None or not 0.0 < info.k[0] < float("inf"):  # uncalibrated drivers send zeros
+        return None
+    if info.width not in (0, width):
+        raise ValueError(f"camera_info is for a width of {info.width} px, the events for {width}: no focal length")
+    return float(info.k[0])
 
 
 def _is_fisheye(model: str, d: np.ndarray) -> bool:

@@ -13,26 +13,23 @@ ROS2Visualizer.cpp. Nothing in a message makes these functions raise: what canno
 
 from __future__ import annotations
 
-import array
 from dataclasses import dataclass
 
 import numpy as np
-from sensor_msgs.msg import PointCloud, PointCloud2, PointField
-from std_msgs.msg import Header
 
-from eventspd_ros.msg import KeypointArray
+from eventspd_ros.inputs.camera_model import COORDINATES, CameraModel
 from eventspd_ros.predictor import Status
-from eventspd_ros.ros.camera_model import COORDINATES, CameraModel
-from eventspd_ros.ros.messages import points_from_msg
 
 LAYOUTS = {
-    "keypoint_array": KeypointArray,
-    "point_cloud2": PointCloud2,
-    "vins_mono": PointCloud,
-    "vins_fusion": PointCloud,
-    "openvins": PointCloud,
+    "keypoint_array": "eventspd_ros/msg/KeypointArray",
+    "point_cloud2": "sensor_msgs/msg/PointCloud2",
+    "vins_mono": "sensor_msgs/msg/PointCloud",
+    "vins_fusion": "sensor_msgs/msg/PointCloud",
+    "openvins": "sensor_msgs/msg/PointCloud",
 }
 MAX_KEYPOINTS = 1_000_000
+# Of sensor_msgs/PointField.
+UINT32, FLOAT32 = 6, 7
 # PointField.datatype; 9 and 10, known to PCL, came into the message after ROS 2 Kilted.
 DATATYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8", 9: "i8", 10: "u8"}
 
@@ -53,13 +50,6 @@ class Keypoints:
     def refuse(cls, ids: np.ndarray, status: Status, reason: str) -> Keypoints:
         return cls(ids, np.full((len(ids), 2), np.nan, np.float32), status, reason)
 
-    def to_msg(self, header: Header) -> KeypointArray:
-        """The request as the message that answer_to_msg() takes."""
-        u, v = np.ascontiguousarray(self.uv_px.T)
-        columns = {"id": array.array("Q", self.id.tobytes())}
-        columns |= {name: array.array("f", column.tobytes()) for name, column in (("u", u), ("v", v))}
-        return KeypointArray(header=header, **columns)
-
 
 @dataclass(frozen=True, slots=True)
 class KeypointSource:
@@ -79,7 +69,8 @@ class KeypointSource:
                 raise ValueError(f"keypoints: {name} {value!r} is not known; known are {', '.join(known)}")
 
     @property
-    def message_type(self) -> type:
+    def message_type(self) -> str:
+        """package/msg/Name."""
         return LAYOUTS[self.layout]
 
     def read(self, msg, camera_model: CameraModel | None) -> Keypoints:
@@ -113,7 +104,7 @@ class KeypointSource:
             if points is None:
                 raise ValueError(f"id, u and v have {len(msg.id)}, {len(msg.u)} and {len(msg.v)} entries")
         elif self.layout == "point_cloud2":
-            points = np.stack([_column(msg, name) for name in ("u", "v")], axis=1)
+            points = np.stack([cloud_field(msg, name) for name in ("u", "v")], axis=1)
         elif self.layout == "openvins":
             points = _values(msg)[:, :2] if normalized else _values(msg)[:, 2:4]
             # What the publisher does not know it leaves at zero: a depth there would only look valid.
@@ -128,11 +119,18 @@ class KeypointSource:
         return points.astype(np.float64)
 
 
+def points_from_msg(msg) -> np.ndarray | None:
+    """The points of a KeypointArray, float32 (K, 2) px, or None where its arrays are not of one length."""
+    if not len(msg.id) == len(msg.u) == len(msg.v):
+        return None
+    return np.stack([np.frombuffer(msg.u, np.float32), np.frombuffer(msg.v, np.float32)], axis=1)
+
+
 def _raw_ids(msg, layout: str) -> np.ndarray:
     if layout == "keypoint_array":
         return np.frombuffer(msg.id, np.uint64)
     if layout == "point_cloud2":
-        return _column(msg, "id")
+        return cloud_field(msg, "id")
     return _values(msg)[:, 4] if layout == "openvins" else _channel(msg, 0)
 
 
@@ -146,13 +144,15 @@ def _ids(values: np.ndarray) -> np.ndarray:
     return values.astype(np.uint64)
 
 
-def _column(msg: PointCloud2, name: str) -> np.ndarray:
-    """One field of all points, row by row. ValueError: it is missing, or lies outside the bytes that came."""
+def cloud_field(msg, name: str) -> np.ndarray:
+    """One field of all points of a PointCloud2, row by row.
+
+    ValueError: it is missing, or lies outside the bytes that came."""
     field = next((f for f in msg.fields if f.name == name), None)
     if field is None:
         raise ValueError(f"no field {name}; its fields are {', '.join(f.name for f in msg.fields) or 'none'}")
     kind = DATATYPES.get(field.datatype)
-    if name == "id" and field.datatype == PointField.UINT32 and field.count == 2:
+    if name == "id" and field.datatype == UINT32 and field.count == 2:
         kind = "u8"  # as this package's own clouds hold it
     if kind is None:
         raise ValueError(f"field {name} has datatype {field.datatype}; known are 1 to {max(DATATYPES)}")
@@ -171,7 +171,7 @@ def _column(msg: PointCloud2, name: str) -> np.ndarray:
     return rows.ravel().astype(dtype.newbyteorder("="))
 
 
-def _channel(msg: PointCloud, index: int) -> np.ndarray:
+def _channel(msg, index: int) -> np.ndarray:
     """A channel with one value a point."""
     if len(msg.channels) <= index:
         raise ValueError(f"{len(msg.channels)} channels; channel {index} is needed")
@@ -181,7 +181,7 @@ def _channel(msg: PointCloud, index: int) -> np.ndarray:
     return values
 
 
-def _values(msg: PointCloud) -> np.ndarray:
+def _values(msg) -> np.ndarray:
     """The channels, one a point, of x, y, u, v, id: (K, 5)."""
     if len(msg.channels) != len(msg.points):
         raise ValueError(f"{len(msg.channels)} channels for {len(msg.points)} points; one a point is needed")
@@ -191,7 +191,7 @@ def _values(msg: PointCloud) -> np.ndarray:
     return np.array([channel.values[:5] for channel in msg.channels], np.float64).reshape(-1, 5)
 
 
-def _plane(msg: PointCloud) -> np.ndarray:
+def _plane(msg) -> np.ndarray:
     """The points' x and y; their z must be 1."""
     points = np.array([(p.x, p.y, p.z) for p in msg.points], np.float64).reshape(-1, 3)
     wrong = points[:, 2] != 1

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sensor_msgs.msg import CameraInfo, ChannelFloat32, PointCloud, PointCloud2, PointField
 
+from eventspd_ros.inputs import keypoints as keypoint_inputs
+from eventspd_ros.inputs.camera_model import COORDINATES, CameraModel
+from eventspd_ros.inputs.keypoints import DATATYPES, LAYOUTS, KeypointSource
 from eventspd_ros.predictor import Answer, Status
-from eventspd_ros.ros import keypoint_inputs
-from eventspd_ros.ros.camera_model import COORDINATES, CameraModel
-from eventspd_ros.ros.keypoint_inputs import DATATYPES, LAYOUTS, KeypointSource
-from eventspd_ros.ros.messages import answer_to_msg
+from eventspd_ros.ros.messages import answer_to_msg, keypoints_to_msg, message_class
 
 W, H = 640, 480
 INFO = CameraInfo(
@@ -221,7 +221,9 @@ def test_what_cannot_be_read_is_malformed_with_a_reason_in_one_line(layout, mess
     keypoints = KeypointSource(layout).read(message, CAMERA)
     assert keypoints.refusal == Status.MALFORMED and said in keypoints.reason and "\n" not in keypoints.reason
     assert keypoints.id.tolist() == ids and keypoints.uv_px.shape == (len(ids), 2)
-    answer = answer_to_msg(keypoints.to_msg(message.header), Answer.refused(len(ids), keypoints.refusal), (0, 0))
+    answer = answer_to_msg(
+        keypoints_to_msg(keypoints, message.header), Answer.refused(len(ids), keypoints.refusal), (0, 0)
+    )
     assert list(answer.id) == ids and list(answer.status) == [Status.MALFORMED] * len(ids)
     assert [len(column) for column in (answer.u, answer.v, answer.depth, answer.depth_stddev)] == [len(ids)] * 4
 
@@ -286,4 +288,7 @@ def test_sources_that_are_not_known_are_named():
         KeypointSource("orb_slam")
     with pytest.raises(ValueError, match="coordinates 'metres' is not known; known are pixel, rectified, normalized"):
         KeypointSource(coordinates="metres")
-    assert [KeypointSource(layout).message_type for layout in LAYOUTS] == list(LAYOUTS.values())
+    assert [message_class(KeypointSource(layout).message_type).__name__ for layout in LAYOUTS] == [
+        *("KeypointArray", "PointCloud2"),
+        *["PointCloud"] * 3,
+    ]

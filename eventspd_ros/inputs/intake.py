@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Protocol
 
 from eventspd_ros.events.clock import SensorClock
 from eventspd_ros.events.codecs import Decoder, make_decoder
 from eventspd_ros.events.hot_pixels import HotPixelFilter
 from eventspd_ros.events.types import EventPacket, EventWindow
 from eventspd_ros.predictor import Predictor
-from eventspd_ros.ros.workers import Reporter
 
 # A packet may come this late; a silence beyond MAX_SILENCE_NS is another clock (a bag played without sim time).
 SILENCE_NS = 50_000_000
@@ -21,6 +21,13 @@ LEAP_NS = 1_000_000_000
 CLOCK_SLACK_NS = 200_000_000
 # One odd packet is not another sensor.
 SENSOR_CHANGE_PACKETS = 3
+
+
+class Reports(Protocol):
+    """Where faults are told."""
+
+    def error(self, cause: str, text: str) -> None:
+        """cause: a word for faults of one kind; text: one line."""
 
 
 class Intake:
@@ -36,7 +43,7 @@ class Intake:
         self,
         make_predictor: Callable[[int, int], Predictor],
         make_filter: Callable[[int, int], HotPixelFilter | None],
-        reporter: Reporter,
+        reporter: Reports,
     ):
         self._make_predictor, self._make_filter, self._reporter = make_predictor, make_filter, reporter
         self.decoder: Decoder | None = None

@@ -11,9 +11,9 @@ from eventspd_ros.events.codecs import make_decoder
 from eventspd_ros.events.codecs.evt3 import encode_evt3
 from eventspd_ros.events.hot_pixels import HotPixelFilter
 from eventspd_ros.events.types import EventArray
+from eventspd_ros.inputs.intake import Intake
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.predictor import Predictor
-from eventspd_ros.ros.intake import Intake
 from eventspd_ros.ros.workers import Reporter
 
 S = 1_000_000_000

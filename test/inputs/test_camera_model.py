@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sensor_msgs.msg import CameraInfo
 
-from eventspd_ros.ros.camera_model import CameraModel
+from eventspd_ros.inputs.camera_model import CameraModel
 
 W, H, F = 640, 480, 420.0
 K = np.array([[F, 0, 323.5], [0, 1.01 * F, 234.0], [0, 0, 1]])

@@ -1,0 +1,81 @@
+"""A bag's event packets as the node takes them in: the same intake, so the same clock, windows and new beginnings."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+from eventspd_ros.events.codecs.event_array import packet_from_event_array
+from eventspd_ros.events.files.rosbag import EVENT_PACKET, Bag, packet_of
+from eventspd_ros.events.types import EventWindow
+from eventspd_ros.inputs.intake import Intake
+from eventspd_ros.predictor import Predictor
+
+
+class Complaints:
+    """Says a fault of each kind once."""
+
+    def __init__(self):
+        self._said: set[str] = set()
+
+    def error(self, cause: str, text: str) -> None:
+        if cause not in self._said:
+            self._said.add(cause)
+            print(text, file=sys.stderr)
+
+
+def readable(bag: Bag, topics: list[str]) -> Iterator[tuple[str, int, bytes]]:
+    """The bag's messages as far as they can be read; bag.damage says what is wrong with the rest."""
+    messages = bag.messages(topics)
+    while True:
+        try:
+            item = next(messages, None)
+        except ValueError:  # after the last one that is whole
+            return
+        if item is None:
+            return
+        yield item
+
+
+class PacketReader:
+    """An Intake around one predictor, fed with serialized messages of the events topic."""
+
+    def __init__(self, bag: Bag, msgtype: str, predictor: Predictor, complaints: Complaints):
+        self._bag, self._msgtype, self.complaints = bag, msgtype, complaints
+        self.intake = Intake(lambda height, width: self._sized(predictor, height, width), lambda *_: None, complaints)
+        self.intake.expect_sensor(predictor.height, predictor.width)
+
+    @staticmethod
+    def _sized(predictor: Predictor, height: int, width: int) -> Predictor:
+        if (height, width) != (predictor.height, predictor.width):
+            was = f"{predictor.width}x{predictor.height}"
+            raise ValueError(f"the sensor changes from {was} to {width}x{height} px; replay such a bag in two parts")
+        return predictor
+
+    def take(self, data: bytes) -> list[EventWindow]:
+        """The windows that a message closes; one that cannot be read is counted and left out."""
+        try:
+            if self._msgtype == EVENT_PACKET:
+                packet = packet_of(self._bag.deserialize(data, self._msgtype))
+            else:
+                packet = packet_from_event_array(data)
+        except ValueError as error:
+            self.intake.reject(f"event packet left out: {error}")
+            return []
+        return self.intake.take(packet)
+
+    @property
+    def reached_ns(self) -> int | None:
+        """ROS time up to which all events have come."""
+        newest_ns = self.intake.predictor.slicer.newest_ns
+        return None if newest_ns is None or self.intake.offset_ns is None else newest_ns + self.intake.offset_ns
+
+    def has_reached(self, stamp_ns: int) -> bool:
+        """Whether all events before that ROS time have come."""
+        return self.intake.offset_ns is not None and self.intake.has_reached(stamp_ns - self.intake.offset_ns)
+
+    def window_before(self, stamp_ns: int) -> EventWindow | None:
+        """The window that ends at that ROS time; None where it has no events, or they were let go."""
+        if not self.has_reached(stamp_ns):
+            return None
+        return self.intake.predictor.slicer.cut(stamp_ns - self.intake.offset_ns)

@@ -1,0 +1,146 @@
+"""What a replay found: the tables of `eventspd evaluate` over one bag, and the files they and the answers go to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from eventspd_ros import __version__
+from eventspd_ros.evaluation.answers import SceneAnswers
+from eventspd_ros.evaluation.evaluate import score_by_protocol, summarise, write_json
+from eventspd_ros.evaluation.partial import Partial
+from eventspd_ros.evaluation.protocols import DisparityProtocol, Protocol
+from eventspd_ros.evaluation.questions import Questions
+from eventspd_ros.evaluation.replay.session import MethodAnswers, ReplaySession
+from eventspd_ros.evaluation.replay.writers import check_free, write_answer_bag, write_csv
+from eventspd_ros.evaluation.table import format_table, show_evaluation
+from eventspd_ros.predictor import Status
+
+
+def scene_answers(session: ReplaySession, methods: Sequence[MethodAnswers]) -> SceneAnswers:
+    """The points whose depth the bag knows, as `eventspd evaluate` holds the answers of a scene; a request is an
+    image."""
+    requests = session.found.requests
+    true = _column([request.true_m for request in requests], np.float32)
+    scored = np.isfinite(true) & (true > 0)
+    sizes = [len(request.true_m) for request in requests]
+    questions = Questions(
+        _column([request.uv_px for request in requests], np.float32).reshape(-1, 2)[scored],
+        true[scored],
+        _column([request.kind for request in requests], np.uint8)[scored],
+        _column([request.on_event for request in requests], bool)[scored],
+        np.repeat(np.arange(len(requests)), sizes)[scored],
+    )
+    scene = SceneAnswers(session.path.name, "bag", questions)
+    for method in methods:
+        depth, stddev = (
+            _column([getattr(given.answer, name) for given in method.answers], np.float32)[scored].astype(np.float64)
+            for name in ("depth_m", "depth_stddev_m")
+        )
+        scene.depth_m[method.name], scene.log_stddev[method.name] = depth, stddev / depth
+    return scene
+
+
+def _column(parts: list[np.ndarray], dtype: type) -> np.ndarray:
+    return np.concatenate(parts) if parts else np.empty(0, dtype)
+
+
+def replay_result(
+    session: ReplaySession, methods: Sequence[MethodAnswers], protocol: Protocol | DisparityProtocol | None = None
+) -> dict:
+    """What `eventspd evaluate` writes, of one scene named after the bag, and "replay": how it was asked and answered.
+
+    A bag whose depth is not known has no accuracy, comparison, uncertainty and per_scene.
+    """
+    scene = scene_answers(session, methods)
+    known = len(scene.questions.true_m) > 0
+    if protocol is not None and (isinstance(protocol, DisparityProtocol) or protocol.centred):
+        raise ValueError(f"protocol {protocol.name!r}: a replay gives depth, from no event of the future")
+    if protocol is not None and not known:
+        raise ValueError(f"protocol {protocol.name!r}: {session.path} has no depth to score by")
+    scored = {} if protocol is None else {"protocol": {protocol.name: score_by_protocol(protocol, [], [scene])}}
+    return {
+        "set": str(session.path),
+        "train_set": None,
+        "weights": [str(method.weights) for method in methods],
+        "version": __version__,
+        "settings": asdict(session.settings),
+        "replay": _described(session, methods, len(scene.questions.true_m)),
+        **scored,
+        "targets": [],
+        **(summarise([scene], methods[0].name) if known else {}),
+    }
+
+
+def _described(session: ReplaySession, methods: Sequence[MethodAnswers], scored: int) -> dict:
+    found = session.found
+    return {
+        "topics": session.topics.described(),
+        "sensor": f"{session.width}x{session.height}",
+        "duration_s": session.duration_ns / 1e9,
+        "fx_px": session.calibration.fx_px,
+        "event_packets": found.packets,
+        "packets_rejected": found.packets_rejected,
+        "damage": found.damage,
+        "depth_labels": found.labels,
+        "requests": len(found.requests),
+        "points": sum(len(request.uv_px) for request in found.requests),
+        "points_with_known_depth": scored,
+        "methods": {method.name: _answered(method) for method in methods},
+    }
+
+
+def _answered(method: MethodAnswers) -> dict:
+    status = _column([given.answer.status for given in method.answers], np.uint8)
+    return {
+        "trained": method.trained,
+        "answers": len(method.answers),
+        "points_by_status": {s.name: int((status == s).sum()) for s in Status if (status == s).any()},
+        **method.counters,
+    }
+
+
+class Outputs:
+    """Where results go, by the ending: .json, .csv, anything else a bag. ValueError: a bag's folder is there."""
+
+    def __init__(self, paths: Sequence[Path]):
+        self.paths = [Path(path) for path in paths]
+        for path in self.paths:
+            check_free(path)
+
+    def partial(self, configuration: dict) -> AbstractContextManager[Partial | None]:
+        """Where unfinished work is kept, beside the first path; None without one."""
+        return Partial(f"{self.paths[0]}.partial", configuration) if self.paths else nullcontext()
+
+    def write(self, session: ReplaySession, methods: Sequence[MethodAnswers], result: dict) -> None:
+        """CSV and bag hold the answers of the first checkpoint."""
+        requests, answers = session.found.requests, methods[0].answers
+        for path in self.paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.suffix == ".json":
+                write_json(result, path)
+            elif path.suffix == ".csv":
+                write_csv(path, requests, answers)
+            else:
+                write_answer_bag(path, requests, answers, session.calibration.lens)
+
+
+def show_replay(result: dict) -> str:
+    """What `eventspd replay` prints: what was asked and answered, then the tables of `eventspd evaluate`."""
+    replay = result["replay"]
+    topics = ", ".join(f"{role} {name}" for role, name in replay["topics"].items() if isinstance(name, str))
+    head = f"{result['set']}: {replay['sensor']}, {replay['duration_s']:.1f} s; {topics}"
+    known = replay["points_with_known_depth"]
+    asked = f"{replay['points']} points in {replay['requests']} requests, {known} of known depth"
+    rows = []
+    for name, values in replay["methods"].items():
+        statuses = ", ".join(f"{count} {status}" for status, count in values["points_by_status"].items())
+        rows.append([name if values["trained"] else f"{name} (UNTRAINED)", statuses or "none"])
+        counters = {k: v for k, v in values.items() if k not in ("trained", "answers", "points_by_status")}
+        rows += [["", f"{key} {value}"] for key, value in counters.items() if value is not None]
+    parts = [f"{head}\n{asked}", format_table(["answers", ""], rows)]
+    return "\n\n".join([*parts, show_evaluation(result)] if "accuracy" in result else parts)

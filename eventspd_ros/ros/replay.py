@@ -1,0 +1,290 @@
+"""A replay's requests through the real node over DDS: the bag's events are played, the requests asked where they came.
+
+At a rate the bag is played as fast as that says, and what the node is too slow for it drops, as on a robot. At rate 0
+the node sets the pace: nothing after a request's last possible moment is played before its answer is there, so that
+nothing is dropped on however slow a machine, and the answers of mode `covering` are those of the offline replay.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import rclpy
+from rclpy.executors import ExternalShutdownException
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import Header
+
+from eventspd_ros.evaluation.replay.offline import ReplayAnswer
+from eventspd_ros.evaluation.replay.packets import readable
+from eventspd_ros.evaluation.replay.requests import Request
+from eventspd_ros.evaluation.replay.session import MethodAnswers, Progress, ReplaySession, method_names
+from eventspd_ros.events.files.rosbag import open_bag
+from eventspd_ros.inputs.keypoints import Keypoints
+from eventspd_ros.msg import KeypointArray, KeypointDepthArray
+from eventspd_ros.predictor import Answer, QueryMode
+from eventspd_ros.ros.demo import ros_process, stages_ms
+from eventspd_ros.ros.fastdds import own_profile
+from eventspd_ros.ros.messages import (
+    CAMERA_INFO_QOS,
+    EVENTS_QOS,
+    KEYPOINTS_QOS,
+    event_input,
+    keypoints_to_msg,
+    ns_to_time,
+    time_to_ns,
+)
+from eventspd_ros.ros.recorder import Recorder
+
+PREFIX = "/eventspd_replay"  # topics of its own: a robot's node in this domain hears none of it
+CLOCK_PERIOD_S = 0.01
+LAST_ANSWERS_S = 20.0
+# At rate 0: an empty request so often, whose answer says how far the node is; a wait that ends only in a silence.
+PROBE_NS = 20_000_000
+PATIENT_WAIT_MS = 10_000.0
+PATIENT_WINDOWS = 100
+CLOCK_LAG_NS = 100_000_000
+STUCK_S = 60.0
+NO_POINTS = Keypoints(np.empty(0, np.uint64), np.empty((0, 2), np.float32))
+
+
+class Asker(Recorder):
+    """Plays and asks in one process; an answer belongs to the oldest request without one."""
+
+    def __init__(self, session: ReplaySession):
+        super().__init__(f"{PREFIX}/heard")
+        self.session = session
+        self.events_type = event_input(session.topics.events_type).message_type
+        self.clock = self.create_publisher(Clock, "/clock", 10)
+        self.events = self.create_publisher(self.events_type, f"{PREFIX}/events", EVENTS_QOS)
+        self.camera_info = self.create_publisher(CameraInfo, f"{PREFIX}/camera_info", CAMERA_INFO_QOS)
+        self.keypoints = self.create_publisher(KeypointArray, f"{PREFIX}/keypoints", KEYPOINTS_QOS)
+        self.open: deque[tuple[Request | None, int, float]] = deque()  # request (None: a probe), arrival ns, sent s
+        self.given: dict[int, ReplayAnswer] = {}
+        self.latencies_s: list[float] = []
+
+    def is_connected(self) -> bool:
+        publishers = (self.clock, self.events, self.keypoints)
+        return self.node_is_up() and all(publisher.get_subscription_count() for publisher in publishers)
+
+    def ask(self, request: Request | None, arrival_ns: int) -> None:
+        points = Keypoints(request.id, request.uv_px) if request else NO_POINTS
+        header = Header(stamp=ns_to_time(request.stamp_ns if request else arrival_ns), frame_id="replay")
+        self.open.append((request, arrival_ns, time.monotonic()))
+        self.keypoints.publish(keypoints_to_msg(points, header))
+
+    def _on_answer(self, msg: KeypointDepthArray) -> None:
+        if not self.open:
+            return  # of somebody else's request
+        request, _, sent_s = self.open.popleft()
+        if request is None:
+            return
+        if len(msg.id) != len(request.id) or time_to_ns(msg.header.stamp) != request.stamp_ns:
+            raise ValueError(f"an answer of {len(msg.id)} points to another request; does a second node run?")
+        self.latencies_s.append(time.monotonic() - sent_s)
+        columns = (np.array(column, np.float32) for column in (msg.depth, msg.depth_stddev))
+        window_ns = (time_to_ns(msg.window_start), time_to_ns(msg.window_end))
+        self.given[id(request)] = ReplayAnswer(Answer(*columns, np.array(msg.status, np.uint8), 0, 0), window_ns)
+
+
+@own_profile()
+def replay_online(
+    session: ReplaySession, weights: Sequence[Path], rate: float, device: str, progress: Progress | None = None
+) -> list[MethodAnswers]:
+    """Answers and, as counters, the node's losses and latencies. rate: 1 as recorded; 0: as fast as the node answers.
+
+    ValueError, one line: several weights, a rate or mode that does not go, or the node ended.
+    """
+    if len(weights) != 1:
+        raise ValueError(f"--online with {len(weights)} weights; the node has one model, replay them one by one")
+    if not 0 <= rate <= 1000:
+        raise ValueError(f"--rate {rate}: 1 is as recorded, 0 as fast as the node answers")
+    if rate == 0 and session.settings.mode == QueryMode.LATEST:
+        raise ValueError("--rate 0 waits for the window of each request; choose --query-mode covering or exact")
+    rclpy.init()
+    asker = Asker(session)
+    try:
+        with ros_process("node", _node_arguments(session, weights[0], device, patient=rate == 0)) as node:
+            asker.spin_until(asker.is_connected, STUCK_S, node)
+            if not asker.is_connected():
+                raise ValueError(f"eventspd_node did not come up within {STUCK_S:.0f} s")
+            _play(asker, node, rate, progress)
+            asker.diagnostics.clear()
+            asker.spin_until(lambda: "requests" in asker.diagnostics, 3.0, node)
+    except ExternalShutdownException:
+        raise KeyboardInterrupt from None
+    finally:
+        asker.destroy_node()
+        rclpy.try_shutdown()
+    return [_answered(asker, weights[0])]
+
+
+def _node_arguments(session: ReplaySession, weights: Path, device: str, patient: bool) -> list[str]:
+    settings = session.settings
+    parameters = {
+        "weights": json.dumps(str(weights)),
+        "device": device,
+        "events_type": session.topics.events_type,
+        "allow_untrained": "true",
+        "use_sim_time": "true",
+        "sensor_width": session.width,
+        "sensor_height": session.height,
+        "fx_px": float(session.calibration.fx_px or 0.0),
+        "query_mode": settings.mode,
+        "max_cache_age_ms": settings.max_cache_age_ms,
+        "max_wait_ms": PATIENT_WAIT_MS if patient else settings.max_wait_ms,
+    }
+    if patient:
+        parameters["max_waiting_windows"] = PATIENT_WINDOWS
+    arguments = [item for name, value in parameters.items() for item in ("-p", f"{name}:={value}")]
+    for name in ("events", "camera_info", "keypoints"):
+        arguments += ["-r", f"{name}:={PREFIX}/{name}"]
+    return arguments
+
+
+def _play(asker: Asker, node, rate: float, progress: Progress | None) -> None:
+    """The bag's events and calibration in order, with /clock, and every request after its packet."""
+    session = asker.session
+    pace = _Paced(asker, node) if rate == 0 else _Timed(asker, node, rate)
+    requests, packets = deque(r for r in session.found.requests if r.refusal is None), 0
+    for topic, time_ns, data in _messages(session):
+        while requests and requests[0].after <= packets:
+            pace.wait(requests[0].arrival_ns)
+            request = requests.popleft()
+            asker.ask(request, request.arrival_ns)
+        pace.wait(time_ns)
+        if topic == session.topics.events:
+            asker.events.publish(data)
+            packets += 1
+            pace.sent_packet(packets, time_ns)
+        else:
+            asker.camera_info.publish(data)
+        if progress is not None:
+            progress("playing", time_ns - pace.first_ns, session.duration_ns)
+    for request in requests:
+        asker.ask(request, request.arrival_ns)
+    pace.finish()
+
+
+def _messages(session: ReplaySession) -> Iterator[tuple[str, int, bytes]]:
+    topics = [topic for topic in (session.topics.events, session.topics.camera_info) if topic]
+    with open_bag(session.path) as bag:
+        yield from readable(bag, topics)
+
+
+class _Timed:
+    """At a rate: everything when it is due."""
+
+    def __init__(self, asker: Asker, node, rate: float):
+        self._asker, self._node, self._rate = asker, node, rate
+        self._start_s, self.first_ns = time.monotonic(), None
+
+    def wait(self, time_ns: int) -> None:
+        """Until that time of the bag, with the clock ticking and answers heard."""
+        self.first_ns = time_ns if self.first_ns is None else self.first_ns
+        due_s = self._start_s + (time_ns - self.first_ns) / 1e9 / self._rate
+        while True:
+            passed_ns = round((time.monotonic() - self._start_s) * 1e9 * self._rate)
+            self._asker.clock.publish(Clock(clock=ns_to_time(min(self.first_ns + passed_ns, time_ns))))
+            left_s = due_s - time.monotonic()
+            if left_s <= 0:
+                return
+            until_s = time.monotonic() + min(left_s, CLOCK_PERIOD_S)
+            self._asker.spin_until(lambda until_s=until_s: time.monotonic() >= until_s, left_s, self._node)
+
+    def sent_packet(self, packets: int, time_ns: int) -> None:
+        pass
+
+    def finish(self) -> None:
+        """The node answers what is open within max_wait_ms."""
+        self._asker.spin_until(lambda: not self._asker.open, LAST_ANSWERS_S, self._node)
+
+
+class _Paced:
+    """At rate 0: no message is played before the requests that can wait no longer for it are answered.
+
+    The clock stays behind the events: ahead of events that are still on their way it would tell the node of a silence,
+    and the node would close windows that are not complete. It catches up where an answer does not come, as then the
+    silence is real.
+    """
+
+    def __init__(self, asker: Asker, node):
+        self._asker, self._node = asker, node
+        self._patience_ns = round(asker.session.settings.max_wait_ms * 1e6)
+        self.first_ns = self._probed_ns = self._last_ns = None
+        self._told_ns = 0
+
+    def wait(self, time_ns: int) -> None:
+        if self.first_ns is None:
+            self.first_ns = self._probed_ns = time_ns
+        self._last_ns = time_ns
+        self._tell(time_ns - CLOCK_LAG_NS - self._patience_ns)
+        while (deadline_ns := self._deadline_ns()) is not None and deadline_ns <= time_ns:
+            self._serve(deadline_ns)
+
+    def finish(self) -> None:
+        """Wait for what is open still."""
+        while self._asker.open:
+            self._serve(self._last_ns)
+
+    def sent_packet(self, packets: int, time_ns: int) -> None:
+        """After the first one wait until the node knows the sensor's clock; later ask how far it is."""
+        asker = self._asker
+        if packets == 1:
+            self._until(lambda: "clock_offset_ms" in asker.diagnostics)
+        if not asker.open and time_ns - self._probed_ns >= PROBE_NS:
+            self._probed_ns = time_ns
+            asker.ask(None, time_ns)
+
+    def _deadline_ns(self) -> int | None:
+        """When the oldest open request waits no longer, bag time."""
+        return self._asker.open[0][1] + self._patience_ns if self._asker.open else None
+
+    def _serve(self, now_ns: int) -> None:
+        """Wait for the oldest open request; where it seems to wait for events that do not come, say what time it is."""
+        oldest, asker = self._asker.open[0], self._asker
+
+        def answered() -> bool:
+            return not asker.open or asker.open[0] is not oldest
+
+        asker.spin_until(answered, 0.5e-3 * PATIENT_WAIT_MS, self._node)
+        if not answered():
+            self._tell(now_ns)
+            self._until(answered)
+
+    def _tell(self, now_ns: int) -> None:
+        self._told_ns = max(now_ns, self._told_ns)  # a clock that falls is another recording
+        self._asker.clock.publish(Clock(clock=ns_to_time(self._told_ns)))
+
+    def _until(self, done) -> None:
+        self._asker.spin_until(done, STUCK_S, self._node)
+        if not done():
+            raise ValueError(f"eventspd_node gave no answer for {STUCK_S:.0f} s; see its messages above")
+
+
+def _answered(asker: Asker, weights: Path) -> MethodAnswers:
+    """The answers in the requests' order; what was refused when it was read never reached the node."""
+    session, diagnostics = asker.session, asker.diagnostics
+    answers = []
+    for request in session.found.requests:
+        given = asker.given.get(id(request))
+        if given is None and request.refusal is None:
+            raise ValueError(
+                f"{len(asker.open)} requests were not answered in {LAST_ANSWERS_S:.0f} s; lower the --rate"
+            )
+        refused = None if given else ReplayAnswer(Answer.refused(len(request.id), request.refusal), (0, 0))
+        answers.append(given or refused)
+    latencies = 1e3 * np.array(asker.latencies_s)
+    counted = ("windows_encoded", "windows_dropped", "packets_dropped", "packets_lost_before_node", "requests_expired")
+    counters: dict = {name: int(diagnostics.get(name, 0)) for name in counted}
+    counters["latency_ms"] = {
+        f"p{q}": round(float(np.percentile(latencies, q)), 2) if len(latencies) else None for q in (50, 95, 99)
+    }
+    counters["stages_ms"] = stages_ms(diagnostics)
+    trained = diagnostics.get("trained") == "True"
+    return MethodAnswers(method_names([weights])[0], weights, trained, answers, counters)

@@ -1,0 +1,69 @@
+"""The same requests offline and through the node over DDS: the same answers."""
+
+import numpy as np
+import pytest
+from reference.models import small_model
+from reference.windows import randomise
+
+from eventspd_ros.cli import main
+from eventspd_ros.evaluation.replay.requests import ReplaySettings
+from eventspd_ros.evaluation.replay.session import open_session, replay_offline
+from eventspd_ros.model.checkpoints import load_checkpoint, save_checkpoint
+from eventspd_ros.predictor import Status
+from eventspd_ros.ros.replay import replay_online
+from eventspd_ros.simulation.bag import write_bag
+from eventspd_ros.simulation.camera import PinholeCamera
+from eventspd_ros.simulation.stream import SimulationConfig
+
+
+@pytest.fixture(scope="module")
+def bag(tmp_path_factory):
+    config = SimulationConfig(camera=PinholeCamera.centred(64, 48), duration_s=0.3, max_keypoints=20, keypoint_hz=37)
+    return write_bag(tmp_path_factory.mktemp("bags") / "bag", config, "sqlite3")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """With memory, so that one window lost would change all answers after it."""
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    save_checkpoint(randomise(small_model(parametrization="log"), scale=0.02), path)
+    return path
+
+
+@pytest.mark.parametrize("mode", ["covering", "exact"])
+def test_offline_and_online_answers_are_equal(mode, bag, weights):
+    settings = ReplaySettings(mode, uniform=40, max_cache_age_ms=5000.0)  # packets wait on a busy machine
+    session = open_session(bag, load_checkpoint(weights), settings=settings)
+    offline = replay_offline(session, [weights])[0]
+    online = replay_online(session, [weights], 0.0, "cpu")[0]
+    lost = ("windows_dropped", "packets_dropped", "packets_lost_before_node")
+    assert {name: online.counters[name] for name in lost} == dict.fromkeys(lost, 0)
+    assert online.counters["windows_encoded"] >= offline.counters["windows_encoded"] > 20
+    for request, one, two in zip(session.found.requests, offline.answers, online.answers, strict=True):
+        assert len(request.uv_px) == len(one.answer.depth_m)
+        assert one.window_ns == two.window_ns
+        for name in ("status", "depth_m", "depth_stddev_m"):
+            np.testing.assert_array_equal(getattr(one.answer, name), getattr(two.answer, name))
+    status = np.concatenate([given.answer.status for given in online.answers])
+    assert (status == Status.OK).mean() > 0.9
+
+
+def test_at_a_rate_every_request_is_answered_and_timed(bag, weights, capsys):
+    command = ["replay", str(bag), "--weights", str(weights), "--online", "--queries", "10"]
+    assert main([*command, "--rate", "0.5"]) == 0
+    shown = capsys.readouterr().out
+    assert all(words in shown for words in ("latency_ms", "windows_dropped", "accuracy, keypoints"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--rate", "-1"], "--rate -1.0: 1 is as recorded"),
+        (["--rate", "0", "--query-mode", "latest"], "--rate 0 waits for the window of each request"),
+    ],
+)
+def test_what_does_not_go_online_is_one_line(arguments, said, bag, weights, capsys):
+    assert main(["replay", str(bag), "--weights", str(weights), "--online", *arguments]) == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
+    assert main(["replay", str(bag), "--weights", str(weights), str(weights), "--online"]) == 2
+    assert "the node has one model" in capsys.readouterr().err.splitlines()[-1]
