@@ -89,6 +89,10 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--alignment", default="none", help="of the protocol: none, median, scale-and-shift")
     sub.add_argument("--warm-up", type=int, default=8, help="windows before the first question (default 8)")
     sub.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    sub.add_argument("--dense", nargs=2, type=Path, metavar=("F3", "DAV2"), help="beside F³ + Depth Anything V2")
+    sub.add_argument("--diagnostics", action="store_true", help="what the decoder does: routing, attention, offsets")
+    sub.add_argument("--sweeps", action="store_true", help="fewer events, noise, gaps, a camera that stops, K")
+    sub.add_argument("--report", type=Path, metavar="FOLDER", help="write report.html and report.json, with latencies")
     sub.add_argument("--out", type=Path, metavar="OUT.json", help="everything, scene by scene")
     sub.add_argument("--json", action="store_true", help="print that instead of tables")
 
@@ -289,7 +293,7 @@ def pseudo_label(options) -> None:
 
 
 def evaluate(options) -> None:
-    from eventspd_ros.evaluation.evaluate import evaluate_checkpoints
+    from eventspd_ros.evaluation.evaluate import evaluate_checkpoints, write_json
     from eventspd_ros.evaluation.protocols import choose_protocol
     from eventspd_ros.evaluation.questions import ALL, Settings
     from eventspd_ros.evaluation.table import show_evaluation
@@ -297,7 +301,7 @@ def evaluate(options) -> None:
     protocol = choose_protocol(options.protocol, options.alignment) if options.protocol else None
     queries = options.queries or (ALL if options.protocol else Settings.uniform)
     with progress_bar("evaluating") as progress:
-        result = evaluate_checkpoints(
+        evaluation = evaluate_checkpoints(
             options.input,
             options.weights,
             options.train_set,
@@ -305,10 +309,33 @@ def evaluate(options) -> None:
             options.dataset,
             options.device,
             protocol,
+            options.dense,
             progress,
             options.out,
         )
+    look_closer(options, evaluation)
+    result = evaluation.result
+    if options.out:  # once more, with what look_closer() found
+        write_json(result, options.out)
     print(json.dumps(result, indent=1) if options.json else show_evaluation(result))
+
+
+def look_closer(options, evaluation) -> None:
+    """What `eventspd evaluate` does besides: diagnostics, sweeps and the report."""
+    from eventspd_ros.evaluation.diagnostics import diagnose_evaluation
+    from eventspd_ros.evaluation.sweeps import sweep_evaluation
+
+    if options.diagnostics or options.report:
+        evaluation.result["diagnostics"] = diagnose_evaluation(evaluation)
+    if options.sweeps:
+        with progress_bar("sweeping") as progress:
+            evaluation.result["sweeps"] = sweep_evaluation(evaluation, progress)
+    if options.report:
+        from eventspd_ros.benchmark.latency import latency_of
+        from eventspd_ros.evaluation.report import write_report
+
+        evaluation.result["latency"] = latency_of(evaluation)
+        print(f"report: {write_report(evaluation, options.report)}", file=sys.stderr)
 
 
 def replay(options) -> None:

@@ -149,7 +149,7 @@ def evaluate_variant(asked: EvaluationSet, training: TrainConfig, run: Path, dev
     """What the last weights of a run answer, and what they cost on the set's sensor."""
     weights = run / "checkpoints/last.safetensors"
     settings = Settings(uniform=asked.queries, every=asked.every, warm_up=asked.warm_up)
-    answers = evaluate_checkpoints(asked.folder, [weights], None, settings, asked.dataset, device, None, progress)
+    evaluation = evaluate_checkpoints(asked.folder, [weights], None, settings, asked.dataset, device, progress=progress)
     intrinsics = open_dataset(asked.dataset, asked.folder)[0].intrinsics
     counted = model_info(training.model(), (intrinsics.height, intrinsics.width))
     return {
@@ -159,7 +159,7 @@ def evaluate_variant(asked: EvaluationSet, training: TrainConfig, run: Path, dev
         "parameters": counted["parameters"]["total"],
         "macs_per_query": counted["macs"]["per_query"],
         "macs_per_window": counted["macs"]["encode"],
-        "evaluation": answers,
+        "evaluation": evaluation.result,
     }
 
 

@@ -14,8 +14,10 @@ import torch
 
 from eventspd_ros.datasets.sequence import Sequence
 from eventspd_ros.evaluation.baselines import Baseline
+from eventspd_ros.evaluation.disturbances import Disturbance
 from eventspd_ros.evaluation.partial import Partial
 from eventspd_ros.evaluation.questions import Questions, Scene, Settings
+from eventspd_ros.events.types import EventWindow
 from eventspd_ros.model.feature_cache import StreamState
 
 PIXELS_AT_ONCE = 800_000  # of all windows that are encoded as one batch
@@ -34,11 +36,18 @@ class SceneAnswers:
 
 @dataclass(frozen=True)
 class Method:
-    """A model as it is asked. reset: it forgets before every window, so that memory cannot help it."""
+    """A model as it is asked. reset: it forgets before every window, so that memory cannot help it. disturbance: what
+    happens to its events before it sees them; the questions stay those of the undisturbed scene."""
 
     name: str
     model: object
     reset: bool = False
+    disturbance: Disturbance | None = None
+
+    def window(self, scene: Scene, number: int) -> EventWindow:
+        """What the model gets to see of a scene's window."""
+        window = scene.window(number)
+        return window if self.disturbance is None else self.disturbance(window, scene.sequence.recorded_ns[0])
 
 
 def collect_answers(
@@ -151,29 +160,35 @@ def _groups(scenes: list[Scene]) -> list[list[int]]:
 
 @torch.inference_mode()
 def _stream(method: Method, scenes: list[Scene], questions: list[Questions]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Several scenes as parallel streams of one model: depth (K,) m and σ of log depth (K,) of each."""
+    """Several scenes as parallel streams of one model: depth (K,) m and σ of log depth (K,) of each.
+
+    As in the predictor, a window without events leaves cache and memory as they are; only a stream's first one is
+    encoded all the same, so that every question has an answer.
+    """
     method.model.prepare(*scenes[0].size)
     out = [(np.full(len(own.true_m), np.nan), np.full(len(own.true_m), np.nan)) for own in questions]
     states = [StreamState() for _ in scenes]
+    newest = [None for _ in scenes]
     asked = [set(own.window.tolist()) for own in questions]
     for number in range(max(map(len, scenes))):
         # Without memory between windows only those are needed that are asked.
         active = [i for i, s in enumerate(scenes) if (number in asked[i] if method.reset else number < len(s))]
-        if not active:
-            continue
-        windows = [scenes[i].window(number) for i in active]
-        before = [StreamState() if method.reset else states[i] for i in active]
-        caches, after = method.model.encode(windows, before)
-        for i, cache, state in zip(active, caches, after, strict=True):
-            states[i] = state
+        windows = {i: method.window(scenes[i], number) for i in active}
+        seen = [i for i in active if len(windows[i]) or newest[i] is None]
+        if seen:
+            before = [StreamState() if method.reset else states[i] for i in seen]
+            caches, after = method.model.encode([windows[i] for i in seen], before)
+            for i, cache, state in zip(seen, caches, after, strict=True):
+                newest[i], states[i] = cache, state
+        for i in active:
             if number in asked[i]:
                 points = questions[i].window == number
-                canonical, stddev = _decode(method.model, cache, questions[i].uv_px[points])
-                out[i][0][points] = canonical * scenes[i].sequence.intrinsics.metric_per_canonical
-                out[i][1][points] = stddev / canonical
+                own = ask(method.model, scenes[i], newest[i], questions[i].uv_px[points])
+                out[i][0][points], out[i][1][points] = own
     return out
 
 
-def _decode(model, cache, uv_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    depth, stddev = model.decode(cache, torch.from_numpy(uv_px))
-    return depth.double().cpu().numpy(), stddev.double().cpu().numpy()
+def ask(model, scene: Scene, cache, uv_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What a model answers at uv_px (K, 2) px from a cache: metric depth (K,) m and σ of log depth (K,)."""
+    canonical, stddev = (out.double().cpu().numpy() for out in model.decode(cache, torch.from_numpy(uv_px)))
+    return canonical * scene.sequence.intrinsics.metric_per_canonical, stddev / canonical

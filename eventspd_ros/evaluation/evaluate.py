@@ -19,7 +19,15 @@ from eventspd_ros.datasets.sequence import Sequence
 from eventspd_ros.evaluation.answers import Method, SceneAnswers, collect_answers
 from eventspd_ros.evaluation.baselines import fit_baselines
 from eventspd_ros.evaluation.comparison import compare
-from eventspd_ros.evaluation.metrics import align_images, by_range, depth_metrics, mean_error_below, per_image
+from eventspd_ros.evaluation.dense_baseline import load_dense
+from eventspd_ros.evaluation.metrics import (
+    align_images,
+    by_range,
+    depth_metrics,
+    error_by_depth,
+    mean_error_below,
+    per_image,
+)
 from eventspd_ros.evaluation.partial import Partial, fingerprint
 from eventspd_ros.evaluation.protocols import DisparityProtocol, Protocol
 from eventspd_ros.evaluation.questions import KINDS, Settings
@@ -34,6 +42,17 @@ COMPARED = ("abs_log", "abs_rel")
 OF_A_SCENE = ("abs_rel", "abs_log", "rmse", "silog_half", "delta1")
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """What was evaluated and what came out. methods: the first is the judged one. result: every table, for JSON."""
+
+    sequences: list[Sequence]
+    settings: Settings
+    methods: list[Method]
+    answers: list[SceneAnswers]
+    result: dict
+
+
 def evaluate_checkpoints(
     folder: Path | str,
     weights: list[Path | str],
@@ -42,12 +61,14 @@ def evaluate_checkpoints(
     dataset: str = "simulated",
     device: str = "cpu",
     protocol: Protocol | DisparityProtocol | None = None,
+    dense: tuple[Path | str, Path | str] | None = None,
     progress: Callable[[int, int], object] | None = None,
     out: Path | str | None = None,
-) -> dict:
+) -> Evaluation:
     """Evaluates checkpoints on a dataset. weights: the first is the model in question, also with its memory reset; the
     others stand beside it. train_folder: the set it was trained on, for the baselines; None: without them. protocol: by
-    which the uniformly drawn pixels are scored too, of choose_protocol(); a centred one moves the windows.
+    which the uniformly drawn pixels are scored too, of choose_protocol(); a centred one moves the windows. dense: F³
+    weights and a Depth Anything V2 folder of load_dense(), to stand beside it too.
 
     On the CPU one process a core streams scenes; a script that calls this needs `if __name__ == "__main__":`.
     progress: called with (scenes done since the last call, scenes in all), a scene counted once a method. out: where
@@ -55,14 +76,17 @@ def evaluate_checkpoints(
     """
     settings = replace(settings or Settings(), centred=protocol is not None and protocol.centred)
     sequences = open_dataset(dataset, folder)
-    baselines = {} if train_folder is None else fit_baselines(open_dataset(dataset, train_folder), settings.seed)
+    training = None if train_folder is None else open_dataset(dataset, train_folder)
+    baselines = {} if training is None else fit_baselines(training, settings.seed)
     methods = _methods([load_checkpoint(path, device) for path in weights], [Path(path) for path in weights])
+    if dense is not None:
+        methods.append(_dense_method(dense, device, training, settings.seed))
     total = len(sequences) * len(methods)
     workers = cores() if device == "cpu" else 1
     report = None if progress is None else lambda done: progress(done, total)
     work = nullcontext()
     if out is not None:
-        work = Partial(f"{out}.partial", _configuration(sequences, weights, settings, device))
+        work = Partial(f"{out}.partial", _configuration(sequences, weights, dense, settings, device))
     with work as partial:
         answers = collect_answers(sequences, methods, baselines, settings, workers, report, partial)
         summary = summarise(answers, methods[0].name)
@@ -71,8 +95,10 @@ def evaluate_checkpoints(
         scores = {} if protocol is None else {protocol.name: score_by_protocol(protocol, sequences, answers)}
         result = {
             "set": str(folder),
+            "dataset": dataset,
             "train_set": None if train_folder is None else str(train_folder),
             "weights": [str(path) for path in weights],
+            "dense": None if dense is None else [str(path) for path in dense],
             "version": __version__,
             "settings": asdict(settings),
             **({"protocol": scores} if scores else {}),
@@ -81,18 +107,31 @@ def evaluate_checkpoints(
         }
         if out is not None:
             write_json(result, out)
-    return result
+    return Evaluation(sequences, settings, methods, answers, result)
 
 
-def _configuration(sequences: list[Sequence], weights: list, settings: Settings, device: str) -> dict:
+def _configuration(
+    sequences: list[Sequence], weights: list, dense: tuple | None, settings: Settings, device: str
+) -> dict:
     """What finished answers depend on."""
     return {
         "sequences": [[s.dataset, s.name, len(s.times_ns), list(map(int, s.recorded_ns))] for s in sequences],
         "weights": [fingerprint(path) for path in weights],
+        "dense": [] if dense is None else [fingerprint(dense[0]), fingerprint(Path(dense[1]) / "model.safetensors")],
         "settings": asdict(settings),
         "device": device,
         "version": __version__,
     }
+
+
+def _dense_method(
+    dense: tuple[Path | str, Path | str], device: str, training: list[Sequence] | None, seed: int
+) -> Method:
+    """The dense baseline; it has no memory, so that only windows that are asked need be encoded."""
+    model = load_dense(*dense, device)
+    if training is not None:
+        model.fit_scale(training, seed)
+    return Method("dense", model, reset=True)
 
 
 def _methods(models: list, paths: list[Path]) -> list[Method]:
@@ -199,6 +238,7 @@ def accuracy(points: Points) -> dict:
         "per_image": per_image(predicted, true, points.image),
         "by_range_m": by_range(predicted, true),
         "mean_error_below_m": mean_error_below(predicted, true),
+        "by_true_depth": error_by_depth(predicted, true),
         "event_pixels": depth_metrics(predicted[seen], true[seen]),
         "answered": float(np.mean(np.isfinite(predicted))) if len(predicted) else None,
     }

@@ -105,6 +105,23 @@ def mean_error_below(predicted_m: np.ndarray, true_m: np.ndarray) -> dict[str, f
     }
 
 
+def error_by_depth(predicted_m: np.ndarray, true_m: np.ndarray) -> list[dict]:
+    """The error in classes of true depth that grow by √2, for a curve; classes without a point are left out.
+
+    Each: from_m, to_m, points, abs_rel, and 10, 50 and 90 % of δ, in which over-estimates are positive.
+    """
+    predicted, true = known_points(predicted_m, true_m)
+    number = np.floor(2 * np.log2(true)).astype(np.int64)
+    rows = []
+    for step in np.unique(number).tolist():
+        p, t = predicted[number == step], true[number == step]
+        log_error = np.percentile(np.log(p / t), (10, 50, 90)).tolist()
+        row = {"from_m": 2 ** (step / 2), "to_m": 2 ** ((step + 1) / 2), "points": len(t)}
+        row |= {"abs_rel": float(np.mean(np.abs(p - t) / t))}
+        rows.append(row | dict(zip(("log_error_10", "log_error_50", "log_error_90"), log_error, strict=True)))
+    return rows
+
+
 def align(predicted_m: np.ndarray, true_m: np.ndarray, how: str, farthest_m: float = FARTHEST_M) -> np.ndarray:
     """The prediction of one image fitted to its truth, (K,) metres. how: one of ALIGNMENTS.
 

@@ -116,9 +116,14 @@ def _mark_depths(figure: Figure, axes: Axes, bar_axes: Axes, uv_px: np.ndarray, 
         axes.legend(ncols=2, frameon=False, fontsize=13, handletextpad=0.2, **corner)
 
 
+def depth_ticks(low_m: float, high_m: float) -> np.ndarray:
+    """Round metres inside a logarithmic scale; its ends where there are none."""
+    inside = TICKS_M[(TICKS_M >= low_m) & (TICKS_M <= high_m)]
+    return inside if len(inside) >= 2 else np.array([low_m, high_m])
+
+
 def _depth_bar(figure: Figure, dots, bar_axes: Axes, low: float, high: float) -> None:
-    ticks = TICKS_M[(TICKS_M >= low) & (TICKS_M <= high)]
-    ticks = ticks if len(ticks) >= 2 else np.array([low, high])
+    ticks = depth_ticks(low, high)
     bar = figure.colorbar(dots, cax=bar_axes)
     bar.set_ticks(ticks, labels=[f"{metres:.3g}" for metres in ticks])
     bar.ax.yaxis.set_minor_locator(NullLocator())

@@ -97,10 +97,11 @@ class Scene:
         with_label = np.flatnonzero(self.labels >= 0)
         return with_label[with_label >= self.settings.warm_up][:: self.settings.every]
 
-    def questions(self) -> Questions:
-        """Reads the asked labels and windows. Of a scene too short for the warm-up there is none."""
+    def questions(self, numbers: list[int] | None = None) -> Questions:
+        """Reads the labels and windows that are asked, or those given. Of a scene too short for the warm-up: none."""
+        numbers = self.asked().tolist() if numbers is None else numbers
         nothing = np.empty((0, 2), np.float32), np.empty(0, np.float32), *(np.empty(0, t) for t in ("u1", "?", "i8"))
-        parts = [self._ask(number) for number in self.asked().tolist()] or [nothing]
+        parts = [self._ask(number) for number in numbers] or [nothing]
         return Questions(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
     def _ask(self, number: int) -> tuple[np.ndarray, ...]:

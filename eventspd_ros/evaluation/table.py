@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from eventspd_ros.evaluation.model_tables import Table, diagnostic_tables, number, routing_sentence, sweep_tables
 from eventspd_ros.evaluation.uncertainty import LEVELS
 
 ACCURACY = {
@@ -21,6 +22,10 @@ def show_evaluation(result: dict) -> str:
             parts.append(_comparison(result, kind))
     parts += [_protocol(name, scores) for name, scores in result.get("protocol", {}).items()]
     parts += [_uncertainty(result, kind) for kind in result["uncertainty"]]
+    if result.get("diagnostics"):
+        parts.append(routing_sentence(result["diagnostics"]["routing"]))
+        parts += map(_titled, diagnostic_tables(result["diagnostics"]))
+    parts += map(_titled, sweep_tables(result.get("sweeps", {})))
     if result.get("targets"):
         parts.append(_targets(result["targets"]))
     return "\n\n".join(parts)
@@ -32,7 +37,7 @@ def _accuracy(result: dict, kind: str) -> str:
     for group, methods in result["accuracy"][kind].items():
         for method, values in methods.items():
             numbers = [values[how][key] for how in ("plain", "median_aligned") for key in ACCURACY.values()]
-            rows.append([group, method, *map(_number, numbers)])
+            rows.append([group, method, *map(number, numbers)])
     return format_table(head, rows) + "\n* each image scaled so that medians agree"
 
 
@@ -44,14 +49,14 @@ def _comparison(result: dict, kind: str) -> str:
             pooled = values[groups[0]]
             low, high = pooled["interval"] or (None, None)
             won = [f"{values[group]['won']:.0%}" if group in values else "–" for group in groups]
-            rows.append([method, metric, _number(pooled["ratio"]), f"{_number(low)} … {_number(high)}", *won])
+            rows.append([method, metric, number(pooled["ratio"]), f"{number(low)} … {number(high)}", *won])
     head = [f"{result['judged']} against", f"ratio of, {kind}", "", "95 % interval", *(f"won, {g}" for g in groups)]
     return format_table(head, rows)
 
 
 def _protocol(name: str, scores: dict) -> str:
     columns = list(dict.fromkeys(column for values in scores.values() for column in values))
-    rows = [[method, "", *(_number(values.get(column)) for column in columns)] for method, values in scores.items()]
+    rows = [[method, "", *(number(values.get(column)) for column in columns)] for method, values in scores.items()]
     return format_table([f"protocol {name}, mean over images", "", *columns], rows)
 
 
@@ -65,7 +70,7 @@ def _uncertainty(result: dict, kind: str) -> str:
                 covered = [f"{values['coverage'][k]:.1%}{_plus_minus(values['coverage_error'][k])}" for k in levels]
                 numbers = (values["width"]["68%"], values["ece"], values["nll"])
                 ratios = (values["abs_rel"]["ause_ratio"], values["rmse"]["ause_ratio"])
-                rows.append([method, group, *covered, *map(_number, (*numbers, *ratios))])
+                rows.append([method, group, *covered, *map(number, (*numbers, *ratios))])
     return format_table([*head, "AUSE AbsRel/random", "AUSE RMSE/random"], rows)
 
 
@@ -74,11 +79,15 @@ def _plus_minus(error: float | None) -> str:
     return "" if error is None else f" ± {100 * error:.1f}"
 
 
+def _titled(table: Table) -> str:
+    return f"{table.title}\n{format_table(table.head, table.rows)}"
+
+
 def _targets(targets: list[dict]) -> str:
     rows = []
     for target in targets:
         ends = [f"{sign} {target[end]:g}" for end, sign in (("low", "≥"), ("high", "≤")) if target[end] is not None]
-        rows.append([target["name"], " ".join(ends), _number(target["value"]), "met" if target["met"] else "MISSED"])
+        rows.append([target["name"], " ".join(ends), number(target["value"]), "met" if target["met"] else "MISSED"])
     return format_table(["targets", "", "", ""], rows)
 
 
@@ -93,9 +102,3 @@ def format_table(head: list[str], rows: Iterable[list[str]]) -> str:
         ).rstrip()
         for line in lines
     )
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return str(value) if isinstance(value, int) else f"{value:.3f}"

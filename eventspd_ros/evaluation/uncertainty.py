@@ -37,13 +37,16 @@ def coverage(log_error: np.ndarray, log_stddev: np.ndarray, level: float) -> flo
     return float(np.mean(np.abs(log_error) <= interval_half_width(log_stddev, level)))
 
 
-def expected_calibration_error(log_error: np.ndarray, log_stddev: np.ndarray) -> float:
-    """Mean of |observed share of true depths below the predicted quantile q − q| over q = 5, 10, …, 95 % (Kuleshov et
-    al. 2018, arXiv:1807.00263)."""
+def calibration_curve(log_error: np.ndarray, log_stddev: np.ndarray) -> np.ndarray:
+    """Observed share of true depths below the predicted quantile q, of q = 5, 10, …, 95 %: (19,)."""
     z = -ROOT_2 * log_error / log_stddev
     reached = np.where(z < 0, 0.5 * np.exp(-np.abs(z)), 1 - 0.5 * np.exp(-np.abs(z)))
-    observed = np.searchsorted(np.sort(reached), QUANTILES, side="right") / len(reached)
-    return float(np.mean(np.abs(observed - QUANTILES)))
+    return np.searchsorted(np.sort(reached), QUANTILES, side="right") / len(reached)
+
+
+def expected_calibration_error(log_error: np.ndarray, log_stddev: np.ndarray) -> float:
+    """Mean of |observed share − q| over calibration_curve() (Kuleshov et al. 2018, arXiv:1807.00263)."""
+    return float(np.mean(np.abs(calibration_curve(log_error, log_stddev) - QUANTILES)))
 
 
 def sparsification(error: np.ndarray, uncertainty: np.ndarray, root: bool = False) -> np.ndarray:
@@ -90,6 +93,7 @@ def uncertainty_report(predicted_m: np.ndarray, true_m: np.ndarray, log_stddev: 
         "points": len(true),
         "nll": negative_log_likelihood(log_error, stddev),
         "ece": expected_calibration_error(log_error, stddev),
+        "calibration": {"expected": QUANTILES.tolist(), "observed": calibration_curve(log_error, stddev).tolist()},
         "coverage": {f"{level:.0%}": coverage(log_error, stddev, level) for level in LEVELS},
         "width": {f"{level:.0%}": float(2 * interval_half_width(stddev, level).mean()) for level in LEVELS},
         "abs_rel": sparsification_areas(np.abs(error) / true, stddev),

@@ -167,8 +167,7 @@ class TokenAttention(nn.Module):
 
     def forward(self, query: Tensor, folded: TokenProjections, *sets: TokenSet) -> tuple[Tensor, None]:
         """query (N, D), one set of tokens or more -> update (N, D), and no weights, as nobody reads them."""
-        q = self.query(query).unflatten(-1, (self.heads, -1)).transpose(0, 1)
-        probe = torch.bmm(q, folded.key).transpose(0, 1)  # W_Kᵀ q_h: (N, H, D)
+        probe = self.probe(query, folded)
         dropout = self.dropout if self.training else 0.0
         if torch.is_grad_enabled():
             context, kept = _Attend.apply(probe, dropout, *(tensor for tokens in sets for tensor in tokens))
@@ -177,6 +176,15 @@ class TokenAttention(nn.Module):
         bias = kept.sum(-1).t().unsqueeze(-1) * folded.bias if dropout else folded.bias
         read = torch.baddbmm(bias.to(probe.dtype), context.transpose(0, 1), folded.value)  # (H, N, E)
         return self.out(read.transpose(0, 1).reshape(query.shape)), None
+
+    def probe(self, query: Tensor, folded: TokenProjections) -> Tensor:
+        """W_Kᵀ q_h: (N, D) -> (N, H, D)."""
+        q = self.query(query).unflatten(-1, (self.heads, -1)).transpose(0, 1)
+        return torch.bmm(q, folded.key).transpose(0, 1)
+
+    def weights(self, query: Tensor, folded: TokenProjections, *sets: TokenSet) -> Tensor:
+        """What forward() attends with, of all sets in turn, for diagnostics: (N, H, T) float32."""
+        return _attend(self.probe(query, folded), 0.0, sets).weights
 
 
 class CellAttention(nn.Module):

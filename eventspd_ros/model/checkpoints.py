@@ -40,6 +40,11 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> nn.
     return model.to(device)
 
 
+def read_config(path: str | Path) -> ModelConfig:
+    """The ModelConfig of a checkpoint. ValueError as load_checkpoint()."""
+    return _read(path)[0]
+
+
 def load_weights(model: nn.Module, path: str | Path) -> None:
     """Put the weights of a checkpoint into a model of the same shape, whatever else its config says."""
     _load_strictly(model, _read(path)[1], path)

@@ -1,8 +1,8 @@
 """The teacher: Depth Anything V2 (Yang et al., NeurIPS 2024), frozen, through the transformers library.
 
 It looks at images that are aligned with the event pixels, and gives features to imitate (L_feat, feature_loss.py) and
-dense relative inverse depth (pseudo_labels.py). Weights come from a folder that the user has, as
-DepthAnythingForDepthEstimation.save_pretrained() writes it: config.json and model.safetensors. Nothing is downloaded.
+dense relative inverse depth (pseudo_labels.py). Its weights come from a folder that the user has
+(model/depth_anything.py); nothing is downloaded.
 
 Shapes: B images, C channels of the teacher (ViT-S: 384), (h, w) its tokens, one for 14×14 px of the scaled image.
 """
@@ -10,18 +10,17 @@ Shapes: B images, C channels of the teacher (ViT-S: 384), (h, w) its tokens, one
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from eventspd_ros.model.depth_anything import one_line, read_depth_anything, weights_file
+
 LAYERS = (6, 12)  # transformer blocks counted from 1: output_hidden_states[6] and [12], as [0] is the embedded patches
 # Of ImageNet's pixels in 0…1, red, green, blue: what DINOv2, inside the teacher, was trained with.
 MEAN, STDDEV = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-NEEDS = "the teacher needs the transformers library: pip install 'transformers>=4.45' (the extra `teacher`)"
 
 
 class Teacher:
@@ -70,60 +69,13 @@ class Teacher:
 def load_teacher(path: Path | str, device: torch.device | str | None = None) -> Teacher:
     """The teacher of a folder with config.json and model.safetensors. device: None: CUDA where there is one.
 
-    ValueError, one line: transformers is missing, no such folder, another model, or weights that are damaged or do
-    not fit.
+    ValueError, one line: as read_depth_anything(), or a model with too few blocks.
     """
-    path = Path(path)
-    try:
-        from transformers import AutoConfig, DepthAnythingForDepthEstimation
-    except ImportError as error:
-        raise ValueError(f"{NEEDS} ({_line(error)})") from None
-    weights = path / "model.safetensors"
-    for needed in (path / "config.json", weights):
-        if not needed.is_file():
-            raise ValueError(f"{needed}: no such file; name a folder with Depth Anything V2 as transformers stores it")
-    with _reading(path):
-        config = AutoConfig.from_pretrained(path, local_files_only=True)
-    _check(path, config)
-    with _reading(path):
-        model, found = DepthAnythingForDepthEstimation.from_pretrained(
-            path, config=config, local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
-    if missing := sorted(found["missing_keys"]):
-        raise ValueError(f"{weights}: lacks {len(missing)} weights of the model, such as {missing[0]}")
-    try:
-        model = model.float().to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {str(device)!r}: {_line(error)}; use cpu or cuda:N") from None
-    return Teacher(model, hashlib.sha256(weights.read_bytes()).hexdigest()[:16])
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Without the library's progress bar, and with whatever it raises for a broken folder as one line."""
-    from transformers.utils import logging
-
-    bar_wanted = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    except Exception as error:
-        raise ValueError(f"{path}: cannot be read as a teacher: {_line(error)}") from None
-    finally:
-        if bar_wanted:
-            logging.enable_progress_bar()
-
-
-def _check(path: Path, config) -> None:
-    """ValueError: not a model that fits. A metric variant gives depth, where relative inverse depth is expected."""
-    if config.model_type != "depth_anything":
-        raise ValueError(f"{path}: holds a {config.model_type!r} model; expected 'depth_anything'")
-    if config.depth_estimation_type != "relative":
-        raise ValueError(f"{path}: gives {config.depth_estimation_type} depth; expected the relative variant")
-    if config.backbone_config.num_hidden_layers < max(LAYERS):
-        layers = config.backbone_config.num_hidden_layers
+    model = read_depth_anything(path)
+    if (layers := model.config.backbone_config.num_hidden_layers) < max(LAYERS):
         raise ValueError(f"{path}: has {layers} transformer blocks; blocks {LAYERS} are distilled")
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    try:
+        model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {str(device)!r}: {one_line(error)}; use cpu or cuda:N") from None
+    return Teacher(model, hashlib.sha256(weights_file(path).read_bytes()).hexdigest()[:16])

@@ -109,7 +109,9 @@ def test_an_evaluation_that_was_stopped_goes_on(checkpoints, tiny_set, evaluatio
             raise KeyboardInterrupt
 
     def run(settings=settings, progress=None):
-        return evaluate.evaluate_checkpoints(tiny_set, checkpoints, settings=settings, progress=progress, out=out)
+        return evaluate.evaluate_checkpoints(
+            tiny_set, checkpoints, settings=settings, progress=progress, out=out
+        ).result
 
     with pytest.raises(KeyboardInterrupt):
         run(progress=stop)

@@ -127,12 +127,12 @@ def test_what_is_wrong_with_a_folder_is_one_line(folder, tmp_path, monkeypatch):
     shutil.copytree(folder, broken)
     weights = (folder / "model.safetensors").read_bytes()
     (broken / "model.safetensors").write_bytes(weights[:1000])
-    assert str(broken) in said(broken, "cannot be read as a teacher")
+    assert str(broken) in said(broken, "cannot be read as Depth Anything V2")
     (broken / "model.safetensors").unlink()
     said(broken, r"model\.safetensors: no such file")
     (broken / "config.json").write_text("{")
     (broken / "model.safetensors").write_bytes(weights)
-    said(broken, "cannot be read as a teacher")
+    said(broken, "cannot be read as Depth Anything V2")
     for changes, message in (
         ({"model_type": "dinov2"}, "holds a 'dinov2' model"),
         ({"depth_estimation_type": "metric", "max_depth": 80}, "gives metric depth; expected the relative variant"),

@@ -1,0 +1,175 @@
+"""Where a model's time goes, and from how many keypoints on a dense map would be as fast.
+
+T(K) = time to encode a window + time to decode K keypoints. A dense model spends nearly all of it on the map, whatever
+K; EventSPD starts lower and grows with K. Where the two meet, K*, a dense map costs no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+from torch import nn
+
+from eventspd_ros.benchmark.machine import conditions
+from eventspd_ros.benchmark.timing import device_conditions, now_s, times_ms
+from eventspd_ros.evaluation.dense_baseline import DenseModel
+from eventspd_ros.evaluation.evaluate import Evaluation
+from eventspd_ros.evaluation.questions import Scene
+from eventspd_ros.events.types import EventWindow
+from eventspd_ros.model.feature_cache import StreamState
+
+KS = (1, 4, 16, 64, 256, 1024, 4096)
+STAGES_K = 256
+REPETITIONS, WARM_UPS = 20, 3
+DENSE_REPETITIONS, DENSE_WARM_UPS = 3, 1
+ENCODE_STAGES = {"encoder": "A1 F³", "pyramid": "A2 pyramid", "memory": "A2 memory", "prior": "dense prior"}
+DECODE_STAGES = {"b1": "B1 tokens", "b2": "B2 local", "b3": "B3 global", "b4": "B4 deformable", "b5": "B5 fused"}
+
+
+def latency_of(evaluation: Evaluation) -> dict:
+    """measure_latency() of the judged model, and of the dense baseline: the one evaluated, or one with random weights;
+    without the transformers library "no_dense" says so. On the first window that was asked."""
+    judged = evaluation.methods[0].model
+    asked = [answer.questions.window for answer in evaluation.answers]
+    index = next(index for index, windows in enumerate(asked) if len(windows))
+    config = judged.config
+    scene = Scene(evaluation.sequences[index], config.window_ms, config.stride_ms, evaluation.settings)
+    window = scene.window(int(asked[index][0]))
+    evaluated = (method.model for method in evaluation.methods if isinstance(method.model, DenseModel))
+    try:
+        dense = next(evaluated, None) or DenseModel().to(judged.device)
+    except ValueError as error:
+        return {**measure_latency(judged, window), "no_dense": f"No dense baseline: {error}"}
+    return measure_latency(judged, window, dense)
+
+
+def measure_latency(model: nn.Module, window: EventWindow, dense: nn.Module | None = None) -> dict:
+    """Times of a model on one window, and of a dense one beside it. Both are on the device they are to be timed on.
+
+    total_ms: T(K) by K, medians; stages_ms: of one encode and of one decode of 256 keypoints; crossover: K*, see
+    crossover(). Weights make no difference to any of it.
+    """
+    result = {
+        "sensor": f"{window.width}x{window.height}",
+        "events": len(window),
+        **device_conditions(model.device),
+        **conditions(torch),
+        "model": {
+            "name": model.config.preset,
+            **time_by_k(model, window, REPETITIONS, WARM_UPS),
+            "stages_ms": stage_times_ms(model, window),
+        },
+    }
+    if dense is None:
+        return result
+    result["dense"] = {"name": "F³ ds1 + Depth Anything V2", "trained": dense.trained}
+    result["dense"] |= time_by_k(dense, window, DENSE_REPETITIONS, DENSE_WARM_UPS)
+    result["crossover"] = crossover(result["model"]["total_ms"], result["dense"]["total_ms"])
+    return result
+
+
+@torch.inference_mode()
+def time_by_k(model: nn.Module, window: EventWindow, repetitions: int, warm_ups: int) -> dict:
+    """encode_ms, decode_ms[K] and total_ms[K] (the sum): medians over repetitions, milliseconds."""
+    model.prepare(window.height, window.width)
+    (cache,), states = model.encode([window], [StreamState()])
+    encode_ms = times_ms(lambda: model.encode([window], states), repetitions, model.device, warm_ups)["median"]
+    decode_ms = {}
+    for k in KS:
+        uv_px = random_points(window, k).to(model.device)
+        run = partial(model.decode, cache, uv_px)
+        decode_ms[str(k)] = times_ms(run, repetitions, model.device, warm_ups)["median"]
+    return {
+        "encode_ms": encode_ms,
+        "decode_ms": decode_ms,
+        "total_ms": {k: encode_ms + decode for k, decode in decode_ms.items()},
+        "repetitions": repetitions,
+    }
+
+
+def random_points(window: EventWindow, count: int) -> torch.Tensor:
+    """(K, 2) pixels, evenly over the sensor, always the same."""
+    unit = torch.rand(count, 2, generator=torch.Generator().manual_seed(0))
+    return unit * torch.tensor([window.width, window.height]) - 0.5
+
+
+def crossover(sparse_ms: dict[str, float], dense_ms: dict[str, float]) -> dict:
+    """K*, from where on the sparse model is no faster: {"k": …, "measured": …}.
+
+    Between measured K, T is taken as a straight line; beyond the largest the last two go on, and measured is False.
+    k is None where the two never meet; 0 where the sparse model is slower from the start.
+    """
+    both = sorted(set(sparse_ms) & set(dense_ms), key=int)
+    ks, gap = np.array(both, np.float64), np.array([sparse_ms[k] - dense_ms[k] for k in both])
+    if gap[0] >= 0:
+        return {"k": 0, "measured": True}
+    reached = np.flatnonzero(gap >= 0)
+    last = int(reached[0]) if len(reached) else len(ks) - 1
+    slope = (gap[last] - gap[last - 1]) / (ks[last] - ks[last - 1])
+    if slope <= 0:
+        return {"k": None, "measured": False}
+    return {"k": round(float(ks[last] - gap[last] / slope)), "measured": bool(len(reached))}
+
+
+@torch.inference_mode()
+def stage_times_ms(model: nn.Module, window: EventWindow, k: int = STAGES_K) -> dict[str, dict[str, float]]:
+    """Medians of the stages of one encode and one decode, ms, by forward hooks; what no stage accounts for is "rest"
+    (A3 and A4 in encode; routing, heads and depth in decode)."""
+    uv_px = random_points(window, k).to(model.device)
+    model.prepare(window.height, window.width)
+    (cache,), states = model.encode([window], [StreamState()])
+    decoder = getattr(model, "decoder", nn.Module())
+    encode = _hooked_ms(lambda: model.encode([window], states), model, ENCODE_STAGES, model.device)
+    scatter = times_ms(lambda: model.encoder.scatter([window]), REPETITIONS, model.device, WARM_UPS)["median"]
+    encode = {"A1 scatter": scatter, **encode, "rest": max(encode["rest"] - scatter, 0.0)}
+    decode = _hooked_ms(lambda: model.decode(cache, uv_px), decoder, DECODE_STAGES, model.device)
+    return {"encode": encode, f"decode {k}": decode}
+
+
+def _hooked_ms(
+    run: Callable[[], object], owner: nn.Module, names: dict[str, str], device: torch.device
+) -> dict[str, float]:
+    """Medians by stage of REPETITIONS runs, and the rest of the whole."""
+    modules = {label: getattr(owner, name) for name, label in names.items() if _has_work(getattr(owner, name, None))}
+    clocks = {label: _Clock(module, device) for label, module in modules.items()}
+    runs = {label: [] for label in [*clocks, "rest"]}
+    try:
+        for repetition in range(WARM_UPS + REPETITIONS):
+            for clock in clocks.values():
+                clock.total_ms = 0.0
+            start_s = now_s(device)
+            run()
+            whole_ms = 1e3 * (now_s(device) - start_s)
+            if repetition >= WARM_UPS:
+                for label, clock in clocks.items():
+                    runs[label].append(clock.total_ms)
+                runs["rest"].append(whole_ms - sum(clock.total_ms for clock in clocks.values()))
+    finally:
+        for clock in clocks.values():
+            clock.remove()
+    return {label: float(np.median(times)) for label, times in runs.items()}
+
+
+def _has_work(module: nn.Module | None) -> bool:
+    return module is not None and any(True for _ in module.parameters())
+
+
+class _Clock:
+    """Adds up the time spent inside a module."""
+
+    def __init__(self, module: nn.Module, device: torch.device):
+        self.device, self.total_ms, self.start_s = device, 0.0, 0.0
+        self.handles = module.register_forward_pre_hook(self._start), module.register_forward_hook(self._stop)
+
+    def _start(self, *_) -> None:
+        self.start_s = now_s(self.device)
+
+    def _stop(self, *_) -> None:
+        self.total_ms += 1e3 * (now_s(self.device) - self.start_s)
+
+    def remove(self) -> None:
+        for handle in self.handles:
+            handle.remove()

@@ -1,0 +1,324 @@
+"""One page that says how good and how fast: report.html, which needs no network, and report.json with the same numbers.
+
+Figures are embedded, the page has neither scripts nor links to files. Sections whose numbers were not made are left
+out, and a line says which option makes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+
+import numpy as np
+
+from eventspd_ros.evaluation import figures, published
+from eventspd_ros.evaluation.evaluate import POOLED, Evaluation, write_json
+from eventspd_ros.evaluation.figures import Example
+from eventspd_ros.evaluation.model_tables import (
+    Table,
+    diagnostic_tables,
+    number,
+    percent,
+    routing_sentence,
+    sweep_tables,
+)
+from eventspd_ros.evaluation.questions import KEYPOINT, KINDS, UNIFORM, Scene
+from eventspd_ros.evaluation.uncertainty import LEVELS
+
+PICTURED = 150  # keypoints in a picture, at most
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title><style>
+body {{ font: 15px/1.5 system-ui, sans-serif; color: #1d2329; margin: 2rem auto; max-width: 1120px;
+  padding: 0 1.2rem; }}
+h1 {{ font-size: 1.6rem; margin: 0 0 .3rem; }} h2 {{ font-size: 1.2rem; margin: 2.4rem 0 .5rem; }}
+h3 {{ font-size: 1rem; margin: 1.3rem 0 .3rem; }} p {{ max-width: 52rem; margin: .4rem 0; }}
+figure {{ margin: .8rem 0; }} img {{ max-width: 100%; height: auto; }}
+figcaption {{ color: #56606a; font-size: .87rem; }}
+.table {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; font-size: .87rem; margin: .5rem 0 .2rem; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: .22rem .65rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #e6e9ec; }}
+th {{ border-bottom: 1px solid #8b96a0; font-weight: 600; }}
+td.text, th.text {{ text-align: left; }} tr.own td {{ background: #eef4fb; font-weight: 600; }}
+.missed {{ color: #b02a1a; }} .met {{ color: #2b7a45; }} .note {{ color: #56606a; }}
+</style></head><body>
+{body}
+</body></html>
+"""
+ACCURACY = {
+    **{"AbsRel": "abs_rel", "SqRel m": "sq_rel", "RMSE m": "rmse", "RMSElog": "rmse_log", "|log|": "abs_log"},
+    **{"SILog ½": "silog_half", "δ1": "delta1", "δ2": "delta2", "δ3": "delta3"},
+}
+
+
+def write_report(evaluation: Evaluation, folder: Path | str) -> Path:
+    """Writes report.html and report.json into a folder; returns the path of the page.
+
+    The result of the evaluation may hold "latency", "diagnostics" and "sweeps" besides its own tables.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    result = evaluation.result
+    write_json(result, folder / "report.json")
+    page = folder / "report.html"
+    title = f"{result['judged']} on {Path(result['set']).name}"
+    sections = [
+        _head(result, title),
+        _accuracy(result),
+        _published(result),
+        _by_depth(result),
+        _uncertainty(result),
+        _latency(result),
+        _diagnostics(result),
+        _sweeps(result),
+        _pictures(evaluation),
+    ]
+    page.write_text(PAGE.format(title=escape(title), body="\n".join(sections)), encoding="utf-8")
+    return page
+
+
+def _head(result: dict, title: str) -> str:
+    scenes = ", ".join(f"{escape(group)} {count}" for group, count in result["scenes"].items())
+    settings = result["settings"]
+    rows = [
+        ["set", f"{result['set']} ({result['dataset']}); scenes: {scenes}"],
+        ["weights", ", ".join(result["weights"])],
+        ["baselines fitted to", result["train_set"] or "nothing: run with --train-set for baselines"],
+        ["asked", f"every {settings['every']}. label after {settings['warm_up']} windows; seed {settings['seed']}"],
+        ["eventspd_ros", result["version"]],
+    ]
+    parts = [f"<h1>{escape(title)}</h1>", _table([], rows, texts=2)]
+    if settings["centred"]:
+        parts.append("<p><b>Windows are centred on the label and hold 10 ms of the future.</b></p>")
+    if result["dataset"] == "simulated":
+        parts.append("<p class=note>All numbers are of simulated scenes; they say nothing about a real sensor.</p>")
+    if result["targets"]:
+        rows = []
+        for target in result["targets"]:
+            ends = [f"{sign} {target[end]:g}" for end, sign in (("low", "≥"), ("high", "≤")) if target[end] is not None]
+            word = "met" if target["met"] else "missed"
+            rows.append([target["name"], " ".join(ends), number(target["value"]), f"<span class={word}>{word}</span>"])
+        parts += ["<h2>Targets</h2>", _table(["", "wanted", "is", ""], rows, raw={3})]
+    return "\n".join(parts)
+
+
+def _accuracy(result: dict) -> str:
+    parts = ["<h2>Accuracy</h2>"]
+    for kind, groups in result["accuracy"].items():
+        head = ["", "", *ACCURACY, "AbsRel *", "|log| *", "< 10 m", "< 20 m", "< 30 m", "answered"]
+        rows, own = [], set()
+        for group, methods in groups.items():
+            for method, values in methods.items():
+                if method == result["judged"]:
+                    own.add(len(rows))
+                plain, aligned = values["plain"], values["median_aligned"]
+                below = values["mean_error_below_m"].values()
+                numbers = [*(plain[key] for key in ACCURACY.values()), aligned["abs_rel"], aligned["abs_log"], *below]
+                rows.append([group, method, *map(number, numbers), percent(values["answered"])])
+        parts += [f"<h3>{_KINDS[kind]}</h3>", _table(head, rows, texts=2, own=own)]
+    parts.append(
+        "<p class=note>* each image scaled so that medians agree. &lt; 10, 20, 30 m: mean error, m, of nearer points. "
+        "By range, per image and at event pixels: report.json.</p>"
+    )
+    for name, scores in result.get("protocol", {}).items():
+        columns = list(dict.fromkeys(column for values in scores.values() for column in values))
+        rows = [[method, *(number(values.get(column)) for column in columns)] for method, values in scores.items()]
+        own = {index for index, row in enumerate(rows) if row[0] == result["judged"]}
+        parts += [f"<h3>Protocol {escape(name)}, mean over images</h3>", _table(["", *columns], rows, own=own)]
+    return "\n".join(parts)
+
+
+_KINDS = {"uniform": "Pixels drawn evenly", "keypoints": "Keypoints: corners of the events"}
+
+
+def _published(result: dict) -> str:
+    head = ["method", "reads", "protocol", *(f"{c}, day1" for c in published.COLUMNS)]
+    head += [*(f"{c}, night1" for c in published.COLUMNS), "< 10 m", "< 20 m", "< 30 m", "source"]
+    rows = []
+    for row in published.MVSEC:
+        numbers = (*row.day1, *row.night1, *row.near_m)
+        rows.append([row.method, row.reads, row.protocol, *map(number, numbers), row.source])
+    own, said = set(), "This evaluation is of another dataset: <b>nothing above compares with these numbers.</b>"
+    if result["dataset"] == "mvsec":
+        said = (
+            "The first rows are this evaluation, over all sequences of its folder; they compare only if those are the "
+            "sequence of the columns, all labelled pixels were asked, and the protocol is the row's."
+        )
+        for name, scores in result.get("protocol", {}).items():
+            values = scores[result["judged"]]
+            numbers = [values.get(key) for key in ("abs_rel", "rmse", "rmse_log", "delta1")]
+            near = [values.get(f"mean_error_below_{limit}") for limit in (10, 20, 30)]
+            cells = [*map(number, numbers), *["–"] * 4, *map(number, near)]
+            rows.insert(0, [result["judged"], "events", f"{name}, this evaluation", *cells, Path(result["set"]).name])
+            own = {0}
+        if not own:
+            said = "Run with --protocol hmnet or e2depth to put this evaluation into the table."
+    return (
+        "<h2>Published numbers on MVSEC</h2>\n"
+        f"<p>Trained on outdoor_day2, tested on outdoor_day1 and outdoor_night1, all labelled pixels. {said}</p>\n"
+        + _table(head, rows, texts=3, own=own)
+    )
+
+
+def _by_depth(result: dict) -> str:
+    methods = result["accuracy"]["uniform"][POOLED]
+    if not methods[result["judged"]]["by_true_depth"]:
+        return ""
+    figure = figures.draw_error_by_depth(methods, result["judged"])
+    return "<h2>Error against depth</h2>\n" + _figure(
+        figures.svg(figure), "Pixels drawn evenly, classes of true depth that grow by √2. Above zero: too far."
+    )
+
+
+def _uncertainty(result: dict) -> str:
+    groups = result["uncertainty"]["uniform"][result["judged"]]
+    if not groups[POOLED]["points"]:
+        return ""
+    levels = [f"{level:.0%}" for level in LEVELS]
+    head = ["", "", *(f"in {level}" for level in levels), "width 68%", "ECE", "NLL", "AUSE AbsRel", "/ random"]
+    head += ["AUSE RMSE", "/ random"]
+    rows, own = [], set()
+    for kind, methods in result["uncertainty"].items():
+        for method, by_group in methods.items():
+            for group, values in by_group.items():
+                if not values["points"]:
+                    continue
+                if method == result["judged"]:
+                    own.add(len(rows))
+                covered = [f"{values['coverage'][k]:.1%} ± {100 * values['coverage_error'][k]:.1f}" for k in levels]
+                numbers = [values["width"]["68%"], values["ece"], values["nll"]]
+                for metric in ("abs_rel", "rmse"):
+                    numbers += [values[metric]["ause"], values[metric]["ause_ratio"]]
+                rows.append([f"{method}, {kind}", group, *covered, *map(number, numbers)])
+    figure = figures.draw_uncertainty({g: values for g, values in groups.items() if values["points"]})
+    return (
+        "<h2>Uncertainty</h2>\n"
+        + _figure(
+            figures.svg(figure),
+            f"{escape(result['judged'])}, pixels drawn evenly. Left: honest is the diagonal. "
+            "Right: error of what stays when the most uncertain points are dropped; all domains.",
+        )
+        + _table(head, rows, texts=2, own=own)
+        + "<p class=note>AUSE / random: 0 where σ orders points as their errors do, 1 where it knows nothing.</p>"
+    )
+
+
+def _latency(result: dict) -> str:
+    if "latency" not in result:
+        return ""
+    latency = result["latency"]
+    model = latency["model"]
+    ks = list(model["total_ms"])
+    rows = [[model["name"], number(model["encode_ms"]), *(number(model["total_ms"][k]) for k in ks)]]
+    said = [
+        f"{escape(latency['device'])}, {latency['torch_threads']} threads, load average {latency['load_average']}, "
+        f"torch {escape(latency['versions']['torch'])}; one window of {latency['sensor']} px with "
+        f"{latency['events']:,} events. Medians of {model['repetitions']} runs."
+    ]
+    if "dense" in latency:
+        dense, crossing = latency["dense"], latency["crossover"]
+        rows.append([dense["name"], number(dense["encode_ms"]), *(number(dense["total_ms"][k]) for k in ks)])
+        said.append(
+            f"The dense baseline's weights are {'the given ones' if dense['trained'] else 'random'}, on which its "
+            f"time does not depend; medians of {dense['repetitions']} runs. {_crossover(crossing, latency['sensor'])}"
+        )
+    else:
+        said.append(escape(latency.get("no_dense", "")))
+    return "\n".join(
+        (
+            "<h2>Latency</h2>",
+            *(f"<p>{line}</p>" for line in said if line),
+            _figure(figures.svg(figures.draw_time_by_k(latency)), "Time from a window of events to K depths."),
+            _table(["", "encode ms", *(f"T({k}) ms" for k in ks)], rows),
+            _figure(figures.svg(figures.draw_stages(model["stages_ms"])), "Where one encode and one decode spend it."),
+        )
+    )
+
+
+def _crossover(crossing: dict, sensor: str) -> str:
+    width, height = map(int, sensor.split("x"))
+    if crossing["k"] is None:
+        return "The curves do not meet."
+    if crossing["k"] == 0:
+        return "The dense map is faster from the first keypoint on."
+    how = "" if crossing["measured"] else ", continuing the last two points"
+    share = crossing["k"] / (width * height)
+    return f"They meet at K* = {crossing['k']:,} keypoints{how}: {share:.2g} times the sensor's pixels."
+
+
+def _diagnostics(result: dict) -> str:
+    found = result.get("diagnostics")
+    if not found:
+        return ""
+    parts = ["<h2>What the decoder does</h2>", f"<p>{escape(routing_sentence(found['routing']))}</p>"]
+    return "\n".join(parts + [_titled(table) for table in diagnostic_tables(found)])
+
+
+def _sweeps(result: dict) -> str:
+    sweeps = result.get("sweeps")
+    if sweeps is None:
+        return "<h2>Robustness</h2>\n<p class=note>Not measured: run with --sweeps.</p>"
+    parts = [
+        "<h2>Robustness</h2>",
+        f"<p>Pixels drawn evenly in {len(sweeps['scenes'])} scenes, the same in every row of a table.</p>",
+        _figure(figures.svg(figures.draw_sweeps(sweeps)), "Mean |log error| when something is made harder."),
+    ]
+    return "\n".join(parts + [_titled(table) for table in sweep_tables(sweeps)])
+
+
+def _titled(table: Table) -> str:
+    return f"<h3>{escape(table.title.capitalize())}</h3>\n" + _table(table.head, table.rows, texts=table.texts)
+
+
+def _pictures(evaluation: Evaluation) -> str:
+    parts = ["<h2>Pictures</h2>"]
+    for example in examples(evaluation):
+        parts.append(_figure(figures.png(figures.draw_example(example)), example.title))
+    return "\n".join(parts)
+
+
+def examples(evaluation: Evaluation) -> list[Example]:
+    """Of every domain the scene whose mean |log error| is the median one, its last window: neither best nor worst."""
+    judged, chosen = evaluation.methods[0], []
+    scenes = evaluation.result["per_scene"]["uniform"][judged.name]
+    for domain in list(evaluation.result["scenes"])[1:]:
+        own = [(s, a) for s, a in zip(evaluation.sequences, evaluation.answers, strict=True) if a.domain == domain]
+        own = [pair for pair in own if scenes.get(pair[1].name, {}).get("abs_log") is not None]
+        own.sort(key=lambda pair: scenes[pair[1].name]["abs_log"])
+        if not own:
+            continue
+        sequence, answer = own[len(own) // 2]
+        questions = answer.questions
+        last = questions.window == questions.window.max()
+        kind = KEYPOINT if (last & (questions.kind == KEYPOINT)).any() else UNIFORM
+        which = last & (questions.kind == kind)
+        which &= np.cumsum(which) <= PICTURED
+        config = judged.model.config
+        scene = Scene(sequence, config.window_ms, config.stride_ms, evaluation.settings)
+        window = scene.window(int(questions.window[which][0]))
+        asked = next(name for name, value in KINDS.items() if value == kind)
+        title = f"{answer.name}, last window; {asked}: {which.sum()}; the scene's |log error| is its domain's median."
+        columns = (questions.uv_px, answer.depth_m[judged.name], questions.true_m, answer.log_stddev[judged.name])
+        chosen.append(Example(title, window, *(column[which] for column in columns)))
+    return chosen
+
+
+def _figure(source: str, caption: str) -> str:
+    return f'<figure><img src="{source}" alt="{escape(caption)}"><figcaption>{escape(caption)}</figcaption></figure>'
+
+
+def _table(
+    head: list[str], rows: Iterable[list[str]], texts: int = 1, own: set[int] = frozenset(), raw: set[int] = frozenset()
+) -> str:
+    """texts: so many columns from the left are text. own: rows that stand out. raw: columns that are HTML already."""
+
+    def cells(tag: str, line: list[str]) -> str:
+        return "".join(
+            f"<{tag}{' class=text' if column < texts else ''}>{entry if column in raw else escape(entry)}</{tag}>"
+            for column, entry in enumerate(line)
+        )
+
+    lines = [f"<tr>{cells('th', head)}</tr>"] if head else []
+    lines += [f"<tr{' class=own' if index in own else ''}>{cells('td', row)}</tr>" for index, row in enumerate(rows)]
+    return f"<div class=table><table>{''.join(lines)}</table></div>"
