@@ -79,4 +79,5 @@ def generate_launch_description() -> LaunchDescription:
     stop = RegisterEventHandler(OnProcessExit(target_action=player, on_exit=[EmitEvent(event=Shutdown())]))
     # Without it Fast DDS loses large event packets; a profile that the user has chosen stays.
     profile = [] if profile_in_use() else [SetEnvironmentVariable(VARIABLE, PathJoinSubstitution([SHARE, PROFILE]))]
-    return LaunchDescription([*declared, *profile, node, player, rviz, stop])
+    # RViz first: where it is not installed, launch ends here, and no node is left behind.
+    return LaunchDescription([*declared, *profile, rviz, node, player, stop])
