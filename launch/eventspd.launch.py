@@ -28,7 +28,10 @@ ARGUMENTS = TOPICS | {
     "namespace": ("", "namespace of the node"),
     "streams": ("['']", "names of the cameras, e.g. [left, right]; empty: one without a name"),
     "rviz": ("false", "also start RViz with the package's configuration"),
-    "bag": ("", "rosbag2 to play at the node, which then takes the bag's time; empty: none"),
+    "bag": (
+        "",
+        "rosbag2 to play at the node, which then takes the bag's time, once `events` has a subscriber; empty: none",
+    ),
     "rate": ("1.0", "speed of the bag"),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import weakref
 from collections.abc import Callable
 
@@ -16,23 +17,30 @@ MAX_SPARE_ARRAYS = 16
 class RecycledMemory:
     """Arrays whose memory is filled again once nobody refers to them, or to a view of them, any longer.
 
-    Touching fresh pages takes longer than decoding into them, and malloc gives back what was touched when it likes:
-    the memory of a long stream would rise and fall, and creep.
+    Touching fresh pages takes longer than decoding into them. malloc gives back what was touched when it likes, and
+    pages that the system makes huge behind a stream's back count whole: the memory of a node would creep for minutes.
     """
 
     def __init__(self):
-        self._spare: list[np.ndarray] = []
+        self._spare: list[mmap.mmap] = []
 
     def array(self, places: int, dtype: type) -> np.ndarray:
         """An array of that many places, whose contents are undefined."""
         size = places * np.dtype(dtype).itemsize
         index = next((k for k, memory in enumerate(self._spare) if len(memory) == size), None)
-        memory = np.empty(size, np.uint8) if index is None else self._spare.pop(index)
-        array = np.frombuffer(memory.data, dtype)  # which every view of it refers to
+        memory = self._fresh(size) if index is None else self._spare.pop(index)
+        array = np.frombuffer(memory, dtype)  # which every view of it refers to
         weakref.finalize(array, self._take_back, memory).atexit = False
         return array
 
-    def _take_back(self, memory: np.ndarray) -> None:
+    @staticmethod
+    def _fresh(size: int) -> mmap.mmap:
+        memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        if hasattr(mmap, "MADV_NOHUGEPAGE"):  # Linux
+            memory.madvise(mmap.MADV_NOHUGEPAGE)
+        return memory
+
+    def _take_back(self, memory: mmap.mmap) -> None:
         """In whatever thread let go of the last view."""
         if len(self._spare) < MAX_SPARE_ARRAYS:
             self._spare.append(memory)

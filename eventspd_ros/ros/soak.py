@@ -26,7 +26,7 @@ from eventspd_ros.benchmark.machine import cpu_name
 from eventspd_ros.events.files.rosbag import open_bag
 from eventspd_ros.msg import KeypointArray, KeypointDepthArray
 from eventspd_ros.ros.bag_player import message_class, recorded_qos
-from eventspd_ros.ros.demo import BagTopics, ros_process, stages_ms
+from eventspd_ros.ros.demo import START_S, BagTopics, ros_process, stages_ms
 from eventspd_ros.ros.fastdds import own_profile
 from eventspd_ros.ros.messages import KEYPOINTS_QOS, time_to_ns
 from eventspd_ros.simulation.bag import write_bag
@@ -169,8 +169,8 @@ def run_soak(bag: Path, minutes: float) -> dict:
     soak, cycle, chance = Soak(bag, topics), Counter(), random.Random(0)
     try:
         with ros_process("node", ["-p", "weights:=''", "-p", "allow_untrained:=true", *arguments]) as node:
-            if not soak.spin_until(soak.is_heard, 60.0):
-                raise ValueError("eventspd_node did not come up within 60 s; see its message above")
+            if not soak.spin_until(soak.is_heard, START_S):
+                raise ValueError(f"eventspd_node did not come up within {START_S:.0f} s; see its message above")
             soak.spin_until(lambda: False, SETTLE_S)
             start_s = time.monotonic()
             watched, until_s = Watched(node.pid, start_s), start_s + 60 * minutes
