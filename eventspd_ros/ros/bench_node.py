@@ -10,7 +10,6 @@ from __future__ import annotations
 import array
 import hashlib
 import os
-import platform
 import time
 from collections import deque
 from collections.abc import Callable
@@ -24,8 +23,8 @@ from event_camera_msgs.msg import EventPacket as EventPacketMsg
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
-from eventspd_ros import __version__
-from eventspd_ros.benchmark.machine import cpu_name
+from eventspd_ros.benchmark.machine import conditions
+from eventspd_ros.benchmark.timing import spread
 from eventspd_ros.events.codecs.evt3 import TIME_HIGH, encode_evt3
 from eventspd_ros.events.types import EventArray
 from eventspd_ros.msg import KeypointArray, KeypointDepthArray
@@ -251,16 +250,8 @@ def bench_node(
         "warm_up_s": WARM_UP_S,
         "input_sha256": digest.hexdigest(),
         "device": device_name,
-        "machine": cpu_name(),
-        "load_average": round(os.getloadavg()[0], 2),
-        "versions": {
-            "eventspd_ros": __version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "ros": os.environ.get("ROS_DISTRO", ""),
-            "middleware": rclpy.get_rmw_implementation_identifier(),
-        },
+        "middleware": rclpy.get_rmw_implementation_identifier(),
+        **conditions(torch, np),
     }
 
 
@@ -292,15 +283,8 @@ def measure(camera: Camera, packets: list[EventPacketMsg], rate_hz: float, secon
         "requests": tally.asked,
         "unanswered": tally.unanswered,
         "late_share": round(tally.late_share, 4),
-        "answer_ms": spread(tally.answer_ms),
-        "window_age_ms": spread(tally.window_age_ms),
+        "answer_ms": spread(tally.answer_ms) if tally.answer_ms else None,
+        "window_age_ms": spread(tally.window_age_ms) if tally.window_age_ms else None,
         **counted,
         "stages_ms": stages_ms(after),
     }
-
-
-def spread(times: list[float]) -> dict[str, float | None]:
-    """median, p95, p99 and best; None without any."""
-    names = ("median", "p95", "p99", "best")
-    values = np.percentile(times, (50, 95, 99, 0)) if times else [None] * 4
-    return {name: None if value is None else round(float(value), 3) for name, value in zip(names, values, strict=True)}
