@@ -189,6 +189,11 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("input", type=Path, metavar="SET", nargs="?", help="a simulated set; without it one is simulated")
     sub.add_argument("--preset", default="eventspd_lite", help="the model that trains")
     sub.add_argument("--seconds", type=float, default=10.0, help="for the feed (default 10); training takes its time")
+
+    sub = benchmark("node", bench_node, "events a second that the whole node bears over DDS, and its latencies", 3)
+    sub.add_argument("--preset", default="eventspd_lite")
+    sub.add_argument("--sensor", type=sensor_size, default=(260, 346), metavar="WxH", help="default 346x260")
+    sub.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     return parser
 
 
@@ -519,6 +524,16 @@ def bench_data(options) -> dict:
     from eventspd_ros.benchmark.data import bench_data as measure
 
     return measure(options.input, options.preset, options.seconds, options.repetitions)
+
+
+def bench_node(options) -> dict:
+    from eventspd_ros.ros.bench_node import bench_node as measure
+
+    return measure(options.preset, options.sensor, options.repetitions, options.device, progress=say_rate)
+
+
+def say_rate(rate: int) -> None:
+    print(f"{rate / 1e6:g} million events a second …", file=sys.stderr)
 
 
 if __name__ == "__main__":

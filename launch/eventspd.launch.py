@@ -29,7 +29,10 @@ ARGUMENTS = TOPICS | {
     "namespace": ("", "namespace of the node"),
     "streams": ("['']", "names of the cameras, e.g. [left, right]; empty: one without a name"),
     "rviz": ("false", "also start RViz with the package's configuration"),
-    "bag": ("", "rosbag2 to play at the node, which then takes the bag's time; empty: none"),
+    "bag": (
+        "",
+        "rosbag2 to play at the node, which then takes the bag's time, once `events` has a subscriber; empty: none",
+    ),
     "rate": ("1.0", "speed of the bag"),
 }
 
@@ -80,4 +83,5 @@ def generate_launch_description() -> LaunchDescription:
     stop = RegisterEventHandler(OnProcessExit(target_action=player, on_exit=[EmitEvent(event=Shutdown())]))
     # Without it Fast DDS loses large event packets; a profile that the user has chosen stays.
     profile = [] if profile_in_use() else [SetEnvironmentVariable(VARIABLE, PathJoinSubstitution([SHARE, PROFILE]))]
-    return LaunchDescription([*declared, *profile, node, player, rviz, stop])
+    # RViz first: where it is not installed, launch ends here, and no node is left behind.
+    return LaunchDescription([*declared, *profile, rviz, node, player, stop])

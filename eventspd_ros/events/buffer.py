@@ -2,11 +2,48 @@
 
 from __future__ import annotations
 
+import mmap
+import weakref
 from collections.abc import Callable
 
 import numpy as np
 
 from eventspd_ros.events.types import EventArray
+
+# Four arrays each, for windows that wait, are being encoded or are kept; more than that goes back to the system.
+MAX_SPARE_ARRAYS = 16
+
+
+class RecycledMemory:
+    """Arrays whose memory is filled again once nobody refers to them, or to a view of them, any longer.
+
+    Touching fresh pages takes longer than decoding into them. malloc gives back what was touched when it likes, and
+    pages that the system makes huge behind a stream's back count whole: the memory of a node would creep for minutes.
+    """
+
+    def __init__(self):
+        self._spare: list[mmap.mmap] = []
+
+    def array(self, places: int, dtype: type) -> np.ndarray:
+        """An array of that many places, whose contents are undefined."""
+        size = places * np.dtype(dtype).itemsize
+        index = next((k for k, memory in enumerate(self._spare) if len(memory) == size), None)
+        memory = self._fresh(size) if index is None else self._spare.pop(index)
+        array = np.frombuffer(memory, dtype)  # which every view of it refers to
+        weakref.finalize(array, self._take_back, memory).atexit = False
+        return array
+
+    @staticmethod
+    def _fresh(size: int) -> mmap.mmap:
+        memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        if hasattr(mmap, "MADV_NOHUGEPAGE"):  # Linux
+            memory.madvise(mmap.MADV_NOHUGEPAGE)
+        return memory
+
+    def _take_back(self, memory: mmap.mmap) -> None:
+        """In whatever thread let go of the last view."""
+        if len(self._spare) < MAX_SPARE_ARRAYS:
+            self._spare.append(memory)
 
 
 class EventBuffer:
@@ -18,18 +55,20 @@ class EventBuffer:
 
     def __init__(self, width: int, height: int, capacity: int, before_moving: Callable[[], None] | None = None):
         """capacity: places of fresh arrays; they double where the events held need more. before_moving: called when
-        the buffer is full, so that its owner can let go of events by raising `begin`."""
+        the buffer is full, so that its owner can let go of events by raising `begin`; such a buffer lives long, and
+        recycles its memory."""
         self.width, self.height = width, height
         self.begin = self.end = self.base = self.copied = 0
         self._capacity = capacity
         self._before_moving = before_moving
+        self._new_array = np.empty if before_moving is None else RecycledMemory().array
         self._allocate(capacity)
 
     def _allocate(self, capacity: int) -> None:
-        self.x = np.empty(capacity, np.uint16)
-        self.y = np.empty(capacity, np.uint16)
-        self.p = np.empty(capacity, np.uint8)
-        self.t_ns = np.empty(capacity, np.int64)
+        self.x = self._new_array(capacity, np.uint16)
+        self.y = self._new_array(capacity, np.uint16)
+        self.p = self._new_array(capacity, np.uint8)
+        self.t_ns = self._new_array(capacity, np.int64)
 
     def __len__(self) -> int:
         return self.end - self.begin

@@ -16,7 +16,7 @@ from eventspd_ros.events.types import EventArray, EventWindow
 # Time that falls by more is a bag loop or a sensor's restart; by less, packets out of order.
 TIME_JUMP_NS = 100_000_000
 # A buffer starts anew once that many events passed through: it touches 13 bytes of memory for each.
-RECYCLED_EVENTS = 1 << 20
+RECYCLED_EVENTS = 1 << 16
 BEFORE_ALL_NS = -(2**63)
 
 

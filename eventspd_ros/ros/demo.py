@@ -39,6 +39,8 @@ from eventspd_ros.simulation.stream import SimulationConfig
 ASSUMED_FX_PER_WIDTH = 0.75
 # A CPU encodes a 1280x720 window in most of a second; a robot would rather have STALE_CACHE than wait for it.
 DEMO_CACHE_AGE_MS = 2000.0
+# On a busy machine a process of ours takes a minute to import what it needs.
+START_S = 120.0
 LAST_ANSWERS_S = 20.0
 
 
@@ -117,9 +119,10 @@ def play_and_record(bag: Path, topics: BagTopics, weights: str) -> Recorder:
         recorder.make_keypoints(topics.events, topics.events_type, keypoints)
     try:
         with ros_process("node", arguments) as node:
-            recorder.spin_until(recorder.node_is_up, 60.0, node)
+            recorder.spin_until(recorder.node_is_up, START_S, node)
             with ros_process("bag_player", player) as played:
-                recorder.spin_until(lambda: recorder.hears(topics.keypoints or topics.events), 30.0, node)
+                first = topics.keypoints or topics.events
+                recorder.spin_until(lambda: played.poll() is not None or recorder.hears(first), START_S, node)
                 recorder.spin_until(lambda: played.poll() is not None, 10 * topics.duration_s + 60.0, node)
                 if played.returncode:
                     raise ValueError(

@@ -26,7 +26,7 @@ from eventspd_ros.benchmark.machine import cpu_name
 from eventspd_ros.events.files.rosbag import open_bag
 from eventspd_ros.msg import KeypointArray, KeypointDepthArray
 from eventspd_ros.ros.bag_player import recorded_qos
-from eventspd_ros.ros.demo import BagTopics, ros_process, stages_ms
+from eventspd_ros.ros.demo import START_S, BagTopics, ros_process, stages_ms
 from eventspd_ros.ros.fastdds import own_profile
 from eventspd_ros.ros.messages import KEYPOINTS_QOS, message_class, time_to_ns
 from eventspd_ros.simulation.bag import write_bag
@@ -41,13 +41,19 @@ PAUSE_S = 1.5
 SETTLE_S = 1.0
 
 
+# What is watched of the node. Memory that is its own alone is anonymous; the shared one is Fast DDS's segment, of fixed
+# size and touched little by little.
+MEMORY = {"rss_mb": "VmRSS", "anonymous_mb": "RssAnon", "file_mb": "RssFile", "shared_mb": "RssShmem"}
+COUNTS = ("threads", "file_descriptors")
+
+
 @dataclass
 class Watched:
-    """A process's memory, threads and file descriptors, once a second."""
+    """A process's memory, threads and file descriptors, once a second: (s, the four of MEMORY, the two of COUNTS)."""
 
     pid: int
     start_s: float
-    samples: list[tuple[float, float, int, int]] = field(default_factory=list)  # s, MB, threads, descriptors
+    samples: list[tuple[float, ...]] = field(default_factory=list)
 
     def sample(self) -> None:
         """Once a second at most."""
@@ -55,30 +61,30 @@ class Watched:
         if self.samples and now_s - self.samples[-1][0] < 1.0:
             return
         folder = Path(f"/proc/{self.pid}")
-        pages = int((folder / "statm").read_text().split()[1])
-        megabytes = pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-        threads, descriptors = (len(os.listdir(folder / name)) for name in ("task", "fd"))
-        self.samples.append((now_s, megabytes, threads, descriptors))
+        status = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
+        memory = (int(status[name].removesuffix("kB")) * 1024 / 1e6 for name in MEMORY.values())
+        self.samples.append((now_s, *memory, *(len(os.listdir(folder / name)) for name in ("task", "fd"))))
 
-    def by_minute(self) -> list[float]:
+    def by_minute(self) -> dict[str, list[float]]:
         """The median of each minute."""
-        minutes: dict[int, list[float]] = {}
-        for time_s, megabytes, *_ in self.samples:
-            minutes.setdefault(int(time_s // 60), []).append(megabytes)
-        return [round(float(np.median(values)), 1) for values in minutes.values()]
+        minutes: dict[int, list[tuple[float, ...]]] = {}
+        for row in self.samples:
+            minutes.setdefault(int(row[0] // 60), []).append(row)
+        medians = np.array([np.median(rows, axis=0) for rows in minutes.values()]).round(1)
+        return {name: medians[:, k].tolist() for k, name in enumerate(MEMORY, start=1)}
 
     def summary(self, warm_up_s: float) -> dict:
         """After the warm-up: the median of the first and of the last tenth, so that one sample decides nothing."""
         rows = np.array([row for row in self.samples if row[0] >= warm_up_s] or self.samples)
         tenth = max(len(rows) // 10, 1)
-        first, last = (float(np.median(part)) for part in (rows[:tenth, 1], rows[-tenth:, 1]))
-        return {
-            "rss_mb": {"first": round(first, 1), "last": round(last, 1), "max": round(float(rows[:, 1].max()), 1)},
-            "rss_mb_by_minute": self.by_minute(),
-            "rss_growth": round(last / first - 1, 5),
-            "threads": {"first": int(rows[0, 2]), "last": int(rows[-1, 2]), "max": int(rows[:, 2].max())},
-            "file_descriptors": {"first": int(rows[0, 3]), "last": int(rows[-1, 3]), "max": int(rows[:, 3].max())},
+        first, last, highest = np.median(rows[:tenth], axis=0), np.median(rows[-tenth:], axis=0), rows.max(axis=0)
+        found: dict = {
+            name: {"first": round(first[k], 1), "last": round(last[k], 1), "max": round(highest[k], 1)}
+            for k, name in enumerate(MEMORY, start=1)
         }
+        for k, name in enumerate(COUNTS, start=1 + len(MEMORY)):
+            found[name] = {"first": int(rows[0, k]), "last": int(rows[-1, k]), "max": int(highest[k])}
+        return found | {"rss_growth": round(last[1] / first[1] - 1, 5), "by_minute": self.by_minute()}
 
 
 class Soak(Node):
@@ -98,7 +104,7 @@ class Soak(Node):
         self.messages = [message for message in self.messages if message[0] in self._publishers_of]
         self._keypoints = topics.keypoints
         self.waiting: deque[tuple[int, float]] = deque()
-        self.answers = self.out_of_order = 0
+        self.asked = self.lost = self.out_of_order = 0
         self.latencies_ms: list[float] = []
         self.diagnostics: dict[str, str] = {}
         self.create_subscription(KeypointDepthArray, "/eventspd/keypoint_depths", self._on_answer, KEYPOINTS_QOS)
@@ -125,6 +131,7 @@ class Soak(Node):
                 rclpy.spin_once(self, timeout_sec=min(wait_s, 0.01))
             if topic == self._keypoints:
                 stamp = deserialize_message(data, KeypointArray).header.stamp
+                self.asked += 1
                 self.waiting.append((time_to_ns(stamp), time.monotonic()))
             self._publishers_of[topic].publish(data)
             rclpy.spin_once(self, timeout_sec=0.0)
@@ -133,10 +140,15 @@ class Soak(Node):
                 return
 
     def _on_answer(self, msg: KeypointDepthArray) -> None:
-        self.answers += 1
-        stamp_ns, sent_s = self.waiting.popleft() if self.waiting else (-1, 0.0)
-        if stamp_ns != time_to_ns(msg.header.stamp):
+        """The oldest request of that stamp; those before it have lost theirs."""
+        stamp_ns = time_to_ns(msg.header.stamp)
+        place = next((k for k, (asked_ns, _) in enumerate(self.waiting) if asked_ns == stamp_ns), None)
+        if place is None:
             self.out_of_order += 1
+            return
+        self.lost += place
+        for _ in range(place + 1):
+            _, sent_s = self.waiting.popleft()
         self.latencies_ms.append(1e3 * (time.monotonic() - sent_s))
 
     def _on_diagnostics(self, msg: DiagnosticArray) -> None:
@@ -157,8 +169,8 @@ def run_soak(bag: Path, minutes: float) -> dict:
     soak, cycle, chance = Soak(bag, topics), Counter(), random.Random(0)
     try:
         with ros_process("node", ["-p", "weights:=''", "-p", "allow_untrained:=true", *arguments]) as node:
-            if not soak.spin_until(soak.is_heard, 60.0):
-                raise ValueError("eventspd_node did not come up within 60 s; see its message above")
+            if not soak.spin_until(soak.is_heard, START_S):
+                raise ValueError(f"eventspd_node did not come up within {START_S:.0f} s; see its message above")
             soak.spin_until(lambda: False, SETTLE_S)
             start_s = time.monotonic()
             watched, until_s = Watched(node.pid, start_s), start_s + 60 * minutes
@@ -186,8 +198,8 @@ def report(soak: Soak, watched: Watched, cycle: Counter, minutes: float) -> dict
         "machine": cpu_name(),
         "minutes": minutes,
         "played": dict(cycle),
-        "requests": soak.answers + len(soak.waiting),
-        "lost_answers": len(soak.waiting),
+        "requests": soak.asked,
+        "lost_answers": soak.lost + len(soak.waiting),
         "out_of_order": soak.out_of_order,
         "latency_ms": {name: round(float(q), 2) for name, q in zip(names, quantiles, strict=True)},
         **watched.summary(min(WARM_UP_S, 30 * minutes)),
@@ -200,7 +212,11 @@ def complaints(summary: dict) -> list[str]:
     """What a soak must not show."""
     found = []
     if summary["lost_answers"] or summary["out_of_order"]:
-        found.append(f"{summary['lost_answers']} answers lost, {summary['out_of_order']} out of order")
+        arrived, answered = (summary["diagnostics"].get(key, "?") for key in ("requests", "requests_answered"))
+        found.append(
+            f"{summary['lost_answers']} answers lost, {summary['out_of_order']} out of order (of {summary['requests']} "
+            f"requests {arrived} came to the node, which answered {answered})"
+        )
     if summary["rss_growth"] > MAX_RSS_GROWTH:
         found.append(f"memory grew by {100 * summary['rss_growth']:.2f} %")
     for name in ("threads", "file_descriptors"):

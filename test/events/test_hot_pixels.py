@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventspd_ros.events.buffer import EventBuffer
@@ -17,6 +17,7 @@ def events(x, y, t_ns):
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 300), st.integers(0, 100))
+@settings(deadline=None)
 def test_exactly_the_masked_events_go_and_the_rest_keeps_its_order(seed, count, kept):
     rng = np.random.default_rng(seed)
     mask = rng.random((H, W)) < 0.4

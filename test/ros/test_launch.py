@@ -33,12 +33,14 @@ def run(arguments: dict[str, str], until_said: str) -> tuple[str, list[int]]:
         launch.event_handlers.OnProcessExit(on_exit=lambda event, context: codes.append(event.returncode)),
     ]
     give_up = launch.actions.TimerAction(
-        period=60.0, actions=[launch.actions.EmitEvent(event=launch.events.Shutdown())]
+        period=180.0, actions=[launch.actions.EmitEvent(event=launch.events.Shutdown())]
     )
     service = launch.LaunchService(noninteractive=True)
     service.include_launch_description(
         launch.LaunchDescription(
             [
+                # A busy machine takes longer than launch's 5 s to end a process.
+                launch.actions.SetLaunchConfiguration("sigterm_timeout", "60"),
                 *[launch.actions.SetLaunchConfiguration(name, value) for name, value in arguments.items()],
                 *[launch.actions.RegisterEventHandler(handler) for handler in handlers],
                 *description().entities,
@@ -64,6 +66,36 @@ def test_the_node_starts_on_the_cameras_topics_and_exits_cleanly():
 def test_streams_and_namespace_reach_the_node():
     said, codes = run({"namespace": "robot", "streams": "[left, right]"}, "/robot/right/events")
     assert "/robot/left/events" in said and "/robot/eventspd/left/keypoint_depths" in said and codes == [0]
+
+
+def test_a_parameter_file_reaches_the_node(tmp_path):
+    params = tmp_path / "params.yaml"
+    params.write_text("/**:\n  ros__parameters:\n    preset: no_such_preset\n    weights: ''\n")
+    said, codes = run({"params": str(params)}, "configure failed")
+    assert "no_such_preset" in said and codes == [0]
+
+
+def test_without_rviz_nothing_is_started():
+    if has_rviz():
+        pytest.skip("RViz is installed: it would open a window")
+    service = launch.LaunchService(noninteractive=True)
+    service.include_launch_description(
+        launch.LaunchDescription([launch.actions.SetLaunchConfiguration("rviz", "true"), *description().entities])
+    )
+    started = []
+    service.context.register_event_handler(
+        launch.event_handlers.OnProcessStart(on_start=lambda event, context: started.append(event.process_name))
+    )
+    assert service.run() == 1 and started == []
+
+
+def has_rviz() -> bool:
+    from ament_index_python.packages import PackageNotFoundError, get_package_prefix
+
+    try:
+        return bool(get_package_prefix("rviz2"))
+    except PackageNotFoundError:
+        return False
 
 
 def test_a_bag_is_played_and_then_all_ends(simulated_bag):
