@@ -24,7 +24,7 @@ from eventspd_ros.evaluation.answers import Method, collect_answers
 from eventspd_ros.evaluation.evaluate import Evaluation
 from eventspd_ros.evaluation.questions import Settings
 from eventspd_ros.evaluation.sweeps import few_of_each
-from eventspd_ros.model.local_tokens import OFFSET_REACH_CELLS
+from eventspd_ros.model.local_tokens import Neighbourhood
 from eventspd_ros.model.query_decoder import QueryDecoder, route
 
 STAGES = ("b2", "b3", "b5")  # those that change the query vector h
@@ -77,8 +77,9 @@ class _Probe:
         for name in ("b2", "b5"):
             for layer in getattr(decoder, name).layers:
                 handles.append(layer.attention.register_forward_hook(self._attention(name)))
-        if isinstance(getattr(decoder.b1, "offsets", None), nn.Linear):
-            handles.append(decoder.b1.offsets.register_forward_hook(self._local_offsets))
+        for module in decoder.b1.modules():
+            if isinstance(module, Neighbourhood) and hasattr(module, "offsets"):
+                handles.append(module.offsets.register_forward_hook(self._local_offsets(module)))
         if self.config.anchors:
             handles.append(decoder.b4.norm.register_forward_hook(self._read_offsets))
         try:
@@ -127,9 +128,14 @@ class _Probe:
         types["anchors"] = count - sum(types.values())
         return {name: tokens for name, tokens in types.items() if tokens}
 
-    def _local_offsets(self, module, inputs, output) -> None:
-        cells = OFFSET_REACH_CELLS * output.tanh().unflatten(-1, (-1, 2))
-        self.offsets_px["B1, L1 adaptive"].append(cells.norm(dim=-1).flatten().cpu() * self.config.strides[0])
+    def _local_offsets(self, around: Neighbourhood):
+        name = f"B1, L{self.config.strides.index(around.stride) + 1} adaptive"
+
+        def hook(module, inputs, output) -> None:
+            offsets_px = around.stride * around.reach_cells * output.tanh().unflatten(-1, (-1, 2))
+            self.offsets_px[name].append(offsets_px.norm(dim=-1).flatten().cpu())
+
+        return hook
 
     def _read_offsets(self, module, inputs, output) -> None:
         b4, dtype = self.decoder.b4, self.decoder.b4.offsets.weight.dtype
