@@ -29,6 +29,7 @@ from eventspd_ros.model.memory import ConvGRU
 from eventspd_ros.model.point_depth import PointDepthModel
 from eventspd_ros.model.pyramid import Pyramid, level_cells
 from eventspd_ros.model.query_decoder import DecoderContext, QueryDecoder
+from eventspd_ros.model.token_merging import check_share
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,16 @@ class EventSPD(PointDepthModel):
         self.calibration = Calibration(channels[3], head.median_depth_m) if inverse else None
         self.prior = CoarsePrior(channels[1:], head.median_depth_m) if head.prior else None
         self._start_at_the_median()
+        self._merge_tokens = 0.0
+
+    @property
+    def merge_tokens(self) -> float:
+        """The share of L4's cells that attend as one with others, 0 (off) to 0.75: token_merging.py. Not in training."""
+        return self._merge_tokens
+
+    @merge_tokens.setter
+    def merge_tokens(self, share: float) -> None:
+        self._merge_tokens = check_share(share)
 
     def phase_a(self, field: Tensor, memory: Tensor | None = None) -> tuple[EventSPDTensors, Tensor | None]:
         """A1–A4: event field (B, 8, H, W) and memory h (B, C_4, H_4, W_4), or None at a stream's start.
@@ -66,7 +77,7 @@ class EventSPD(PointDepthModel):
         features = self.encoder(field)
 
         # A2. The pyramid, then time at its top: L4 becomes G_t (Eq. 3).
-        l1, l2, l3, l4 = self.pyramid(features)
+        l1, l2, l3, l4 = self.pyramid(features, memory, 0.0 if self.training else self.merge_tokens)
         if self.memory is None:
             return self._cache(l1, l2, l3, l4.to(field.dtype), field.shape[-2:]), None
         g4 = self.memory(l4, self._start(field) if memory is None else memory)
