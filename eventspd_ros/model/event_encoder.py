@@ -144,11 +144,12 @@ class GridEncoding(nn.Module):
         return super()._apply(fn, recurse)
 
     @torch.no_grad()
-    def prepare(self, height: int, width: int) -> None:
-        """Build the voxel table of a sensor size. For inference: does nothing in training mode."""
+    def prepare(self, height: int, width: int, dtype: torch.dtype | None = None) -> None:
+        """Build the voxel table of a sensor size, stored in dtype. For inference: does nothing in training mode."""
         if self.training:
             return
         table = self.planes(height, width).flatten(0, 1)
+        table = table.to(dtype or table.dtype)
         self._voxels[height, width] = (self._weights_version, table)
 
     def planes(self, height: int, width: int) -> Tensor:
@@ -228,7 +229,7 @@ class GridEncoding(nn.Module):
         count, levels, terms = index.shape
         weight = weight.reshape(-1, terms).to(rows.dtype)
         bags = F.embedding_bag(index.reshape(-1, terms).int(), rows, per_sample_weights=weight, mode="sum")
-        return bags.reshape(count, levels * rows.shape[1])
+        return bags.reshape(count, levels * rows.shape[1]).to(self.table.dtype)
 
 
 def _drop_voxel_tables(grids: GridEncoding, _) -> None:
@@ -295,9 +296,9 @@ class EventEncoder(nn.Module):
     def channels(self) -> int:
         return self.config.dims[-1]
 
-    def prepare(self, height: int, width: int) -> None:
+    def prepare(self, height: int, width: int, table_dtype: torch.dtype | None = None) -> None:
         """Build the voxel table of a sensor size once weights stand; without it every window is hashed."""
-        self.grids.prepare(height, width)
+        self.grids.prepare(height, width, table_dtype)
 
     def scatter(self, windows: list[EventWindow]) -> Tensor:
         """B windows of one sensor -> field (B, L·F, H, W) float32: the sum of the encodings of each pixel's events."""

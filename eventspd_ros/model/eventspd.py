@@ -60,7 +60,10 @@ class EventSPD(PointDepthModel):
 
     @property
     def merge_tokens(self) -> float:
-        """The share of L4's cells that attend as one with others, 0 (off) to 0.75: token_merging.py. Not in training."""
+        """The share of L4's cells that attend as one with others, 0 (off) to 0.75: token_merging.py.
+
+        Training takes no notice of it.
+        """
         return self._merge_tokens
 
     @merge_tokens.setter

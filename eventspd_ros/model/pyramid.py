@@ -52,15 +52,18 @@ class Pyramid(nn.Module):
         l1 = self.l1(self.stem(features))
         l2 = self.l2(self.downs[0](l1))
         l3 = self.l3(self.downs[1](l2).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return l1, l2, l3, self.top(l3, memory, merge_tokens)
+
+    def top(self, l3: Tensor, memory: Tensor | None, merge_tokens: float) -> Tensor:
+        """L4 of L3, (B, C_3, H_3, W_3) -> (B, C_4, H_4, W_4)."""
         l4 = self.downs[2](l3)
         rows, columns = l4.shape[-2:]
         tokens = l4.flatten(2).transpose(1, 2)
-        position = position_code(rows, columns, tokens.shape[-1], tokens.device)
-        tokens = tokens + position.to(tokens.dtype)
+        tokens = tokens + position_code(rows, columns, tokens.shape[-1], tokens.device).to(tokens.dtype)
         merging = plan_merging(tokens, (rows, columns), merge_tokens, memory) if merge_tokens else None
         for block in self.l4:
             tokens = block(tokens, merging)
-        return l1, l2, l3, tokens.unflatten(1, (rows, columns)).permute(0, 3, 1, 2)
+        return tokens.unflatten(1, (rows, columns)).permute(0, 3, 1, 2)
 
 
 def _down(channels: int, out_channels: int) -> nn.Sequential:
