@@ -30,6 +30,7 @@ from eventspd_ros.benchmark.machine import conditions
 from eventspd_ros.benchmark.model_info import PHASE_A, model_info, stages_of
 from eventspd_ros.benchmark.timing import device_conditions
 from eventspd_ros.model.config import ModelConfig
+from eventspd_ros.model.decoder_context import DecoderContext
 from eventspd_ros.model.feature_cache import StreamState, list_tensors
 from eventspd_ros.model.point_depth import PointDepthModel
 from eventspd_ros.model.presets import build_model
@@ -236,10 +237,14 @@ def _run(model: PointDepthModel, module: nn.Module, arguments: tuple, keywords: 
 
 
 def _note_call(calls: dict, name: str):
-    """A forward hook that keeps a stage's first call: arguments, and bytes that come in and go out."""
+    """A forward hook that keeps a stage's first call: arguments, and bytes that come in and go out.
+
+    Of the context only what a stage takes whole is counted, not the rows that B1 and B4 gather: a floor stays one.
+    """
 
     def hook(_, arguments, keywords, output) -> None:
-        tensors = [*list_tensors(tuple(arguments)), *list_tensors(tuple(keywords.values()))]
+        given = (*arguments, *keywords.values())
+        tensors = list_tensors(tuple(value for value in given if not isinstance(value, DecoderContext)))
         tensors += list_tensors(output if isinstance(output, tuple) else (output,))
         calls.setdefault(name, (arguments, keywords, sum(tensor.nbytes for tensor in tensors)))
 

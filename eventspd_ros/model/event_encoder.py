@@ -17,11 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from eventspd_ros.events.packing import NS_PER_BIN
 from eventspd_ros.events.types import EventWindow
 from eventspd_ros.model.blocks import ConvNeXtBlock, LayerNorm2d, init_weights
 from eventspd_ros.model.config import EncoderConfig, ModelConfig
 
-NS_PER_BIN = 1_000_000
 MAX_LOG2_SLOTS = 19  # published tables hold 2^19 entries a level and hash only finer grids, which none of ours is
 
 

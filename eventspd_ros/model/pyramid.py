@@ -60,9 +60,12 @@ class Pyramid(nn.Module):
         rows, columns = l4.shape[-2:]
         tokens = l4.flatten(2).transpose(1, 2)
         tokens = tokens + position_code(rows, columns, tokens.shape[-1], tokens.device).to(tokens.dtype)
-        merging = plan_merging(tokens, (rows, columns), merge_tokens, memory) if merge_tokens else None
-        for block in self.l4:
-            tokens = block(tokens, merging)
+        if merge_tokens:
+            merging = plan_merging(tokens, (rows, columns), merge_tokens, memory)
+            for block in self.l4:
+                tokens = block(tokens, merging)
+        else:
+            tokens = self.l4(tokens)
         return tokens.unflatten(1, (rows, columns)).permute(0, 3, 1, 2)
 
 
