@@ -138,6 +138,14 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--encoder", required=True, help="its configuration: hd_small, hd_micro, mvsec_small, …")
     sub.add_argument("--out", type=Path, required=True, help="OUT.safetensors")
 
+    sub = command("export", export, "compile a model for one sensor and device: a folder that weights can name")
+    sub.add_argument("--weights", default=DEFAULT_WEIGHTS, help=f"name or path ({DEFAULT_WEIGHTS})")
+    sub.add_argument("--preset", help="random weights of a preset in place of --weights")
+    sub.add_argument("--sensor", type=sensor_size, default=(720, 1280), metavar="WxH", help="default 1280x720")
+    sub.add_argument("--device", default="cpu", help="cpu or cuda: packages do not move")
+    sub.add_argument("--bfloat16", action="store_true", help="compute in bfloat16")
+    sub.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+
     sub = command("info", info, "parameters and multiply-accumulates of a preset, by stage, counted on the model")
     sub.add_argument("--preset", default="eventspd")
     sub.add_argument("--sensor", type=sensor_size, default=(720, 1280), metavar="WxH", help="default 1280x720")
@@ -179,6 +187,19 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--sensor", type=sensor_size, default=(720, 1280), metavar="WxH", help="default 1280x720")
     sub.add_argument("--k", type=query_counts, default=(1, 64, 256, 1024), help="e.g. 1,64,256,1024")
     sub.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+
+    sub = benchmark(
+        "shortcuts", bench_shortcuts, "what a float16 voxel table and merged tokens save, and do to depth", 5
+    )
+    sub.add_argument("--weights", default=DEFAULT_WEIGHTS, help=f"name or path ({DEFAULT_WEIGHTS})")
+    sub.add_argument("--sensor", type=sensor_size, default=(720, 1280), metavar="WxH", help="default 1280x720")
+    sub.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+
+    sub = benchmark("gpu", bench_gpu, "the latency promise on one GPU: dense baseline, all variants, floors", 50)
+    sub.add_argument("--sensor", type=sensor_size, nargs="+", default=[(720, 1280), (480, 640)], metavar="WxH")
+    sub.add_argument("--device", default="cuda", help="cuda or cuda:N")
+    sub.add_argument("--budget", type=float, default=480.0, help="start nothing after so many seconds (default 480)")
+    sub.add_argument("--out", type=Path, metavar="OUT.json", help="written after every measurement")
 
     sub = benchmark("train", bench_train, "milliseconds of a training step: forward, backward, optimizer", 10)
     sub.add_argument("--preset", default="eventspd_lite")
@@ -463,6 +484,19 @@ def run_task(options, config_kind: type, build_task) -> None:
     print(options.out)
 
 
+def export(options) -> None:
+    from eventspd_ros.model.checkpoints import load_checkpoint
+    from eventspd_ros.model.export import write_package
+    from eventspd_ros.model.presets import build_model
+    from eventspd_ros.resources import find_weights
+
+    model = build_model(options.preset) if options.preset else load_checkpoint(find_weights(options.weights))
+    model = model.to(options.device)
+    model.bfloat16 = options.bfloat16
+    write_package(model, *options.sensor, options.out)
+    print(options.out)
+
+
 def ablate(options) -> None:
     from eventspd_ros.benchmark.ablation import AblationConfig, run_ablations
     from eventspd_ros.training.config import read_config
@@ -511,6 +545,22 @@ def bench_model(options) -> dict:
     from eventspd_ros.benchmark.model import bench_model as measure
 
     return measure(options.preset, options.sensor, options.k, options.repetitions, options.device)
+
+
+def bench_shortcuts(options) -> dict:
+    from eventspd_ros.benchmark.shortcuts import bench_shortcuts as measure
+    from eventspd_ros.model.checkpoints import load_checkpoint
+    from eventspd_ros.resources import find_weights
+
+    return measure(load_checkpoint(find_weights(options.weights), options.device), options.sensor, options.repetitions)
+
+
+def bench_gpu(options) -> dict:
+    from eventspd_ros.benchmark.gpu import Plan
+    from eventspd_ros.benchmark.gpu import bench_gpu as measure
+
+    plan = Plan(tuple(options.sensor), repetitions=options.repetitions, device=options.device, budget_s=options.budget)
+    return measure(plan, options.out, lambda line: print(line, file=sys.stderr, flush=True))
 
 
 def bench_train(options) -> dict:

@@ -107,8 +107,8 @@ class Predictor:
         allow_untrained: bool = False,
         mode: QueryMode | str = QueryMode.LATEST,
     ):
-        """model: what build_model or load_checkpoint returns. fx_px: focal length in pixels; without it no depth
-        is metric and every point is UNCALIBRATED."""
+        """model: what build_model, load_checkpoint or load_package (model/export.py) returns. fx_px: focal length in
+        pixels; without it no depth is metric and every point is UNCALIBRATED."""
         if height <= 0 or width <= 0:
             raise ValueError(f"sensor size {width}x{height}: give its width and height in pixels")
         self.model = model

@@ -43,10 +43,10 @@ def window_sha256(window: EventWindow | ImageWindow) -> str:
     return events_sha256([window])
 
 
-def uniform_window(height: int, width: int) -> EventWindow:
-    """20 ms of uniformly random events: the worst case for memory locality."""
+def uniform_window(height: int, width: int, count: int | None = None) -> EventWindow:
+    """20 ms of uniformly random events, by default 0.22 a pixel: the worst case for memory locality."""
     rng = np.random.default_rng(0)
-    count = round(EVENTS_PER_PIXEL * height * width)
+    count = round(EVENTS_PER_PIXEL * height * width) if count is None else count
     return EventWindow(
         x=rng.integers(0, width, count).astype(np.uint16),
         y=rng.integers(0, height, count).astype(np.uint16),

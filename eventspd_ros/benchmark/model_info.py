@@ -38,7 +38,7 @@ def model_info(preset: str | ModelConfig, sensor_hw: tuple[int, int]) -> dict:
     the document's equations are written) and by_stage, whose Phase A stages count a window and B stages a query.
     """
     model = build_model(preset)
-    stages = _stages(model)
+    stages = stages_of(model)
     table = model.encoder.table_values
     parameters = {name: sum(p.numel() for p in module.parameters()) for name, module in stages.items()}
     parameters["a1"] -= table
@@ -56,7 +56,7 @@ def model_info(preset: str | ModelConfig, sensor_hw: tuple[int, int]) -> dict:
     }
 
 
-def _stages(model: nn.Module) -> dict[str, nn.Module]:
+def stages_of(model: nn.Module) -> dict[str, nn.Module]:
     """The document's stages, in its order, as modules of the model."""
     if isinstance(model, FeatureField):
         return {"a1": model.encoder, "pred": model.pred}

@@ -91,7 +91,7 @@ class DeformableRead(nn.Module):
             lower_y, share_y = axis_corners(cell_y, low, rows + 0.5)
             corners = corner_rows(lower_x, lower_y, self.heads, step.int(), first.int())
             shares = corner_shares(share_x, share_y, share)
-        shape = (len(u), self.heads, -1)
+        shape = (u.shape[0], self.heads, -1)  # len() would fix the number of queries of an exported model
         return (
             torch.stack([corner.view(shape) for corner in corners], dim=2).flatten(2),
             torch.stack([corner.view(shape) for corner in shares], dim=2).flatten(2),

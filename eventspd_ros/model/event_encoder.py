@@ -17,11 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from eventspd_ros.events.packing import NS_PER_BIN
 from eventspd_ros.events.types import EventWindow
 from eventspd_ros.model.blocks import ConvNeXtBlock, LayerNorm2d, init_weights
 from eventspd_ros.model.config import EncoderConfig, ModelConfig
 
-NS_PER_BIN = 1_000_000
 MAX_LOG2_SLOTS = 19  # published tables hold 2^19 entries a level and hash only finer grids, which none of ours is
 
 
@@ -146,11 +146,12 @@ class GridEncoding(nn.Module):
         return super()._apply(fn, recurse)
 
     @torch.no_grad()
-    def prepare(self, height: int, width: int) -> None:
-        """Build the voxel table of a sensor size. For inference: does nothing in training mode."""
+    def prepare(self, height: int, width: int, dtype: torch.dtype | None = None) -> None:
+        """Build the voxel table of a sensor size, stored in dtype. For inference: does nothing in training mode."""
         if self.training:
             return
         table = self.planes(height, width).flatten(0, 1)
+        table = table.to(dtype or table.dtype)
         self._voxels[height, width] = (self._weights_version, table)
 
     def planes(self, height: int, width: int) -> Tensor:
@@ -230,7 +231,7 @@ class GridEncoding(nn.Module):
         count, levels, terms = index.shape
         weight = weight.reshape(-1, terms).to(rows.dtype)
         bags = F.embedding_bag(index.reshape(-1, terms).int(), rows, per_sample_weights=weight, mode="sum")
-        return bags.reshape(count, levels * rows.shape[1])
+        return bags.reshape(count, levels * rows.shape[1]).to(self.table.dtype)
 
 
 def _drop_voxel_tables(grids: GridEncoding, _) -> None:
@@ -320,9 +321,9 @@ class EventEncoder(nn.Module):
         """Memory that prepare() takes for a sensor size."""
         return self.grids.bytes_for(height, width)
 
-    def prepare(self, height: int, width: int) -> None:
+    def prepare(self, height: int, width: int, table_dtype: torch.dtype | None = None) -> None:
         """Build the voxel table of a sensor size once weights stand; without it every window is hashed."""
-        self.grids.prepare(height, width)
+        self.grids.prepare(height, width, table_dtype)
 
     def release(self) -> None:
         """Let go of what prepare() built."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
@@ -44,3 +44,21 @@ def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
     if is_dataclass(value):
         return replace(value, **{item.name: map_tensors(function, getattr(value, item.name)) for item in fields(value)})
     return value
+
+
+def list_tensors(value: Any) -> list[Tensor]:
+    """The tensors of a dataclass or tuple, in the order of its fields."""
+    found: list[Tensor] = []
+
+    def note(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    map_tensors(note, value)
+    return found
+
+
+def put_tensors(layout: Any, tensors: Iterable[Tensor]) -> Any:
+    """The inverse of list_tensors(): a copy of layout with these tensors in place of its own."""
+    remaining = iter(tensors)
+    return map_tensors(lambda _: next(remaining), layout)

@@ -38,10 +38,15 @@ class PointDepthModel(nn.Module):
     def device(self) -> torch.device:
         return self.encoder.device
 
-    def prepare(self, height: int, width: int) -> None:
+    def prepare(self, height: int, width: int, table_dtype: torch.dtype | None = None) -> None:
         """Build the F³ voxel table of a sensor size. Call it when weights stand, before the first window of a stream;
-        a model that is never prepared hashes every event instead, to the same numbers."""
-        self.encoder.prepare(height, width)
+        a model that is never prepared hashes every event instead, to the same numbers. table_dtype: float16 halves the
+        table and rounds what it holds."""
+        self.encoder.prepare(height, width, table_dtype)
+
+    def drop_tables(self) -> None:
+        """Forget all that prepare() built."""
+        self.encoder.release()
 
     def encode(
         self, windows: list[EventWindow] | list[ImageWindow], states: list[StreamState]
@@ -50,7 +55,7 @@ class PointDepthModel(nn.Module):
         if len(windows) != len(states):
             raise ValueError(f"encode: {len(windows)} windows but {len(states)} states; expected one state a window")
         field = self.encoder.scatter(windows)
-        with self._precision():
+        with self.precision():
             tensors, memory = self.phase_a(field, self._joint_memory(states, field))
         caches, next_states = [], []
         for index, window in enumerate(windows):
@@ -66,7 +71,7 @@ class PointDepthModel(nn.Module):
         """
         if uv_px.ndim != 2 or uv_px.shape[1] != 2:
             raise ValueError(f"decode: uv_px has shape {tuple(uv_px.shape)}; expected (K, 2)")
-        with self._precision():
+        with self.precision():
             depth, stddev = self.phase_b(cache.tensors, uv_px.to(self.device, torch.float32)[None])
         return depth[0], stddev[0]
 
@@ -89,8 +94,8 @@ class PointDepthModel(nn.Module):
         """(C, rows, columns) of the memory for a sensor, or None for a model without one."""
         return None
 
-    def _precision(self) -> AbstractContextManager:
-        """bfloat16 where that is on; otherwise whatever the caller runs in, as training does."""
+    def precision(self) -> AbstractContextManager:
+        """What both phases run under: bfloat16 where that is on, otherwise what the caller does, as in training."""
         return torch.autocast(self.device.type, torch.bfloat16) if self.bfloat16 else nullcontext()
 
     def _joint_memory(self, states: list[StreamState], field: Tensor) -> Tensor | None:

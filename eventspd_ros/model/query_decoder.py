@@ -142,6 +142,8 @@ class QueryDecoder(nn.Module):
         windows, count, _ = uv_px.shape
         if count == 0:
             return uv_px.new_zeros(windows, 0), uv_px.new_zeros(windows, 0)
+        if torch.compiler.is_compiling():  # a loop over a number not known yet cannot be compiled or exported
+            return self._decode(context, uv_px, routed)
         chunk = CHUNK if uv_px.device.type != "cpu" else CHUNK_CPU_TRAINING if self.training else CHUNK_CPU
         step = max(1, chunk // windows)
         parts = []

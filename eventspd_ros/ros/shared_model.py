@@ -9,7 +9,7 @@ import torch
 
 from eventspd_ros.events.codecs import ENCODINGS, make_decoder
 from eventspd_ros.events.types import EventArray
-from eventspd_ros.model.checkpoints import load_checkpoint
+from eventspd_ros.model.export import load_model as load_weights
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.predictor import Predictor, QueryMode
 from eventspd_ros.resources import find_weights
@@ -33,7 +33,7 @@ def load_model(parameters):
     """The model the parameters name, on its device, ready for inference. ValueError says what does not fit."""
     device = choose_device(parameters.device)
     weights = parameters.weights
-    model = load_checkpoint(find_weights(weights), device) if weights else build_model(parameters.preset)
+    model = load_weights(find_weights(weights), device) if weights else build_model(parameters.preset).to(device)
     if not hasattr(model, "decode"):
         raise ValueError(f"{weights or parameters.preset} is an encoder: it answers no keypoints")
     if parameters.input != model.config.input:
@@ -48,21 +48,22 @@ def load_model(parameters):
         made_for, asked = getattr(model.config, name), getattr(parameters, name)
         if made_for != asked:
             raise ValueError(f"{name} is {asked}, but the model {weights or parameters.preset} was made for {made_for}")
-    return model.to(device).eval()
+    return model
 
 
 def warm_up(model) -> None:
     """Compile the decoders and wake torch's threads now, not on the first packets."""
-    predictor = Predictor(model, height=64, width=64, fx_px=64.0, allow_untrained=True)
+    height, width = getattr(model, "sensor_hw", (64, 64))  # an exported model answers for one sensor only
+    predictor = Predictor(model, height, width, fx_px=64.0, allow_untrained=True)
     if model.config.input == "image":
-        predictor.encode(predictor.image_window(np.zeros((64, 64, 3), np.uint8), 0))
+        predictor.encode(predictor.image_window(np.zeros((height, width, 3), np.uint8), 0))
         predictor.query([[0.0, 0.0]])
         return
     for encoding in ENCODINGS:
         make_decoder(encoding, width=8, height=8)
     columns = (np.zeros(2, dtype) for dtype in (np.uint16, np.uint16, np.uint8))
     times = np.array([0, 1_000_000_000], np.int64)
-    for window in predictor.push(EventArray(*columns, times, width=64, height=64)):
+    for window in predictor.push(EventArray(*columns, times, width=width, height=height)):
         predictor.encode(window)
         predictor.query([[0.0, 0.0]])
 
@@ -84,7 +85,7 @@ class SensorTables:
             self._sizes[stream] = (height, width)
             needed = set(self._sizes.values())
             if known - needed:
-                self._model.encoder.release()
+                self._model.drop_tables()
                 known = set()
             for size in needed - known:
                 self._model.prepare(*size)

@@ -1,0 +1,148 @@
+"""Triton kernels beside the plain PyTorch they stand in for, in float32 and bfloat16: on a GPU, or else interpreted.
+
+The reference takes the same (rounded) operands in float32; the difference is measured as a whole tensor's norm.
+"""
+
+import os
+from dataclasses import replace
+
+import pytest
+import torch
+from reference.decoder_inputs import SMALL, pyramid, queries, spread_decoder
+from reference.models import small_model
+from reference.packed import packed
+from reference.windows import random_window, randomise
+
+from eventspd_ros.model.attention import TokenSet, _attend
+from eventspd_ros.model.blocks import ConvNeXtBlock
+from eventspd_ros.model.feature_cache import StreamState, list_tensors
+from eventspd_ros.model.presets import build_model
+from eventspd_ros.model.stepped import stepped
+from eventspd_ros.model.steps import PackedField
+from eventspd_ros.model.table_read import read_table
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+if DEVICE == "cpu":
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # before Triton is imported, which decides then
+pytest.importorskip("triton", reason="triton is not installed")
+
+from eventspd_ros.model.kernels.attention import attend, gather_attend  # noqa: E402
+from eventspd_ros.model.kernels.convnext import FusedConvNeXt  # noqa: E402
+from eventspd_ros.model.kernels.deformable import FusedDeformableRead  # noqa: E402
+from eventspd_ros.model.kernels.fuse import KERNELS, fused  # noqa: E402
+from eventspd_ros.model.kernels.voxel_scatter import voxel_scatter  # noqa: E402
+
+TYPES = [torch.float32, torch.bfloat16]
+# In bfloat16 beyond the error of plain PyTorch in bfloat16, whose rounding of the result alone is 1.6e-3.
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-3}
+
+
+def error(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """‖found − expected‖ / ‖expected‖; NaN never passes a comparison with it."""
+    return float((found.float() - expected.float()).norm() / expected.float().norm())
+
+
+def random(*shape, seed=0, dtype=torch.float32):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(DEVICE, dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_voxel_scatter(dtype):
+    model = randomise(build_model("minimal")).eval().to(DEVICE)
+    field = PackedField(model, 24, 40, dtype)
+    events = packed(random_window(40, 24, 700), 1000).to(DEVICE)  # pixels with several events, and padding
+    with torch.no_grad():
+        expected = field(events).permute(0, 2, 3, 1).reshape(24 * 40, -1)
+    found = voxel_scatter(events, field.table, field.node_index, model.encoder.grids.node_weight, 24 * 40)
+    assert error(found, expected) < 1e-6
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize(("channels", "kernel", "size"), [(32, 7, (1, 2, 70)), (24, 3, (2, 5, 7))])
+def test_convnext(dtype, channels, kernel, size):
+    block = randomise(ConvNeXtBlock(channels, kernel), scale=0.3).to(DEVICE, dtype).float().eval()
+    batch, rows, columns = size
+    x = random(batch, channels, rows, columns, dtype=dtype)
+    with torch.no_grad():
+        found, expected = FusedConvNeXt(block, dtype)(x), block(x.float())
+        plain = block.to(dtype)(x)
+    assert found.shape == x.shape and found.dtype == dtype
+    assert error(found, expected) < error(plain, expected) + TOLERANCE[dtype]
+
+
+def read_tokens(probe: torch.Tensor, *sets: torch.Tensor) -> tuple[torch.Tensor, float]:
+    """What attention.py reads in float32, and how far it is from that in the type of the probe."""
+    with torch.no_grad():
+        exact = _attend(probe.float(), 0.0, tuple(TokenSet.of(tokens.float()) for tokens in sets)).context
+        sets = tuple(TokenSet.of(tokens.to(probe.dtype)) for tokens in sets)
+        return exact, error(_attend(probe, 0.0, sets).context, exact)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_attention_to_one_set_and_to_two(dtype):
+    probe, first = random(5, 3, 48, seed=1, dtype=dtype) / 4, random(5, 41, 48, seed=2, dtype=dtype) + 0.5
+    second = random(5, 9, 48, seed=3, dtype=dtype)
+    for sets in ((first,), (first, second)):
+        expected, plain = read_tokens(probe, *sets)
+        assert error(attend(probe, *sets), expected) < plain + TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_gathered_attention(dtype):
+    table, first = random(2, 30, 48, dtype=dtype), random(6, 7, 48, seed=1, dtype=dtype)
+    rows = torch.randint(30, (2, 3, 37, 5), generator=torch.Generator().manual_seed(3)).to(DEVICE, torch.int32)
+    weights = random(2, 3, 37, 5, seed=4)
+    probe = random(6, 4, 48, seed=5, dtype=dtype) / 4
+    read = read_table(table.float(), rows, weights).flatten(0, 1)
+    context, second = gather_attend(probe, first, table, rows, weights)
+    assert context.dtype == second.dtype == dtype
+    assert error(second, read) < error(read.to(dtype), read) + TOLERANCE[dtype]
+    expected, plain = read_tokens(probe, first, read)
+    assert error(context, expected) < plain + TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("scale", [0.1, 3.0], ids=["near", "off the map too"])
+def test_deformable_read(dtype, scale):
+    config = replace(SMALL, dim=40, heads=5, samples=3)
+    decoder = spread_decoder(config).to(DEVICE)
+    sensor_hw = (96, 150)
+    maps = [level.to(DEVICE) for level in pyramid(config, sensor_hw, windows=2)]
+    with torch.no_grad():
+        context = decoder.precompute(maps, sensor_hw)
+        context = replace(context, reads=context.reads.to(dtype).float())
+        b4, u = decoder.b4, scale * random(2 * 4 * 6, 40, seed=7)
+        anchors_px = queries(sensor_hw, 24, windows=2).flatten(0, 1).to(DEVICE)
+        cells_hw = context.cells_hw[1:]
+        rows, weights = b4._sampling(u, anchors_px, cells_hw)
+        table = context.reads.reshape(2, -1, 8)
+        expected = read_table(table, rows.view(2, -1, *rows.shape[1:]), weights).reshape(48, 40)
+        found = FusedDeformableRead(b4).read(context.reads.to(dtype), u, anchors_px, cells_hw)
+    assert found.dtype == dtype
+    assert error(found, expected) < error(expected.to(dtype), expected) + TOLERANCE[dtype]
+
+
+def test_a_fused_model_answers_alike_and_is_itself_again():
+    model = randomise(small_model(), scale=0.1).eval().to(DEVICE)
+    made = stepped(model, 32, 64)
+    uv_px = queries((32, 64), 3)[0]
+
+    def answers() -> list[torch.Tensor]:
+        (cache,), _ = made.encode([random_window(64, 32, 300)], [StreamState()])
+        return [*list_tensors(cache.tensors), *made.decode(cache, uv_px)]
+
+    modules = [*made.encode_step.modules(), *made.decode_step.modules()]
+    expected = answers()
+    for name in KERNELS:
+        with fused(made.encode_step, made.decode_step, [name]):
+            one = answers()
+            assert [part for part in modules if "forward" in vars(part)], f"{name} stands in for nothing"
+        for mine, plain in zip(one, expected, strict=True):
+            assert error(mine, plain) < 1e-4, name
+    assert not [part for part in modules if "forward" in vars(part)]
+
+
+@pytest.mark.parametrize("names", [["convnxt"], ["all"]])
+def test_an_unknown_kernel_is_named(names):
+    with pytest.raises(ValueError, match=names[0]), fused(None, None, names):
+        pass
