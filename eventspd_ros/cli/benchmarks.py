@@ -1,0 +1,137 @@
+"""`eventspd bench …`: how fast it is."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from eventspd_ros.cli.shared import Command, query_counts, sensor_size, show
+from eventspd_ros.resources import DEFAULT_WEIGHTS
+
+
+def add_commands(command: Command) -> None:
+    bench = command("bench", None, "measure speed").add_subparsers(dest="what", required=True, metavar="WHAT")
+
+    def benchmark(name: str, measure, text: str, repetitions: int) -> argparse.ArgumentParser:
+        """measure: of options, to a report with its name under "bench"."""
+        sub = bench.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run_benchmark, measure=measure)
+        sub.add_argument("--repetitions", type=int, default=repetitions, help=f"after warm-up (default {repetitions})")
+        sub.add_argument("--against", type=Path, metavar="FILE", help="an earlier --json of it, to print ratios to")
+        sub.add_argument("--json", action="store_true")
+        return sub
+
+    sub = benchmark("decode", bench_decode, "events decoded a second, one core", 30)
+    sub.add_argument("input", type=Path, metavar="FILE")
+
+    sub = benchmark("windows", bench_windows, "events cut into windows a second, one core", 30)
+    sub.add_argument("input", type=Path, metavar="FILE")
+
+    sub = benchmark("model", bench_model, "milliseconds to encode a window and to decode K keypoints", 30)
+    sub.add_argument("--preset", default="eventspd")
+    sub.add_argument("--sensor", type=sensor_size, default=(720, 1280), metavar="WxH", help="default 1280x720")
+    sub.add_argument("--k", type=query_counts, default=(1, 64, 256, 1024), help="e.g. 1,64,256,1024")
+    sub.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+
+    sub = benchmark(
+        "shortcuts", bench_shortcuts, "what a float16 voxel table and merged tokens save, and do to depth", 5
+    )
+    sub.add_argument("--weights", default=DEFAULT_WEIGHTS, help=f"name or path ({DEFAULT_WEIGHTS})")
+    sub.add_argument("--sensor", type=sensor_size, default=(720, 1280), metavar="WxH", help="default 1280x720")
+    sub.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+
+    sub = benchmark("gpu", bench_gpu, "the latency promise on one GPU: dense baseline, all variants, floors", 50)
+    sub.add_argument("--sensor", type=sensor_size, nargs="+", default=[(720, 1280), (480, 640)], metavar="WxH")
+    sub.add_argument("--device", default="cuda", help="cuda or cuda:N")
+    sub.add_argument("--budget", type=float, default=480.0, help="start nothing after so many seconds (default 480)")
+    sub.add_argument("--out", type=Path, metavar="OUT.json", help="written after every measurement")
+
+    sub = benchmark("train", bench_train, "milliseconds of a training step: forward, backward, optimizer", 10)
+    sub.add_argument("--preset", default="eventspd_lite")
+    sub.add_argument("--sensor", type=sensor_size, default=(260, 346), metavar="WxH", help="default 346x260")
+    sub.add_argument("--batch", type=int, default=2, help="samples a step, of 4 windows and 512 queries (default 2)")
+
+    sub = benchmark("data", bench_data, "windows a second of the training feed, beside what training consumes", 10)
+    sub.add_argument("input", type=Path, metavar="SET", nargs="?", help="a simulated set; without it one is simulated")
+    sub.add_argument("--preset", default="eventspd_lite", help="the model that trains")
+    sub.add_argument("--seconds", type=float, default=10.0, help="for the feed (default 10); training takes its time")
+
+    sub = benchmark("node", bench_node, "events a second that the whole node bears over DDS, and its latencies", 3)
+    sub.add_argument("--preset", default="eventspd_lite")
+    sub.add_argument("--sensor", type=sensor_size, default=(260, 346), metavar="WxH", help="default 346x260")
+    sub.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+
+
+def run_benchmark(options) -> None:
+    """Measure, print, and set beside an earlier report, which is read first: it may be none."""
+    from eventspd_ros.benchmark.against import compare_reports, read_report
+
+    if options.repetitions < 1:
+        raise ValueError(f"--repetitions {options.repetitions}: must be at least 1")
+    before = read_report(options.against, options.what) if options.against else None
+    report = options.measure(options)
+    try:
+        if before is not None:
+            report["against"] = {"file": str(options.against), **compare_reports(report, before)}
+    finally:
+        show(report, options.json)
+    for difference in report.get("against", {}).get("differs", ()):
+        print(f"warning: {options.against}: {difference}", file=sys.stderr)
+
+
+def bench_decode(options) -> dict:
+    from eventspd_ros.benchmark.decode import bench_decode as measure
+
+    return measure(options.input, options.repetitions)
+
+
+def bench_windows(options) -> dict:
+    from eventspd_ros.benchmark.windows import bench_windows as measure
+
+    return measure(options.input, options.repetitions)
+
+
+def bench_model(options) -> dict:
+    from eventspd_ros.benchmark.model import bench_model as measure
+
+    return measure(options.preset, options.sensor, options.k, options.repetitions, options.device)
+
+
+def bench_shortcuts(options) -> dict:
+    from eventspd_ros.benchmark.shortcuts import bench_shortcuts as measure
+    from eventspd_ros.model.checkpoints import load_checkpoint
+    from eventspd_ros.resources import find_weights
+
+    return measure(load_checkpoint(find_weights(options.weights), options.device), options.sensor, options.repetitions)
+
+
+def bench_gpu(options) -> dict:
+    from eventspd_ros.benchmark.gpu import Plan
+    from eventspd_ros.benchmark.gpu import bench_gpu as measure
+
+    plan = Plan(tuple(options.sensor), repetitions=options.repetitions, device=options.device, budget_s=options.budget)
+    return measure(plan, options.out, lambda line: print(line, file=sys.stderr, flush=True))
+
+
+def bench_train(options) -> dict:
+    from eventspd_ros.benchmark.train import StepLoad
+    from eventspd_ros.benchmark.train import bench_train as measure
+
+    return measure(options.preset, options.sensor, StepLoad(options.batch), options.repetitions)
+
+
+def bench_data(options) -> dict:
+    from eventspd_ros.benchmark.data import bench_data as measure
+
+    return measure(options.input, options.preset, options.seconds, options.repetitions)
+
+
+def bench_node(options) -> dict:
+    from eventspd_ros.ros.bench_node import bench_node as measure
+
+    return measure(options.preset, options.sensor, options.repetitions, options.device, progress=say_rate)
+
+
+def say_rate(rate: int) -> None:
+    print(f"{rate / 1e6:g} million events a second …", file=sys.stderr)

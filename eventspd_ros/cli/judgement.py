@@ -1,0 +1,108 @@
+"""`eventspd evaluate`, `calibrate` and `ablate`: how good a model is."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from eventspd_ros.cli.shared import Command, progress_bar, show
+
+
+def add_commands(command: Command) -> None:
+    sub = command("evaluate", evaluate, "accuracy and uncertainty of checkpoints on a set, beside baselines")
+    sub.add_argument("input", type=Path, metavar="SET", help="folder of the dataset; simulated scenes by default")
+    sub.add_argument("--weights", type=Path, nargs="+", required=True, help="the model, then others to set beside it")
+    sub.add_argument("--train-set", type=Path, metavar="SET", help="what it was trained on, for the baselines")
+    sub.add_argument("--dataset", default="simulated", help="simulated, m3ed, dsec, mvsec, tartanair")
+    sub.add_argument("--every", type=int, default=4, help="ask at every how many labels (default 4)")
+    sub.add_argument("--queries", type=int, help="pixels drawn at a label (default 512; by a protocol all with depth)")
+    sub.add_argument("--protocol", help="score as published too: e2depth, hmnet, f3, dsec")
+    sub.add_argument("--alignment", default="none", help="of the protocol: none, median, scale-and-shift")
+    sub.add_argument("--warm-up", type=int, default=8, help="windows before the first question (default 8)")
+    sub.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    sub.add_argument("--dense", nargs=2, type=Path, metavar=("F3", "DAV2"), help="beside F³ + Depth Anything V2")
+    sub.add_argument("--diagnostics", action="store_true", help="what the decoder does: routing, attention, offsets")
+    sub.add_argument("--sweeps", action="store_true", help="fewer events, noise, gaps, a camera that stops, K")
+    sub.add_argument("--report", type=Path, metavar="FOLDER", help="write report.html and report.json, with latencies")
+    sub.add_argument("--out", type=Path, metavar="OUT.json", help="everything, scene by scene")
+    sub.add_argument("--json", action="store_true", help="print that instead of tables")
+
+    sub = command("calibrate", calibrate, "fit the temperature of a checkpoint's uncertainty on validation scenes")
+    sub.add_argument("input", type=Path, metavar="SET", help="scenes it was neither trained nor is tested on")
+    sub.add_argument("--weights", type=Path, required=True)
+    sub.add_argument("--out", type=Path, required=True, help="the checkpoint with the temperature")
+    sub.add_argument("--half", action="store_true", help="store its weights in float16")
+    sub.add_argument("--dataset", default="simulated", help="simulated, m3ed, dsec, mvsec, tartanair")
+    sub.add_argument("--json", action="store_true")
+
+    text = "train variants of a model with one budget, ask them the same, write one table; finished ones are kept"
+    sub = command("ablate", ablate, text)
+    sub.add_argument("config", type=Path, metavar="CONFIG")
+    sub.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="runs, ablations.md, ablations.json")
+    sub.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these variants, and no table yet")
+
+
+def evaluate(options) -> None:
+    from eventspd_ros.evaluation.evaluate import evaluate_checkpoints, write_json
+    from eventspd_ros.evaluation.protocols import choose_protocol
+    from eventspd_ros.evaluation.questions import ALL, Settings
+    from eventspd_ros.evaluation.table import show_evaluation
+
+    protocol = choose_protocol(options.protocol, options.alignment) if options.protocol else None
+    queries = options.queries or (ALL if options.protocol else Settings.uniform)
+    with progress_bar("evaluating") as progress:
+        evaluation = evaluate_checkpoints(
+            options.input,
+            options.weights,
+            options.train_set,
+            Settings(uniform=queries, every=options.every, warm_up=options.warm_up),
+            options.dataset,
+            options.device,
+            protocol,
+            options.dense,
+            progress,
+            options.out,
+        )
+    look_closer(options, evaluation)
+    result = evaluation.result
+    if options.out:  # once more, with what look_closer() found
+        write_json(result, options.out)
+    print(json.dumps(result, indent=1) if options.json else show_evaluation(result))
+
+
+def look_closer(options, evaluation) -> None:
+    """What `eventspd evaluate` does besides: diagnostics, sweeps and the report."""
+    from eventspd_ros.evaluation.diagnostics import diagnose_evaluation
+    from eventspd_ros.evaluation.sweeps import sweep_evaluation
+
+    if options.diagnostics or options.report:
+        evaluation.result["diagnostics"] = diagnose_evaluation(evaluation)
+    if options.sweeps:
+        with progress_bar("sweeping") as progress:
+            evaluation.result["sweeps"] = sweep_evaluation(evaluation, progress)
+    if options.report:
+        from eventspd_ros.benchmark.latency import latency_of
+        from eventspd_ros.evaluation.report import write_report
+
+        evaluation.result["latency"] = latency_of(evaluation)
+        print(f"report: {write_report(evaluation, options.report)}", file=sys.stderr)
+
+
+def calibrate(options) -> None:
+    from eventspd_ros.evaluation.calibrate import calibrate_checkpoint
+
+    with progress_bar("calibrating") as progress:
+        result = calibrate_checkpoint(
+            options.input, options.weights, options.out, options.dataset, progress, options.half
+        )
+    show(result, options.json)
+
+
+def ablate(options) -> None:
+    from eventspd_ros.benchmark.ablation import AblationConfig, run_ablations
+    from eventspd_ros.training.config import read_config
+
+    table = run_ablations(read_config(options.config, AblationConfig), options.out, options.only, progress_bar)
+    if table is not None:
+        print(f"{table}\n{options.out / 'ablations.md'}")

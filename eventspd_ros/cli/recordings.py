@@ -1,0 +1,162 @@
+"""`eventspd demo`, `decode`, `info-events`, `simulate` and `replay`: recordings in and out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from eventspd_ros.cli.shared import Command, show, time_bar, warn
+from eventspd_ros.resources import DEFAULT_WEIGHTS
+
+
+def add_commands(command: Command) -> None:
+    sub = command("demo", demo, "play a bag through the node and record its answers; leaves summary.json, overlay.png")
+    sub.add_argument("--bag", type=Path, help="rosbag2 with event packets; without it one is simulated")
+    sub.add_argument("--out", type=Path, default=Path("demo"), help="folder for the results")
+    sub.add_argument("--weights", default=DEFAULT_WEIGHTS, help=f"name or path; '' for random ones ({DEFAULT_WEIGHTS})")
+
+    sub = command("decode", decode, "decode a .raw file, rosbag2 or HDF5 to arrays")
+    sub.add_argument("input", type=Path, metavar="IN")
+    sub.add_argument("--out", type=Path, required=True, help="OUT.npz or OUT.h5")
+
+    sub = command("info-events", info_events, "count, duration, rate, size, encoding and gaps of a recording")
+    sub.add_argument("input", type=Path, metavar="IN")
+    sub.add_argument("--json", action="store_true")
+
+    sub = command("simulate", simulate, "write simulated events with exact depth: HDF5 for training, or rosbag2")
+    sub.add_argument("--out", type=Path, help="folder of the set; what is there already is kept")
+    sub.add_argument("--domains", nargs="+", default=["drive", "indoor", "fly"], metavar="DOMAIN")
+    sub.add_argument("--scenes", type=int, default=10, help="scenes of every domain (default 10)")
+    sub.add_argument("--seed", type=int, default=0, help="of the first scene; the others count on (default 0)")
+    sub.add_argument("--duration", type=float, default=1.0, help="of a scene, s (default 1)")
+    sub.add_argument("--preset", default="normal", help="event sensor: clean, normal, night (default normal)")
+    sub.add_argument("--size", default="346x260", help="WIDTHxHEIGHT, px (default 346x260)")
+    sub.add_argument("--intrinsics", nargs=4, type=float, metavar=("FX", "FY", "CX", "CY"), help="px")
+    sub.add_argument("--distortion", nargs=4, type=float, metavar=("K1", "K2", "P1", "P2"), default=[0.0] * 4)
+    sub.add_argument("--format", default="hdf5", help="hdf5 or rosbag2 (default hdf5)")
+    sub.add_argument("--label-period-us", type=int, default=8333, help="time between depth maps in HDF5 (8333)")
+    sub.add_argument("--images", action="store_true", help="a camera's picture beside every depth map, for a teacher")
+    sub.add_argument("--workers", type=int, help="processes (default: one a core)")
+    sub.add_argument("--preview", type=Path, metavar="OUT.png", help="draw the first scene of every domain")
+
+    text = "play a bag through the model, offline or --online through the node; accuracy where it knows depth"
+    sub = command("replay", replay, text)
+    sub.add_argument("input", type=Path, metavar="BAG", help="rosbag2 folder, .mcap or .db3 file with event packets")
+    sub.add_argument("--weights", nargs="+", default=[DEFAULT_WEIGHTS], metavar="W", help="names or paths, as evaluate")
+    sub.add_argument("--online", action="store_true", help="through eventspd_node over DDS (needs ROS 2)")
+    sub.add_argument(
+        "--rate", type=float, default=1.0, help="online: speed; 0: as fast as the node answers (default 1)"
+    )
+    sub.add_argument(
+        "--query-mode", default="covering", help="which window answers: latest, covering, exact (covering)"
+    )
+    sub.add_argument("--events", metavar="TOPIC", help="topics are found by their type where there is one of it")
+    sub.add_argument("--camera-info", metavar="TOPIC")
+    sub.add_argument("--keypoints", metavar="TOPIC", help="without one: corners of the events")
+    sub.add_argument("--keypoints-layout", metavar="LAYOUT", help="as the node's parameter; needed for a PointCloud")
+    sub.add_argument("--keypoints-coordinates", default="pixel", metavar="C", help="pixel, rectified or normalized")
+    sub.add_argument("--depth", metavar="TOPIC", help="ground truth: Image, 32FC1 (m) or 16UC1 (mm), of the raw sensor")
+    sub.add_argument("--lidar", metavar="TOPIC", help="ground truth: PointCloud2, with --extrinsics")
+    text = "T_camera_lidar (x_camera = T x_lidar): YAML or JSON file, or x y z qx qy qz qw"
+    sub.add_argument("--extrinsics", nargs="+", metavar="T", help=text)
+    sub.add_argument("--fx", type=float, help="focal length in px, for a bag without camera_info")
+    sub.add_argument("--queries", type=int, default=512, help="pixels drawn at a depth label (default 512)")
+    sub.add_argument("--protocol", help="score as published too: e2depth, hmnet")
+    sub.add_argument("--alignment", default="none", help="of the protocol: none, median, scale-and-shift")
+    sub.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    text = "result (OUT.json), answers (OUT.csv, or a bag in the folder OUT); several may be given"
+    sub.add_argument("--out", type=Path, nargs="+", default=[], metavar="OUT", help=text)
+    sub.add_argument("--json", action="store_true", help="print the result as JSON instead of tables")
+
+
+def demo(options) -> None:
+    from eventspd_ros.ros.demo import run_demo, table
+
+    summary = run_demo(options.bag, options.out, options.weights)
+    print(f"\n{table(summary)}\nsummary: {options.out / 'summary.json'}   picture: {options.out / 'overlay.png'}")
+
+
+def decode(options) -> None:
+    from eventspd_ros.events.files.export import decode_to
+
+    count = decode_to(options.input, options.out)
+    print(f"{count:,} events → {options.out}")
+
+
+def info_events(options) -> None:
+    from eventspd_ros.events.files.summary import summarise_events
+
+    show(summarise_events(options.input), options.json)
+
+
+def simulate(options) -> None:
+    from eventspd_ros.simulation.camera import PinholeCamera, parse_size
+    from eventspd_ros.simulation.dataset_writer import SetConfig, simulate_set
+    from eventspd_ros.simulation.preview import write_preview
+
+    if options.out is None and options.preview is None:
+        raise ValueError("nothing to write: give --out FOLDER, --preview OUT.png, or both")
+    width, height = parse_size(options.size)
+    centred = PinholeCamera.centred(width, height)
+    intrinsics = options.intrinsics or (centred.fx, centred.fy, centred.cx, centred.cy)
+    config = SetConfig(
+        domains=tuple(options.domains),
+        scenes=options.scenes,
+        seed=options.seed,
+        duration_s=options.duration,
+        preset=options.preset,
+        camera=PinholeCamera(width, height, *intrinsics, distortion=tuple(options.distortion)),
+        format=options.format,
+        label_period_us=options.label_period_us,
+        images=options.images,
+    )
+    if options.preview:
+        print(write_preview(options.preview, config))
+    if options.out:
+        from tqdm import tqdm
+
+        with tqdm(total=config.scenes * len(config.domains), desc="simulating", unit="scene") as bar:
+            paths = simulate_set(options.out, config, options.workers, bar.update)
+        print(f"{len(paths)} scenes → {options.out}")
+
+
+def replay(options) -> None:
+    from eventspd_ros.evaluation.protocols import choose_protocol
+    from eventspd_ros.evaluation.replay.ground_truth import read_extrinsics
+    from eventspd_ros.evaluation.replay.requests import ReplaySettings
+    from eventspd_ros.evaluation.replay.result import Outputs, replay_result, show_replay
+    from eventspd_ros.evaluation.replay.session import open_session, replay_configuration, replay_offline
+    from eventspd_ros.evaluation.replay.topics import TopicNames
+    from eventspd_ros.model.checkpoints import load_checkpoint
+    from eventspd_ros.resources import find_weights
+
+    outputs = Outputs(options.out)
+    protocol = choose_protocol(options.protocol, options.alignment) if options.protocol else None
+    extrinsics = None if options.extrinsics is None else read_extrinsics(options.extrinsics)
+    weights = [find_weights(name) for name in options.weights]
+    names = TopicNames(
+        options.events,
+        options.camera_info,
+        options.keypoints,
+        options.keypoints_layout,
+        options.keypoints_coordinates,
+        options.depth,
+        options.lidar,
+    )
+    settings = ReplaySettings(options.query_mode, options.queries)
+    with time_bar() as progress:
+        model = load_checkpoint(weights[0])
+        session = open_session(options.input, model, names, settings, extrinsics, options.fx, progress)
+        warn(session.found.damage)
+        if session.calibration.fx_px is None:
+            warn(f"{session.calibration.why}: without a focal length no depth is metric; give --fx")
+        with outputs.partial(replay_configuration(session, weights, options.device)) as partial:
+            if options.online:
+                from eventspd_ros.ros.replay import replay_online
+
+                methods = replay_online(session, weights, options.rate, options.device, progress)
+            else:
+                methods = replay_offline(session, weights, options.device, partial, progress)
+            result = replay_result(session, methods, protocol)
+            outputs.write(session, methods, result)
+    print(json.dumps(result, indent=1) if options.json else show_replay(result))

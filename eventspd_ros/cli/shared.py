@@ -1,0 +1,84 @@
+"""What several commands use: options, tables, progress."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+# Of a name, what runs and a description, to the parser that takes its options.
+Command = Callable[[str, Callable, str], argparse.ArgumentParser]
+
+
+def sensor_size(text: str) -> tuple[int, int]:
+    """ "1280x720" → (720, 1280), height first."""
+    width, _, height = text.partition("x")
+    if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a sensor size such as 1280x720")
+    return int(height), int(width)
+
+
+def query_counts(text: str) -> tuple[int, ...]:
+    """ "1,64,256" → (1, 64, 256)."""
+    if not all(part.isdigit() for part in text.split(",")):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of counts such as 1,64,256")
+    return tuple(int(part) for part in text.split(","))
+
+
+def show(values: dict, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(values, indent=2))
+        return
+    flat = dict(flatten(values))
+    width = max(map(len, flat))
+    for key, value in flat.items():
+        number = isinstance(value, int) and not isinstance(value, bool)
+        print(f"{key:<{width}}  {value:,}" if number else f"{key:<{width}}  {value}")
+
+
+def flatten(values: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Nested dictionaries as dotted keys."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def warn(text: str | None) -> None:
+    """One line on stderr, where there is something to say."""
+    if text:
+        print(f"warning: {text}", file=sys.stderr)
+
+
+@contextmanager
+def progress_bar(text: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar over scenes, as a function of (done since the last call, all)."""
+    from tqdm import tqdm
+
+    with tqdm(desc=text, unit="scene") as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done)
+
+        yield progress
+
+
+@contextmanager
+def time_bar() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar over a recording's time, as a function of (what is done, time done, all, ns); a new bar for each what."""
+    from tqdm import tqdm
+
+    shape = "{desc} {percentage:3.0f}% |{bar}| {n:.1f} of {total:.1f} s [{elapsed}<{remaining}]"
+    with tqdm(total=1.0, bar_format=shape) as bar:
+
+        def progress(what: str, done_ns: int, total_ns: int) -> None:
+            if bar.desc != f"{what}: ":
+                bar.set_description(what, refresh=False)
+                bar.reset(total_ns / 1e9)
+            bar.update(done_ns / 1e9 - bar.n)
+
+        yield progress
