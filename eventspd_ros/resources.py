@@ -32,5 +32,10 @@ def find_weights(name: str) -> Path:
         return Path(name)
     try:
         return find_resource(f"resource/weights/{name}.safetensors")
-    except ValueError as error:
-        raise ValueError(f"weights {name!r}: {error}; or name the path of a checkpoint") from None
+    except ValueError:
+        files = (file for folder in share_folders() for file in (folder / "resource/weights").glob("*.safetensors"))
+        known = ", ".join(sorted({file.stem for file in files})) or "none: install the package again"
+        raise ValueError(
+            f"weights {name!r} do not come with this package (those that do: {known}); "
+            "name one of these, or the path of a checkpoint"
+        ) from None

@@ -2,9 +2,18 @@
 
 ros2 launch eventspd_ros eventspd.launch.py events:=/event_camera/events keypoints:=/keypoints
 ros2 launch eventspd_ros eventspd.launch.py namespace:=robot streams:="[left, right]"
+ros2 launch eventspd_ros eventspd.launch.py params:=mine.yaml autostart:=false
 """
 
-from launch.actions import DeclareLaunchArgument, EmitEvent, RegisterEventHandler, SetEnvironmentVariable
+from pathlib import Path
+
+from launch.actions import (
+    DeclareLaunchArgument,
+    EmitEvent,
+    OpaqueFunction,
+    RegisterEventHandler,
+    SetEnvironmentVariable,
+)
 from launch.conditions import IfCondition
 from launch.event_handlers import OnProcessExit
 from launch.events import Shutdown
@@ -14,7 +23,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 from eventspd_ros.ros.fastdds import PROFILE, VARIABLE, profile_in_use
-from launch import LaunchDescription
+from launch import LaunchContext, LaunchDescription
 
 SHARE = FindPackageShare("eventspd_ros")
 # The topics of one camera without a name; those of named streams are NAMESPACE/NAME/events and so on.
@@ -24,10 +33,13 @@ TOPICS = {
     "camera_info": ("/event_camera/camera_info", "topic of sensor_msgs/CameraInfo"),
     "keypoints": ("/keypoints", "topic of eventspd_ros/KeypointArray, or what keypoints_layout names"),
 }
+# Parameters of the node that an argument sets, and an example; where it is empty, the parameter file's value holds.
+OVERRIDES = {"autostart": (bool, "false"), "streams": (list[str], '"[left, right]"')}
 ARGUMENTS = TOPICS | {
     "params": (PathJoinSubstitution([SHARE, "config", "eventspd.yaml"]), "parameter file of the node"),
     "namespace": ("", "namespace of the node"),
-    "streams": ("['']", "names of the cameras, e.g. [left, right]; empty: one without a name"),
+    "autostart": ("", "false: wait for a lifecycle manager; empty: as the parameter file says"),
+    "streams": ("", "names of the cameras, e.g. [left, right]; empty: as the parameter file says"),
     "rviz": ("false", "also start RViz with the package's configuration"),
     "bag": (
         "",
@@ -37,28 +49,43 @@ ARGUMENTS = TOPICS | {
 }
 
 
+def start_node(context: LaunchContext) -> list[Node]:
+    """The node. Only here is known which arguments were given: a parameter of every other stays the file's."""
+
+    def value(name: str) -> str:
+        return LaunchConfiguration(name).perform(context)
+
+    params = Path(value("params"))
+    if not params.is_file():  # launch only warns, and the node would run on its defaults
+        raise RuntimeError(f"params: {params} is no file; give the path of a parameter file, or leave params out")
+    given = {}
+    for name, (value_type, example) in OVERRIDES.items():
+        if value(name):
+            try:
+                given[name] = ParameterValue(LaunchConfiguration(name), value_type=value_type).evaluate(context)
+            except ValueError:
+                raise RuntimeError(f"{name}: cannot read {value(name)!r}; write e.g. {name}:={example}") from None
+    if value("bag"):
+        given["use_sim_time"] = True
+    node = Node(
+        package="eventspd_ros",
+        executable="eventspd_node",
+        name="eventspd",
+        namespace=value("namespace"),
+        parameters=[params, given] if given else [params],
+        remappings=[(topic, LaunchConfiguration(topic)) for topic in TOPICS],
+        output="screen",
+    )
+    return [node]
+
+
 def generate_launch_description() -> LaunchDescription:
     declared = [
         DeclareLaunchArgument(name, default_value=default, description=text)
         for name, (default, text) in ARGUMENTS.items()
     ]
-    bag, namespace = LaunchConfiguration("bag"), LaunchConfiguration("namespace")
+    bag = LaunchConfiguration("bag")
     has_bag = PythonExpression(["'", bag, "' != ''"])
-    node = Node(
-        package="eventspd_ros",
-        executable="eventspd_node",
-        name="eventspd",
-        namespace=namespace,
-        parameters=[
-            LaunchConfiguration("params"),
-            {
-                "streams": ParameterValue(LaunchConfiguration("streams"), value_type=list[str]),
-                "use_sim_time": ParameterValue(has_bag, value_type=bool),
-            },
-        ],
-        remappings=[(topic, LaunchConfiguration(topic)) for topic in TOPICS],
-        output="screen",
-    )
     player = Node(
         package="eventspd_ros",
         executable="bag_player",
@@ -84,4 +111,4 @@ def generate_launch_description() -> LaunchDescription:
     # Without it Fast DDS loses large event packets; a profile that the user has chosen stays.
     profile = [] if profile_in_use() else [SetEnvironmentVariable(VARIABLE, PathJoinSubstitution([SHARE, PROFILE]))]
     # RViz first: where it is not installed, launch ends here, and no node is left behind.
-    return LaunchDescription([*declared, *profile, rviz, node, player, stop])
+    return LaunchDescription([*declared, *profile, rviz, OpaqueFunction(function=start_node), player, stop])

@@ -31,5 +31,5 @@ def test_weights_are_a_name_of_the_package_or_a_path(monkeypatch, tmp_path):
     assert find_weights("small") == installed
     for path in ("small.safetensors", "./small", "/weights/small"):
         assert find_weights(path) == Path(path)
-    with pytest.raises(ValueError, match=r"^weights 'large': no 'resource/weights/large.safetensors' in .*checkpoint$"):
+    with pytest.raises(ValueError, match=r"^weights 'large' do not come .*\bsmall\b.*checkpoint$"):
         find_weights("large")

@@ -174,7 +174,11 @@ def declare(
         except (InvalidParameterTypeException, InvalidParameterValueException) as error:
             given = node._parameter_overrides.get(name)
             shown = repr(given.value) if given is not None else str(error)
-            raise ValueError(f"parameter {name}: {shown} is not {parameter.wanted} ({parameter.description})") from None
+            listed = isinstance(default, list) and given is not None and not isinstance(given.value, list)
+            cure = f"; write [{given.value}]" if listed else ""
+            raise ValueError(
+                f"parameter {name}: {shown} is not {parameter.wanted} ({parameter.description}){cure}"
+            ) from None
         if parameter.choices and value not in parameter.choices:
             raise ValueError(f"parameter {name}: {value!r} is not {parameter.wanted}")
         values[parameter.name] = [v for v in value if v] if isinstance(value, list) else value

@@ -6,24 +6,34 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import rclpy
 from rclpy.executors import ExternalShutdownException
 from rclpy.signals import SignalHandlerOptions
 
+from eventspd_ros.ros.workers import one_line
+
 
 @contextmanager
 def ros_context(args: list[str] | None) -> Iterator[None]:
-    """rclpy around a process's work: SIGINT and SIGTERM end it cleanly, a ValueError is one line and exit status 1.
+    """rclpy around a process's work: SIGINT and SIGTERM end it cleanly, a ValueError, or arguments
+    that ROS cannot read, are one line and exit status 1.
 
     rclpy's own signal handlers would invalidate the context first, and the last answers could not be published.
     """
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    program = Path(sys.argv[0]).name
+    try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    except Exception as error:  # RCLError and UnknownROSArgsError, which rclpy gives no public name
+        sys.exit(f"{program}: the arguments after --ros-args: {one_line(str(error))}")
+    # SIGINT too: a shell script that starts the node with & has made it deaf to it.
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, signal.default_int_handler)
     try:
         yield
     except ValueError as error:
-        sys.exit(f"{sys.argv[0].rsplit('/', 1)[-1]}: {error}")
+        sys.exit(f"{program}: {error}")
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:

@@ -13,6 +13,7 @@ from eventspd_ros.msg import KeypointArray, KeypointDepthArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
+from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo
 
 from eventspd_ros.ros.image_intake import IMAGE_INPUT
@@ -31,7 +32,9 @@ class Eye:
         self.camera_info = client.create_publisher(CameraInfo, f"{prefix}camera_info", 1)
         self.keypoints = client.create_publisher(KeypointArray, f"{prefix}keypoints", KEYPOINTS_QOS)
         self.answers: list[KeypointDepthArray] = []
-        client.create_subscription(KeypointDepthArray, f"{own}keypoint_depths", self.answers.append, KEYPOINTS_QOS)
+        # The client shares its thread with the node: on a busy machine more answers wait for it than KEYPOINTS_QOS holds.
+        deep = QoSProfile(depth=1000, reliability=KEYPOINTS_QOS.reliability)
+        client.create_subscription(KeypointDepthArray, f"{own}keypoint_depths", self.answers.append, deep)
 
     @property
     def camera(self):

@@ -76,10 +76,18 @@ def test_a_node_that_cannot_be_configured_ends_the_demo_with_its_reason(simulate
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_node_ends_cleanly_and_says_what_it_did(how):
     command = [sys.executable, "-m", "eventspd_ros.ros.node", "--ros-args", "-p", "weights:=''"]
-    node = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # autostarts
+    deaf = lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)  # noqa: E731 as a shell's & makes it
+    node = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=deaf)  # autostarts
     while "listening" not in node.stderr.readline():
         assert node.poll() is None
     time.sleep(0.5)  # it says so at the end of its activation, and spins a moment later
     node.send_signal(how)
     _, error = node.communicate(timeout=30)
     assert node.returncode == 0 and "Traceback" not in error and "windows_encoded 0" in error
+
+
+def test_arguments_that_ros_cannot_read_are_one_line():
+    command = [sys.executable, "-m", "eventspd_ros.ros.node", "--ros-args", "--params-file", "/no/such.yaml"]
+    ended = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    own = [line for line in ended.stderr.splitlines() if "[rcl]" not in line]
+    assert ended.returncode == 1 and len(own) == 1 and "/no/such.yaml" in own[0]

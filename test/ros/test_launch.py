@@ -8,8 +8,21 @@ import pytest
 launch = pytest.importorskip("launch", reason="launch is not installed (it comes with a ROS 2 from apt)")
 pytest.importorskip("launch_ros", reason="launch_ros is not installed (it comes with a ROS 2 from apt)")
 
+from launch_ros.actions import LifecycleNode  # noqa: E402
+from launch_ros.event_handlers import OnStateTransition  # noqa: E402
+from launch_ros.events.lifecycle import ChangeState  # noqa: E402
+from lifecycle_msgs.msg import Transition  # noqa: E402
+
 FILE = Path(__file__).parents[2] / "launch/eventspd.launch.py"
-ARGUMENTS = {"events", "image", "camera_info", "keypoints", "params", "namespace", "streams", "rviz", "bag", "rate"}
+ARGUMENTS = {"events", "image", "camera_info", "keypoints"} | {
+    "params",
+    "namespace",
+    "autostart",
+    "streams",
+    "rviz",
+    "bag",
+    "rate",
+}
 
 
 def description():
@@ -20,7 +33,13 @@ def description():
 
 
 def run(arguments: dict[str, str], until_said: str) -> tuple[str, list[int]]:
-    """Launch, wait until a process says that, shut down: (all that was said, the processes' exit statuses)."""
+    """The launch file with arguments, until a process says that: as run_all."""
+    given = [launch.actions.SetLaunchConfiguration(name, value) for name, value in arguments.items()]
+    return run_all([*given, *description().entities], until_said)
+
+
+def run_all(entities: list, until_said: str = "never said") -> tuple[str, list[int]]:
+    """Launch, until a process says that or all have ended: (all that was said, the processes' exit statuses)."""
     said, codes = [], []
 
     def on_output(event):
@@ -41,9 +60,8 @@ def run(arguments: dict[str, str], until_said: str) -> tuple[str, list[int]]:
             [
                 # A busy machine takes longer than launch's 5 s to end a process.
                 launch.actions.SetLaunchConfiguration("sigterm_timeout", "60"),
-                *[launch.actions.SetLaunchConfiguration(name, value) for name, value in arguments.items()],
                 *[launch.actions.RegisterEventHandler(handler) for handler in handlers],
-                *description().entities,
+                *entities,
                 give_up,
             ]
         )
@@ -73,6 +91,61 @@ def test_a_parameter_file_reaches_the_node(tmp_path):
     params.write_text("/**:\n  ros__parameters:\n    preset: no_such_preset\n    weights: ''\n")
     said, codes = run({"params": str(params)}, "configure failed")
     assert "no_such_preset" in said and codes == [0]
+
+
+def test_what_no_argument_sets_stays_as_the_parameter_file_says(tmp_path):
+    params = tmp_path / "params.yaml"
+    params.write_text("/**:\n  ros__parameters:\n    autostart: true\n    streams: [up, down]\n    weights: ''\n")
+    said, codes = run({"params": str(params)}, "/down/events")
+    assert "/up/events" in said and codes == [0]
+
+
+@pytest.mark.parametrize("arguments", [{"params": "/no/such.yaml"}, {"streams": "left"}, {"autostart": "maybe"}])
+def test_arguments_that_cannot_be_read_end_the_launch_in_a_line(arguments, caplog):
+    service = launch.LaunchService(noninteractive=True)
+    service.include_launch_description(
+        launch.LaunchDescription(
+            [launch.actions.SetLaunchConfiguration(*next(iter(arguments.items()))), *description().entities]
+        )
+    )
+    [(name, value)] = arguments.items()
+    assert service.run() == 1
+    assert any(f"{name}: " in r.getMessage() and value in r.getMessage() for r in caplog.records)
+
+
+WALK = (
+    ("configuring", "inactive", "ACTIVATE"),
+    ("activating", "active", "DEACTIVATE"),
+    ("deactivating", "inactive", "CLEANUP"),
+    ("cleaningup", "unconfigured", "UNCONFIGURED_SHUTDOWN"),
+)
+
+
+def test_events_of_launch_walk_the_node_through_its_states():
+    """ChangeState and OnStateTransition of launch_ros, as a robot's launch file uses them."""
+    reached = []
+    node = LifecycleNode(
+        package="eventspd_ros",
+        executable="eventspd_node",
+        name="eventspd",
+        namespace="robot",
+        parameters=[{"autostart": False, "weights": ""}],
+    )
+
+    def change(transition: str):
+        wanted = getattr(Transition, f"TRANSITION_{transition}")
+        event = ChangeState(lifecycle_node_matcher=launch.events.matches_action(node), transition_id=wanted)
+        return launch.actions.EmitEvent(event=event)
+
+    def then(start: str, goal: str, transition: str):
+        seen = launch.actions.OpaqueFunction(function=lambda context: reached.append(goal))
+        handler = OnStateTransition(
+            target_lifecycle_node=node, start_state=start, goal_state=goal, entities=[seen, change(transition)]
+        )
+        return launch.actions.RegisterEventHandler(handler)
+
+    _, codes = run_all([*[then(*step) for step in WALK], node, change("CONFIGURE")])
+    assert reached == [goal for _, goal, _ in WALK] and codes == [0]
 
 
 def test_without_rviz_nothing_is_started():

@@ -148,7 +148,7 @@ def test_cleanup_lets_go_of_the_model(make):
         ({"preset": "huge"}, "huge"),
         ({"preset": "hd_small"}, "hd_small"),
         ({"weights": "/no/such.safetensors"}, "/no/such.safetensors"),
-        ({"weights": "no_such_name"}, "weights 'no_such_name'"),
+        ({"weights": "no_such_name"}, "those that do: eventspd_lite"),
         ({"device": "cuda:99"}, "cuda:99"),
         ({"device": "toaster"}, "toaster"),
         ({"window_ms": 50.0}, "50.0"),

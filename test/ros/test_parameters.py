@@ -86,6 +86,7 @@ def test_declared_values_are_the_given_ones(told):
         ("max_waiting_windows", 0, "0"),
         ("allow_untrained", 3, "3"),
         ("query_mode", "newest", "'newest'"),
+        ("streams", "left", "write [left]"),
     ],
 )
 def test_a_wrong_value_is_named_in_one_line(ros, name, value, shown):
