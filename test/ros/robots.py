@@ -32,7 +32,7 @@ class Eye:
         self.camera_info = client.create_publisher(CameraInfo, f"{prefix}camera_info", 1)
         self.keypoints = client.create_publisher(KeypointArray, f"{prefix}keypoints", KEYPOINTS_QOS)
         self.answers: list[KeypointDepthArray] = []
-        # The client shares its thread with the node: on a busy machine more answers wait for it than KEYPOINTS_QOS holds.
+        # The client shares its thread with the node: on a busy machine more answers wait than KEYPOINTS_QOS holds.
         deep = QoSProfile(depth=1000, reliability=KEYPOINTS_QOS.reliability)
         client.create_subscription(KeypointDepthArray, f"{own}keypoint_depths", self.answers.append, deep)
 

@@ -39,7 +39,7 @@ def run(arguments: dict[str, str], until_said: str) -> tuple[str, list[int]]:
 
 
 def run_all(entities: list, until_said: str = "never said") -> tuple[str, list[int]]:
-    """Launch, until a process says that or all have ended: (all that was said, the processes' exit statuses)."""
+    """Launch, until a process says that or a shutdown: (all that was said, the processes' exit statuses)."""
     said, codes = [], []
 
     def on_output(event):
@@ -144,7 +144,9 @@ def test_events_of_launch_walk_the_node_through_its_states():
         )
         return launch.actions.RegisterEventHandler(handler)
 
-    _, codes = run_all([*[then(*step) for step in WALK], node, change("CONFIGURE")])
+    end = launch.actions.EmitEvent(event=launch.events.Shutdown())
+    ended = launch.actions.RegisterEventHandler(launch.event_handlers.OnProcessExit(target_action=node, on_exit=[end]))
+    _, codes = run_all([*[then(*step) for step in WALK], ended, node, change("CONFIGURE")])
     assert reached == [goal for _, goal, _ in WALK] and codes == [0]
 
 
