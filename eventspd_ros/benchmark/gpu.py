@@ -56,7 +56,7 @@ class Plan:
     repetitions: int = 50
     device: str = "cuda"
     budget_s: float = 480.0
-    backend: str = "inductor"
+    backend: str | None = "inductor"  # of torch.compile; None: what would be compiled is only captured
     ceiling: dict = field(default_factory=dict)  # of ceilings(): sizes
 
 
@@ -155,7 +155,7 @@ class _Run:
         model.bfloat16 = True
         made = stepped(model, *sensor_hw)
         with _kernels_on(made, kernels):
-            if compiled:
+            if compiled and self.plan.backend:
                 made.encode_step = torch.compile(made.encode_step, backend=self.plan.backend)
                 made.decode_step = torch.compile(made.decode_step, backend=self.plan.backend)
             if captured:

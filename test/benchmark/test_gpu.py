@@ -1,6 +1,7 @@
 """The GPU measurement runs from end to end at a tiny size on a CPU, so that its first real run meets no slip."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -18,14 +19,16 @@ TINY = Plan(
     events=500,
     repetitions=1,
     device="cpu",
-    backend="eager",
+    backend=None,
+    budget_s=1e9,
     ceiling={"copy_bytes": 1 << 16, "side": 32},
 )
 
 
-def test_every_measurement_is_made_or_said_to_be_left_out(tmp_path):
+@pytest.mark.parametrize("backend", [None, pytest.param("eager", marks=pytest.mark.slow)])
+def test_every_measurement_is_made_or_said_to_be_left_out(tmp_path, backend):
     lines = []
-    result = bench_gpu(TINY, tmp_path / "gpu.json", lines.append)
+    result = bench_gpu(replace(TINY, backend=backend), tmp_path / "gpu.json", lines.append)
     assert json.loads((tmp_path / "gpu.json").read_text()) == result
     here = result["sensors"]["64x32"]
     for name in ("eager", "captured", "compiled", "captured, tokens merged"):
@@ -43,7 +46,7 @@ def test_every_measurement_is_made_or_said_to_be_left_out(tmp_path):
 
 
 def test_nothing_starts_past_the_budget():
-    result = bench_gpu(Plan(**{**TINY.__dict__, "budget_s": -1.0}))
+    result = bench_gpu(replace(TINY, budget_s=-1.0))
     assert result["sensors"]["64x32"]["variants"] == {}
     assert all("budget" in reason for reason in result["left_out"].values()) and result["left_out"]
 
