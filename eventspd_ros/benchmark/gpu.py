@@ -39,6 +39,13 @@ from eventspd_ros.model.stepped import CapturedStep, SteppedModel, capture, step
 MERGED = 0.75
 
 
+def _dense() -> PointDepthModel:
+    """F³ ds1 and Depth Anything V2 ViT-S with random weights."""
+    from eventspd_ros.evaluation.dense_baseline import DenseModel
+
+    return DenseModel()
+
+
 @dataclass(frozen=True)
 class Plan:
     """What to measure. sensors: (H, W), the first one in more detail; presets: the first one in all variants.
@@ -57,6 +64,8 @@ class Plan:
     device: str = "cuda"
     budget_s: float = 480.0
     backend: str | None = "inductor"  # of torch.compile; None: what would be compiled is only captured
+    dense: Callable[[], PointDepthModel] = _dense
+    kernels: tuple[str, ...] = tuple(KERNEL_PHASE)
     ceiling: dict = field(default_factory=dict)  # of ceilings(): sizes
 
 
@@ -97,18 +106,20 @@ class _Run:
         model, *others = self.plan.presets
         first = _name(model)
         variants = {
-            "dense compiled": lambda: self.times(_dense(sensor_hw), sensor_hw, compiled=True),
+            "dense compiled": lambda: self.times(self.plan.dense(), sensor_hw, compiled=True),
             f"{first} eager": lambda: self.times(build_model(model), sensor_hw, captured=False),
             f"{first} captured": lambda: self.times(build_model(model), sensor_hw),
             f"{first} compiled": lambda: self.times(build_model(model), sensor_hw, compiled=True),
-            f"{first} kernels": lambda: self.times(build_model(model), sensor_hw, compiled=True, kernels=KERNEL_PHASE),
+            f"{first} kernels": lambda: self.times(build_model(model), sensor_hw, compiled=True, kernels=self.plan.kernels),
         }
+        if not self.plan.kernels:
+            del variants[f"{first} kernels"]
         if in_detail:
             variants |= {
                 f"{first} kernel {kernel}": lambda kernel=kernel: self.times(
                     build_model(model), sensor_hw, compiled=True, kernels=[kernel], phase=KERNEL_PHASE[kernel]
                 )
-                for kernel in KERNEL_PHASE
+                for kernel in self.plan.kernels
             }
         variants[f"{first} captured, tokens merged"] = lambda: self.times(_merging(build_model(model)), sensor_hw)
         for preset in others:
@@ -263,12 +274,6 @@ def _kernels_on(made: SteppedModel, names: Sequence[str]):
     from eventspd_ros.model.kernels.fuse import fused
 
     return fused(made.encode_step, made.decode_step, list(names))
-
-
-def _dense(sensor_hw: tuple[int, int]) -> PointDepthModel:
-    from eventspd_ros.evaluation.dense_baseline import DenseModel
-
-    return DenseModel()
 
 
 def _merging(model: PointDepthModel) -> PointDepthModel:

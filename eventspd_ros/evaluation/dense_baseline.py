@@ -13,14 +13,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eventspd_ros.datasets.sequence import Sequence
-from eventspd_ros.evaluation.questions import Scene, Settings
 from eventspd_ros.model.checkpoints import load_encoder, read_config
 from eventspd_ros.model.config import ModelConfig
 from eventspd_ros.model.depth_anything import random_depth_anything, read_depth_anything
@@ -28,6 +27,9 @@ from eventspd_ros.model.feature_cache import StreamState
 from eventspd_ros.model.geometry import bilinear_read
 from eventspd_ros.model.point_depth import PointDepthModel
 from eventspd_ros.model.presets import preset_config
+
+if TYPE_CHECKING:  # the GPU benchmark times this model where the readers of datasets are not installed
+    from eventspd_ros.datasets.sequence import Sequence
 
 ENCODERS = ("hd_small", "mvsec_small")  # F³ ds1 by its grids: of 1280×720 and 640×480, and of 346×260
 FARTHEST_M = 80.0  # canonical; its ReLU answers an inverse depth of 0 for the sky
@@ -79,6 +81,8 @@ class DenseModel(PointDepthModel):
 
         A disparity in pixels gets fx · baseline / W this way, relative inverse depth the scale that fits it best.
         """
+        from eventspd_ros.evaluation.questions import Scene, Settings
+
         drawn = np.random.default_rng(seed).permutation(len(sequences))[:FITTED_SEQUENCES]
         settings = Settings(uniform=FITTED_PIXELS, keypoints=0, warm_up=0, seed=seed)
         ratios = []

@@ -90,7 +90,7 @@ class CameraModel:
         if not len(uv_px):
             return uv_px
         with np.errstate(all="ignore"):
-            rays = cv2.fisheye.undistortPoints(uv_px[None], self.k, self.d)[0] if self.fisheye else self._solve(uv_px)
+            rays = self._solve_fisheye(uv_px) if self.fisheye else self._solve(uv_px)
             good = np.abs(self._project(rays)[0] - uv_px).max(axis=1, keepdims=True) <= MAX_ERROR_PX
         return np.where(good & self._within_reach(rays), rays, np.nan)
 
@@ -113,6 +113,16 @@ class CameraModel:
             e, f = error_px[wrong].T
             rays[wrong] += np.stack([d * e - b * f, a * f - c * e], axis=1) / (a * d - b * c)[:, None]
         return rays
+
+    def _solve_fisheye(self, uv_px: np.ndarray) -> np.ndarray:
+        """Newton's method for the ray's angle; OpenCV's own inverse stops at a distorted angle of a quarter turn."""
+        flat = (uv_px - self.k[:2, 2]) / (self.k[0, 0], self.k[1, 1])
+        radius = np.hypot(flat[:, :1], flat[:, 1:])
+        bent = Polynomial([0, 1, *np.ravel([(0, k) for k in self.d])])
+        angle = np.minimum(radius, 0.99 * np.arctan(self.reach))
+        for _ in range(NEWTON_STEPS):
+            angle = angle - (bent(angle) - radius) / bent.deriv()(angle)
+        return flat * np.tan(angle) / radius.clip(1e-12)
 
     def _project(self, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Rays (K, 2) to raw pixels (K, 2), and their derivative (K, 2, 2) where the model is a polynomial."""

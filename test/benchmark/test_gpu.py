@@ -6,10 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 from reference.models import small_config
+from reference.teachers import write_teacher
 
 from eventspd_ros.benchmark.gpu import Plan, bench_gpu
 from eventspd_ros.benchmark.gpu_goals import KERNEL_PHASE, summary
 from eventspd_ros.benchmark.shortcuts import bench_shortcuts
+from eventspd_ros.evaluation.dense_baseline import DenseModel
+from eventspd_ros.model.depth_anything import read_depth_anything
 from eventspd_ros.model.presets import build_model
 
 TINY = Plan(
@@ -20,29 +23,38 @@ TINY = Plan(
     repetitions=1,
     device="cpu",
     backend=None,
+    kernels=(),
     budget_s=1e9,
     ceiling={"copy_bytes": 1 << 16, "side": 32},
 )
 
 
-@pytest.mark.parametrize("backend", [None, pytest.param("eager", marks=pytest.mark.slow)])
-def test_every_measurement_is_made_or_said_to_be_left_out(tmp_path, backend):
+@pytest.mark.parametrize(
+    "backend, kernels", [(None, ()), pytest.param("eager", tuple(KERNEL_PHASE), marks=pytest.mark.slow)]
+)
+def test_every_measurement_is_made_or_said_to_be_left_out(tmp_path, backend, kernels):
     lines = []
-    result = bench_gpu(replace(TINY, backend=backend), tmp_path / "gpu.json", lines.append)
+    write_teacher(tmp_path / "network", blocks=4)
+
+    def dense() -> DenseModel:
+        return DenseModel(network=read_depth_anything(tmp_path / "network"))
+
+    result = bench_gpu(replace(TINY, backend=backend, kernels=kernels, dense=dense), tmp_path / "gpu.json", lines.append)
     assert json.loads((tmp_path / "gpu.json").read_text()) == result
     here = result["sensors"]["64x32"]
     for name in ("eager", "captured", "compiled", "captured, tokens merged"):
         times = here["variants"][f"small {name}"]
         assert times["encode_wall_ms"] > 0 and times["encode_device_ms"] > 0 and times["cache_bytes"] > 0
         assert set(times["decode_wall_ms"]) == set(times["decode_device_ms"]) == {"2", "40"}
-    assert "decode_device_ms" in here["variants"]["minimal compiled"]
+    for name in ("minimal compiled", "dense compiled"):
+        assert "decode_device_ms" in here["variants"][name]
+    assert here["summary"]["times_faster_than_dense"] > 0
     assert {"a1", "l4", "b2", "b5"} <= set(here["floors"])
     assert all(stage["floor_ms"] > 0 and stage["times_floor"] > 0 for stage in here["floors"].values())
     assert here["summary"]["best"].startswith("small") and here["summary"]["us_per_query"]
-    # Kernels run on a GPU (or interpreted, in a test of their own), the dense baseline where transformers is there.
     done = {f"64x32 {name}" for name in here["variants"]} | ({"64x32 floors"} if "floors" in here else set())
     assert not done & set(result["left_out"])
-    assert len(done) + len(result["left_out"]) == len(lines) == 5 + len(KERNEL_PHASE) + 1 + 1 + 1
+    assert len(done) + len(result["left_out"]) == len(lines) == 7 + (1 + len(kernels) if kernels else 0)
 
 
 def test_nothing_starts_past_the_budget():

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sensor_msgs.msg import CameraInfo
 
@@ -77,6 +77,7 @@ def test_opencv_rectifies_the_points_that_we_unrectify(lens):
 
 
 @pytest.mark.parametrize("lens", LENSES)
+@example(points=[(0.0, 13.0)])  # a distorted angle beyond 90 degrees
 @given(points=st.lists(st.tuples(st.floats(width=64), st.floats(width=64)), max_size=20))
 @settings(max_examples=30, deadline=None)
 def test_any_numbers_give_pixels_of_that_very_ray_or_nan(lens, points):

