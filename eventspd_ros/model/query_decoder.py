@@ -22,7 +22,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from eventspd_ros.model.attention import CellAttention, DecoderLayer, TokenDecoder, TokenSet
+from eventspd_ros.model.attention import CellAttention, DecoderLayer, TokenDecoder, normalised
 from eventspd_ros.model.config import DecoderConfig
 from eventspd_ros.model.decoder_context import DecoderContext
 from eventspd_ros.model.deformable_read import DeformableRead
@@ -158,12 +158,13 @@ class QueryDecoder(nn.Module):
         shape = uv_px.shape[:2]
         h, tokens = self.b1(context, uv_px)
         h = h.flatten(0, 1).to(self.b1.seed.weight.dtype)
-        sets = [TokenSet.of(tokens.flatten(0, 1))]
-        h = self.b2(h, context.local, *sets)
+        tokens = normalised(tokens.flatten(0, 1))
+        h = self.b2(h, context.local, tokens)
         h, attention = self.b3(h, context.keys, context.values)
         if self.config.anchors:
-            sets.append(TokenSet.of(self._anchor_tokens(context, h.view(*shape, -1), uv_px, attention, routed)))
-        h = self.b5(h, context.fused, *sets)
+            anchors = self._anchor_tokens(context, h.view(*shape, -1), uv_px, attention, routed)
+            tokens = torch.cat((tokens, normalised(anchors)), dim=1)
+        h = self.b5(h, context.fused, tokens)
         return self.b5.code(h).view(shape), self.sigma(h).view(shape)
 
     def _anchor_tokens(

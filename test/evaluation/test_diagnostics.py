@@ -12,7 +12,7 @@ from eventspd_ros.evaluation.answers import Method, collect_answers
 from eventspd_ros.evaluation.diagnostics import diagnose
 from eventspd_ros.evaluation.model_tables import diagnostic_tables, routing_sentence
 from eventspd_ros.evaluation.questions import Settings
-from eventspd_ros.model.attention import TokenAttention, TokenSet
+from eventspd_ros.model.attention import TokenAttention, normalised
 from eventspd_ros.model.presets import build_model
 
 SETTINGS = Settings(uniform=40, keypoints=10, every=5, warm_up=2)
@@ -37,11 +37,11 @@ def test_weights_are_those_it_attends_with():
     tokens = norm(raw)
     keys, values = attention.key(tokens).unflatten(-1, (3, 8)), attention.value(tokens).unflatten(-1, (3, 8))
     scores = torch.einsum("nhe,nthe->nht", attention.query(query).unflatten(-1, (3, 8)), keys) / math.sqrt(8)
-    folded, sets = attention.fold(norm), (TokenSet.of(raw[:, :4]), TokenSet.of(raw[:, 4:]))
-    weights = attention.weights(query, folded, *sets)
+    folded, plain = attention.fold(norm), normalised(raw)
+    weights = attention.weights(query, folded, plain)
     torch.testing.assert_close(weights, scores.softmax(-1), rtol=1e-4, atol=1e-5)
     read = attention.out(torch.einsum("nht,nthe->nhe", weights, values).flatten(1))
-    torch.testing.assert_close(read, attention(query, folded, *sets)[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(read, attention(query, folded, plain)[0], rtol=1e-4, atol=1e-5)
 
 
 def test_a_decoder_that_does_nothing_is_seen_to(sequences):

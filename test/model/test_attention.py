@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from eventspd_ros.model.attention import CellAttention, TokenAttention, TokenDecoder, TokenSet
+from eventspd_ros.model.attention import CellAttention, TokenAttention, TokenDecoder, normalised
 
 N, D, H, E = 5, 24, 3, 8
 
@@ -17,11 +17,6 @@ def literal_token_attention(attention, norm, query, tokens):
     weights = (torch.einsum("nhe,nthe->nht", q, k) / E**0.5).softmax(-1)
     kept = F.dropout(weights, attention.dropout, attention.training)
     return attention.out(torch.einsum("nht,nthe->nhe", kept, v).flatten(1))
-
-
-def halves(tokens):
-    """In two sets, as B5 takes local and anchor tokens."""
-    return TokenSet.of(tokens[:, :4]), TokenSet.of(tokens[:, 4:])
 
 
 @pytest.fixture
@@ -45,7 +40,7 @@ def test_equals_literal_attention(parts, training, gradients):
     expected = literal_token_attention(attention, norm, query, tokens)
     torch.manual_seed(1)
     with torch.set_grad_enabled(gradients):
-        got, _ = attention(query, attention.fold(norm), *halves(tokens))
+        got, _ = attention(query, attention.fold(norm), normalised(tokens))
     torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
 
 
@@ -59,18 +54,18 @@ def test_gradients_equal_literal_attention(parts, training):
     torch.manual_seed(1)
     expected = torch.autograd.grad((literal_token_attention(attention, norm, query, tokens) * weight).sum(), leaves)
     torch.manual_seed(1)
-    got = torch.autograd.grad((attention(query, attention.fold(norm), *halves(tokens))[0] * weight).sum(), leaves)
+    got = torch.autograd.grad((attention(query, attention.fold(norm), normalised(tokens))[0] * weight).sum(), leaves)
     for ours, theirs in zip(got, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
 def test_float32_with_a_large_common_offset():
-    """LayerNorm's mean is never subtracted from a token; a mean of ten deviations must still cost little."""
+    """A mean of ten deviations must cost little."""
     torch.manual_seed(2)
     attention, norm = TokenAttention(D, H, dropout=0.0), torch.nn.LayerNorm(D, eps=1e-6)
     query, tokens = torch.randn(N, D), torch.randn(N, 11, D) + 10
     expected = literal_token_attention(attention.double(), norm.double(), query.double(), tokens.double())
-    got = attention.float()(query, attention.fold(norm.float()), *halves(tokens))[0]
+    got = attention.float()(query, attention.fold(norm.float()), normalised(tokens))[0]
     torch.testing.assert_close(got.double(), expected, rtol=0, atol=2e-5)
 
 
@@ -78,7 +73,7 @@ def test_constant_tokens_are_finite(parts):
     """A token whose features are all alike has no deviation; rounding must not make its variance negative."""
     attention, norm, query, _ = parts
     tokens = (torch.rand(N, 50, 1) * 1000).expand(N, 50, D).contiguous()
-    update, _ = attention.float()(query.float(), attention.fold(norm.float()), *halves(tokens))
+    update, _ = attention.float()(query.float(), attention.fold(norm.float()), normalised(tokens))
     assert torch.isfinite(update).all()
 
 
@@ -104,7 +99,7 @@ def test_seven_layers_drop_attention():
     """Dropout 0.1 changes every cross-attention in training and none in evaluation."""
     torch.manual_seed(5)
     decoder = TokenDecoder(D, H, layers=2, dropout=0.1)
-    h, tokens = torch.randn(N, D), TokenSet.of(torch.randn(N, 40, D))
+    h, tokens = torch.randn(N, D), normalised(torch.randn(N, 40, D))
     for layer in decoder.layers:
         first, second = (layer.train()(h, layer.attention.fold(decoder.norm_tokens), tokens)[0] for _ in range(2))
         assert not torch.equal(first, second)

@@ -16,7 +16,7 @@ from reference.decoder_inputs import pyramid, queries
 from reference.slow_decoder import SlowDecoder
 
 from eventspd_ros.benchmark.machine import cpu_name
-from eventspd_ros.model.attention import TokenSet
+from eventspd_ros.model.attention import normalised
 from eventspd_ros.model.config import DecoderConfig
 from eventspd_ros.model.presets import preset_config
 from eventspd_ros.model.query_decoder import QueryDecoder
@@ -58,9 +58,9 @@ def document_calls() -> dict:
     anchors = fused[:, tokens.shape[1] :].contiguous()
 
     def fast_b2_b5():
-        local = TokenSet.of(tokens)
+        local = normalised(tokens)
         decoder.b2(h, context.local, local)
-        decoder.b5(h, context.fused, local, TokenSet.of(anchors))
+        decoder.b5(h, context.fused, torch.cat((local, normalised(anchors)), dim=1))
 
     return {
         "slow": lambda: slow(levels, sensor_hw, uv_px),

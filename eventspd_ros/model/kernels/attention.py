@@ -1,8 +1,7 @@
-"""H probes of a query and its tokens, read once: scores, softmax and context in one kernel (B2 and B5, attention.py).
+"""H probes of a query and its normalised tokens: scores, softmax and context in one kernel (B2 and B5, attention.py).
 
-PyTorch reads the tokens three times, for r, scores and context. Here a program takes one query, walks over its tokens
-in blocks and keeps a running softmax (Milakov and Gimelshein, arXiv 1805.02867). The second set of tokens is either
-there already (B5's anchors) or is gathered from a table on the way, written and read (B1's coarse tokens).
+A program takes one query, walks over its tokens in blocks and keeps a running softmax (Milakov and Gimelshein, arXiv
+1805.02867). Further tokens can be gathered from a table, normalised and written on the way (B1's coarse tokens).
 """
 
 from __future__ import annotations
@@ -39,46 +38,45 @@ def _attend(
         real, later = token < COUNT, token >= FIRST
         at = (query * FIRST + token[:, None]) * D + channel[None, :]
         x = tl.load(first + at, mask=(token < FIRST)[:, None] & inside[None, :], other=0.0).to(tl.float32)
-        place = query * (COUNT - FIRST) + token - FIRST
-        mask = (later & real)[:, None] & inside[None, :]
-        at = place[:, None] * D + channel[None, :]
-        if CORNERS == 0:
-            x += tl.load(second + at, mask=mask, other=0.0).to(tl.float32)
-        else:
+        if CORNERS > 0:
+            place = query * (COUNT - FIRST) + token - FIRST
+            gathered = tl.zeros((BLOCK, DP), tl.float32)
+            mask = (later & real)[:, None] & inside[None, :]
             for corner in tl.static_range(CORNERS):
                 row = tl.load(rows + place * CORNERS + corner, mask=later & real, other=0).to(tl.int64)
                 row += query // queries * table_rows
                 weight = tl.load(weights + place * CORNERS + corner, mask=later & real, other=0.0).to(tl.float32)
                 read = tl.load(table + row[:, None] * D + channel[None, :], mask=mask, other=0.0)
-                x += weight[:, None] * read.to(tl.float32)
-            tl.store(second + at, rounded(x, second, WIDE), mask=mask)
-        mean = tl.sum(x, 1) / D
-        off = tl.where(inside[None, :], x - mean[:, None], 0.0)
-        r = tl.rsqrt(tl.sum(off * off, 1) / D + eps)
+                gathered += weight[:, None] * read.to(tl.float32)
+            mean = tl.sum(gathered, 1) / D
+            off = tl.where(inside[None, :], gathered - mean[:, None], 0.0)
+            gathered = off * tl.rsqrt(tl.sum(off * off, 1) / D + eps)[:, None]
+            tl.store(second + place[:, None] * D + channel[None, :], rounded(gathered, second, WIDE), mask=mask)
+            x += gathered
         x = rounded(x, first, WIDE)
-        scores = product(q, tl.trans(x), WIDE) * r[None, :]
+        scores = product(q, tl.trans(x), WIDE)
         scores = tl.where(real[None, :], scores, float("-inf"))
         rising = tl.maximum(highest, tl.max(scores, 1))
         kept = tl.exp(highest - rising)
         exponential = tl.exp(scores - rising[:, None])
         share = share * kept + tl.sum(exponential, 1)
-        part = product(rounded(exponential * r[None, :], first, WIDE), x, WIDE)
+        part = product(rounded(exponential, first, WIDE), x, WIDE)
         total = total * kept[:, None] + part
         highest = rising
     total = total / share[:, None]
     tl.store(context + probe_at, rounded(total, context, WIDE), mask=probe_mask)
 
 
-def attend(probe: Tensor, first: Tensor, second: Tensor | None = None) -> Tensor:
-    """probe (N, H, D), tokens x (N, P, D) and, if any, (N, Q, D) -> Σ a_i r_i x_i over all of them, (N, H, D)."""
-    second = first[:, :0] if second is None else second.to(probe.dtype).contiguous()
-    return _launch(probe, first, second, (first,) * 3, 0)
+def attend(probe: Tensor, tokens: Tensor) -> Tensor:
+    """probe (N, H, D), normalised tokens x̂ (N, T, D) -> Σ a_i x̂_i, (N, H, D)."""
+    return _launch(probe, tokens, tokens[:, :0], (tokens,) * 3, 0)
 
 
 def gather_attend(probe: Tensor, first: Tensor, table: Tensor, rows: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """As attend(), the second set gathered: table (B, T, D), rows (B, K, Q, 5) int32, weights likewise, N = B·K.
+    """As attend(), with Q more tokens: gathered from table (B, T, D), rows (B, K, Q, 5) int32, weights likewise, N = B·K,
+    and normalised.
 
-    Returns the context and the second set (N, Q, D), for the layers that follow.
+    Returns the context and these tokens (N, Q, D), for the layers that follow.
     """
     second = first.new_empty(len(probe), rows.shape[2], first.shape[2])
     gather = (table.contiguous(), rows.contiguous(), weights.contiguous())

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from eventspd_ros.model.attention import TokenAttention, TokenProjections, TokenSet
+from eventspd_ros.model.attention import TokenAttention, TokenProjections
 from eventspd_ros.model.blocks import ConvNeXtBlock
 from eventspd_ros.model.deformable_read import DeformableRead
 from eventspd_ros.model.kernels.attention import attend
@@ -73,8 +73,7 @@ class FusedTokenAttention:
         self.module = module
 
     @torch.compiler.disable  # a break in the graph costs nothing once it is captured
-    def __call__(self, query: Tensor, folded: TokenProjections, *sets: TokenSet) -> tuple[Tensor, None]:
-        q = self.module.query(query).unflatten(-1, (self.module.heads, -1)).transpose(0, 1)
-        context = attend(torch.bmm(q, folded.key).transpose(0, 1), *(tokens for tokens, _ in sets))
+    def __call__(self, query: Tensor, folded: TokenProjections, tokens: Tensor) -> tuple[Tensor, None]:
+        context = attend(self.module.probe(query, folded), tokens)
         read = torch.baddbmm(folded.bias.to(context.dtype), context.transpose(0, 1), folded.value)
         return self.module.out(read.transpose(0, 1).reshape(query.shape)), None
