@@ -29,8 +29,7 @@ def weights(run):
 
 
 def assert_equal_weights(one, other):
-    for name, tensor in weights(one).items():
-        torch.testing.assert_close(tensor, weights(other)[name], rtol=0, atol=0, msg=name)
+    torch.testing.assert_close(weights(one), weights(other), rtol=0, atol=0)
 
 
 @pytest.fixture(scope="module")
