@@ -110,16 +110,18 @@ class _Run:
             f"{first} eager": lambda: self.times(build_model(model), sensor_hw, captured=False),
             f"{first} captured": lambda: self.times(build_model(model), sensor_hw),
             f"{first} compiled": lambda: self.times(build_model(model), sensor_hw, compiled=True),
-            f"{first} kernels": lambda: self.times(build_model(model), sensor_hw, compiled=True, kernels=self.plan.kernels),
         }
-        if not self.plan.kernels:
-            del variants[f"{first} kernels"]
+        kernels = self.plan.kernels
+        if kernels:
+            variants[f"{first} kernels"] = lambda: self.times(
+                build_model(model), sensor_hw, compiled=True, kernels=kernels
+            )
         if in_detail:
             variants |= {
                 f"{first} kernel {kernel}": lambda kernel=kernel: self.times(
                     build_model(model), sensor_hw, compiled=True, kernels=[kernel], phase=KERNEL_PHASE[kernel]
                 )
-                for kernel in self.plan.kernels
+                for kernel in kernels
             }
         variants[f"{first} captured, tokens merged"] = lambda: self.times(_merging(build_model(model)), sensor_hw)
         for preset in others:

@@ -17,7 +17,6 @@ Shapes: B windows, K queries a window, N = B·K, T tokens or cells, D model widt
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F

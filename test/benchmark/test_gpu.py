@@ -39,7 +39,8 @@ def test_every_measurement_is_made_or_said_to_be_left_out(tmp_path, backend, ker
     def dense() -> DenseModel:
         return DenseModel(network=read_depth_anything(tmp_path / "network"))
 
-    result = bench_gpu(replace(TINY, backend=backend, kernels=kernels, dense=dense), tmp_path / "gpu.json", lines.append)
+    plan = replace(TINY, backend=backend, kernels=kernels, dense=dense)
+    result = bench_gpu(plan, tmp_path / "gpu.json", lines.append)
     assert json.loads((tmp_path / "gpu.json").read_text()) == result
     here = result["sensors"]["64x32"]
     for name in ("eager", "captured", "compiled", "captured, tokens merged"):

@@ -73,10 +73,9 @@ def attend(probe: Tensor, tokens: Tensor) -> Tensor:
 
 
 def gather_attend(probe: Tensor, first: Tensor, table: Tensor, rows: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """As attend(), with Q more tokens: gathered from table (B, T, D), rows (B, K, Q, 5) int32, weights likewise, N = B·K,
-    and normalised.
+    """As attend(), with Q more tokens, gathered and normalised: table (B, T, D), rows (B, K, Q, 5) int32.
 
-    Returns the context and these tokens (N, Q, D), for the layers that follow.
+    Returns the context and these tokens (N, Q, D), N = B·K, for the layers that follow.
     """
     second = first.new_empty(len(probe), rows.shape[2], first.shape[2])
     gather = (table.contiguous(), rows.contiguous(), weights.contiguous())
