@@ -20,6 +20,8 @@ class PackedField(nn.Module):
 
     def __init__(self, model: PointDepthModel, height: int, width: int, table_dtype: torch.dtype | None = None):
         super().__init__()
+        if model.config.input != "events":
+            raise ValueError(f"a model with input {model.config.input!r} has no packed events: it runs as it is only")
         grids = model.encoder.grids
         if grids.time_bins > PADDING:
             raise ValueError(f"encoder.time_bins={grids.time_bins}: packed events hold ages below {PADDING} ms")

@@ -47,6 +47,11 @@ def test_exported_programs_answer_as_the_model(name):
     programs["encode"](few, *([] if shape is None else [torch.zeros(1, *shape)]))
 
 
+def test_a_model_of_images_is_refused_in_one_line(tmp_path, capsys):
+    assert main(["export", "--preset", "rgb_spd", "--sensor", "64x48", "--out", str(tmp_path / "package")]) == 2
+    assert "input 'image' has no packed events" in capsys.readouterr().err and not (tmp_path / "package").exists()
+
+
 @pytest.mark.slow  # AOTInductor's C++ takes a minute and more to compile
 @pytest.mark.parametrize("name", ["minimal", "small"])
 def test_a_package_answers_as_the_model(name, tmp_path):
