@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import array
-import threading
 import time
 
 import numpy as np
 import streams
 from diagnostic_msgs.msg import DiagnosticArray
 from eventspd_ros.msg import KeypointArray, KeypointDepthArray
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo
+from spinning import Spinner
 
 from eventspd_ros.ros.image_intake import IMAGE_INPUT
 from eventspd_ros.ros.messages import EVENT_TYPES, KEYPOINTS_QOS, WindowInput, event_input, ns_to_time
@@ -86,16 +85,11 @@ class Robot(Eye):
         self.__dict__.update(self.eyes[names[0]].__dict__)
         self.diagnostics: list[DiagnosticArray] = []
         self.client.create_subscription(DiagnosticArray, "/diagnostics", self.diagnostics.append, 10)
-        self.executor = SingleThreadedExecutor()
-        self.executor.add_node(self.node)
-        self.executor.add_node(self.client)
-        self.thread = threading.Thread(target=self.executor.spin)
-        self.thread.start()
+        self.spinner = Spinner(self.node, self.client)
         streams.until(lambda: all(eye.is_connected() for eye in self.eyes.values()))
 
     def close(self) -> None:
-        self.executor.shutdown()
-        self.thread.join()
+        self.spinner.close()
         self.node.close()
         self.node.destroy_node()
         self.client.destroy_node()

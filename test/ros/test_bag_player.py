@@ -1,11 +1,9 @@
-import threading
 import time
 
 import numpy as np
 import pytest
 import streams
 from event_camera_msgs.msg import EventPacket as EventPacketMsg
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 from rclpy.qos import ReliabilityPolicy
@@ -13,6 +11,7 @@ from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, Qo
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import get_types_from_msg
 from rosgraph_msgs.msg import Clock
+from spinning import Spinner
 
 from eventspd_ros.events.files.rosbag import bag_typestore
 from eventspd_ros.ros.bag_player import BagPlayer
@@ -61,18 +60,14 @@ class Listener:
         self.packets, self.clocks, self.arrivals = [], [], []
         self.node.create_subscription(EventPacketMsg, "/camera/events", self.on_packet, EVENTS_QOS)
         self.node.create_subscription(Clock, "/clock", lambda m: self.clocks.append(time_to_ns(m.clock)), 1000)
-        self.executor = SingleThreadedExecutor()
-        self.executor.add_node(self.node)
-        self.thread = threading.Thread(target=self.executor.spin)
-        self.thread.start()
+        self.spinner = Spinner(self.node)
 
     def on_packet(self, msg):
         self.packets.append(msg)
         self.arrivals.append(time.monotonic())
 
     def close(self):
-        self.executor.shutdown()
-        self.thread.join()
+        self.spinner.close()
         self.node.destroy_node()
 
 

@@ -193,8 +193,13 @@ def test_a_publisher_whose_qos_does_not_fit_is_named_with_the_cure(robot, capfd)
     bot = robot(fx_px=60.0)
     best_effort = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
     bot.client.create_publisher(KeypointArray, "/keypoints", best_effort)
-    streams.until(lambda: bot.camera.topics.mismatches.get("keypoints"))
-    said = [line for line in capfd.readouterr().err.splitlines() if "does not fit" in line]
+    said = []
+
+    def is_told():
+        said.extend(line for line in capfd.readouterr().err.splitlines() if "does not fit" in line)
+        return said and bot.camera.topics.mismatches.get("keypoints")
+
+    streams.until(is_told)
     assert len(said) == 1 and "RELIABILITY" in said[0] and "qos_overrides" in said[0]
 
 

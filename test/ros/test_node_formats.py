@@ -2,7 +2,6 @@
 
 import array
 import sys
-import threading
 import time
 
 import numpy as np
@@ -10,11 +9,11 @@ import pytest
 import streams
 from eventspd_ros.msg import KeypointDepthArray
 from geometry_msgs.msg import Point32
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from reference.encoders import event_array_cdr
 from sensor_msgs.msg import CameraInfo, ChannelFloat32, Image, PointCloud, PointCloud2
+from spinning import Spinner
 
 from eventspd_ros.events.codecs import make_decoder
 from eventspd_ros.inputs.point_cloud import POINT
@@ -53,11 +52,7 @@ class Robot:
         ):
             self.heard[topic] = []
             self.client.create_subscription(kind, f"/eventspd/{topic}", self.heard[topic].append, 10)
-        self.executor = SingleThreadedExecutor()
-        self.executor.add_node(self.node)
-        self.executor.add_node(self.client)
-        self.thread = threading.Thread(target=self.executor.spin)
-        self.thread.start()
+        self.spinner = Spinner(self.node, self.client)
         outputs = self.camera.outputs
         drawn = (outputs.points, outputs.depth, outputs.overlay, self.camera.topics.answers)
         streams.until(lambda: all(p.get_subscription_count() for p in (self.events, self.camera_info, self.features)))
@@ -76,8 +71,7 @@ class Robot:
         return self.heard["keypoint_depths"][-1]
 
     def close(self):
-        self.executor.shutdown()
-        self.thread.join()
+        self.spinner.close()
         self.node.close()
         self.node.destroy_node()
         self.client.destroy_node()
