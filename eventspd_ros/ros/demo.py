@@ -21,6 +21,8 @@ from tqdm import tqdm
 
 from eventspd_ros.evaluation.metrics import abs_rel
 from eventspd_ros.evaluation.overlay import draw_overlay
+from eventspd_ros.evaluation.replay.ground_truth import DepthImages
+from eventspd_ros.evaluation.replay.topics import TopicNames, choose_topics
 from eventspd_ros.events.clock import SensorClock
 from eventspd_ros.events.codecs import make_decoder
 from eventspd_ros.events.files import open_events
@@ -45,8 +47,8 @@ LAST_ANSWERS_S = 20.0
 
 
 @dataclass(frozen=True)
-class BagTopics:
-    """What a bag holds, by the types the demo understands; None where it has none."""
+class DemoBag:
+    """What a bag holds of what the demo understands; None where it has none."""
 
     events: str
     events_type: str
@@ -58,16 +60,21 @@ class BagTopics:
     duration_s: float
 
     @classmethod
-    def of(cls, path: Path) -> BagTopics:
+    def of(cls, path: Path) -> DemoBag:
+        """ValueError, one line: no events, or two topics of a kind that it needs one of."""
         source = open_events(path)
         with open_bag(path) as bag:
-            by_type = {connection.msgtype: connection.topic for connection in bag.connections}
+            try:
+                topics = choose_topics(bag, TopicNames(events=source.topic))
+            except ValueError as error:
+                raise ValueError(f"{error} (the demo takes no names, eventspd replay does)") from None
+            is_own = topics.source is not None and topics.source.layout == "keypoint_array"
             return cls(
-                events=source.topic,
-                events_type=next(c.msgtype for c in bag.connections if c.topic == source.topic),
-                camera_info=by_type.get("sensor_msgs/msg/CameraInfo"),
-                keypoints=by_type.get("eventspd_ros/msg/KeypointArray"),
-                depth=by_type.get("sensor_msgs/msg/Image"),
+                events=topics.events,
+                events_type=topics.events_type,
+                camera_info=topics.camera_info,
+                keypoints=topics.keypoints if is_own else None,
+                depth=topics.depth,
                 width=source.width,
                 height=source.height,
                 duration_s=bag.duration_ns / 1e9,
@@ -86,7 +93,7 @@ def run_demo(bag: Path | None, out: Path, weights: str = DEFAULT_WEIGHTS) -> dic
             config = SimulationConfig()
             with tqdm(total=config.chunks, desc="simulating", unit="packet") as bar:
                 write_bag(bag, config, progress=bar.update)
-    topics = BagTopics.of(bag)
+    topics = DemoBag.of(bag)
     recorder = play_and_record(bag, topics, weights)
     summary = summarise(bag, topics, recorder, weights)
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
@@ -95,7 +102,7 @@ def run_demo(bag: Path | None, out: Path, weights: str = DEFAULT_WEIGHTS) -> dic
 
 
 @own_profile()
-def play_and_record(bag: Path, topics: BagTopics, weights: str) -> Recorder:
+def play_and_record(bag: Path, topics: DemoBag, weights: str) -> Recorder:
     """The node and the player as processes of their own; this one records what they say."""
     keypoints = topics.keypoints or "/keypoints"
     parameters = {
@@ -156,14 +163,14 @@ def ros_process(module: str, arguments: list[str]):
             process.wait()
 
 
-def summarise(bag: Path, topics: BagTopics, recorder: Recorder, weights: str) -> dict:
+def summarise(bag: Path, topics: DemoBag, recorder: Recorder, weights: str) -> dict:
     """What was asked, answered and lost, how fast and, where the bag has depth, how well."""
     answers = recorder.answers
     status = np.concatenate([np.asarray(a.status) for a in answers] or [np.empty(0, np.uint8)])
     latency_ms = recorder.latencies_ms()
     quantiles = np.percentile(latency_ms, [50, 95, 99]) if latency_ms else [None] * 3
     trained = recorder.diagnostics.get("trained") == "True"
-    error = depth_error(bag, topics.depth, answers) if topics.depth else None
+    error = depth_error(bag, topics, answers) if topics.depth else None
     return {
         "bag": str(bag),
         "sensor": f"{topics.width}x{topics.height}",
@@ -196,17 +203,21 @@ def stages_ms(diagnostics: dict[str, str]) -> dict[str, dict[str, float]]:
     }
 
 
-def depth_error(bag: Path, topic: str, answers: list) -> float | None:
-    """AbsRel of all OK points against the bag's 32FC1 depth of the same stamp; None where nothing can be compared."""
+def depth_error(bag: Path, topics: DemoBag, answers: list) -> float | None:
+    """AbsRel of all OK points against the bag's depth images of the same stamp; None where nothing can be compared."""
+    truth = DepthImages(topics.depth, topics.height, topics.width)
     by_stamp = {time_to_ns(a.header.stamp): a for a in answers}
     predicted, true = [], []
     with open_bag(bag) as reader:
-        for _, _, image in reader.read(topic):
-            stamp_ns = image.header.stamp.sec * 1_000_000_000 + image.header.stamp.nanosec
-            answer = by_stamp.get(stamp_ns)
-            if answer is None or image.encoding != "32FC1":
+        for _, _, image in reader.read(topics.depth):
+            answer = by_stamp.get(time_to_ns(image.header.stamp))
+            if answer is None:
                 continue
-            depth_m = np.frombuffer(image.data, np.float32).reshape(image.height, -1)[:, : image.width]
+            try:
+                depth_m = truth.depth_m(image)
+            except ValueError as error:
+                print(f"no depth is compared: {error}", file=sys.stderr)
+                return None
             ok = np.asarray(answer.status) == Status.OK
             columns, rows = (np.rint(np.asarray(c)[ok]).astype(int) for c in (answer.u, answer.v))
             predicted.append(np.asarray(answer.depth)[ok])

@@ -26,7 +26,7 @@ from eventspd_ros.benchmark.machine import cpu_name
 from eventspd_ros.events.files.rosbag import open_bag
 from eventspd_ros.msg import KeypointArray, KeypointDepthArray
 from eventspd_ros.ros.bag_player import recorded_qos
-from eventspd_ros.ros.demo import START_S, BagTopics, ros_process, stages_ms
+from eventspd_ros.ros.demo import START_S, DemoBag, ros_process, stages_ms
 from eventspd_ros.ros.fastdds import own_profile
 from eventspd_ros.ros.messages import KEYPOINTS_QOS, message_class, time_to_ns
 from eventspd_ros.simulation.bag import write_bag
@@ -90,7 +90,7 @@ class Watched:
 class Soak(Node):
     """Camera, front-end and consumer. waiting: requests not yet answered, (stamp in ns, monotonic s), in order."""
 
-    def __init__(self, bag: Path, topics: BagTopics):
+    def __init__(self, bag: Path, topics: DemoBag):
         super().__init__("eventspd_soak")
         with open_bag(bag) as opened:
             self.messages = list(opened.messages())
@@ -160,7 +160,7 @@ class Soak(Node):
 @own_profile()
 def run_soak(bag: Path, minutes: float) -> dict:
     """Play for that long; returns the report."""
-    topics = BagTopics.of(bag)
+    topics = DemoBag.of(bag)
     if topics.keypoints is None:
         raise ValueError(f"{bag}: has no keypoints to ask for; without --bag one is simulated")
     remappings = {"events": topics.events, "camera_info": topics.camera_info, "keypoints": topics.keypoints}

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from reference.models import small_model
-from reference.windows import randomise
 
 from eventspd_ros.datasets.catalogue import open_dataset
 from eventspd_ros.evaluation.answers import Method, collect_answers
@@ -17,16 +15,6 @@ from eventspd_ros.model.presets import build_model
 from eventspd_ros.predictor import Predictor
 
 SETTINGS = Settings(uniform=40, keypoints=10, every=3, warm_up=2)
-
-
-@pytest.fixture(scope="module")
-def model():
-    return randomise(small_model(parametrization="log"))
-
-
-@pytest.fixture(scope="module")
-def sequences(tiny_set):
-    return open_dataset("simulated", tiny_set)
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,7 @@
 
 import numpy as np
 import pytest
-from reference.models import small_model
-from reference.windows import randomise
 
-from eventspd_ros.datasets.catalogue import open_dataset
 from eventspd_ros.evaluation import sweeps
 from eventspd_ros.evaluation.answers import Method, collect_answers
 from eventspd_ros.evaluation.disturbances import Gap
@@ -15,16 +12,6 @@ from eventspd_ros.evaluation.questions import Scene, Settings
 
 SETTINGS = Settings(uniform=40, keypoints=0, every=2, warm_up=2)
 GAP = Gap(first_ms=40.0, length_ms=30.0, period_ms=1000.0)
-
-
-@pytest.fixture(scope="module")
-def model():
-    return randomise(small_model(parametrization="log"))
-
-
-@pytest.fixture(scope="module")
-def sequences(tiny_set):
-    return open_dataset("simulated", tiny_set)
 
 
 @pytest.fixture(scope="module")

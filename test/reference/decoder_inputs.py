@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from eventspd_ros.model.config import DecoderConfig
+from eventspd_ros.model.presets import preset_config
 from eventspd_ros.model.query_decoder import QueryDecoder
 
 SMALL = DecoderConfig(
@@ -16,17 +17,9 @@ SMALL = DecoderConfig(
 )
 # Research plan v9's form of every stage, narrow.
 POOLED = replace(
-    SMALL,
-    channels=(16, 12, 24, 32, 40),
-    strides=(2, 4, 8, 16, 32),
-    local_radius=(2, 1, 0, 0, 0),
-    pooled_levels=2,
-    adaptive_reach=(6.0, 4.0),
-    local_layers=0,
-    shared_keys=True,
-    fused_layers=2,
-    depth_expansion=1,
-)
+    preset_config("eventspd_v9").decoder,
+    dim=32, heads=4, channels=(16, 12, 24, 32, 40), adaptive_points=3, anchors=8, samples=2,
+)  # fmt: skip
 
 
 def spread_decoder(config: DecoderConfig, seed: int = 0) -> QueryDecoder:

@@ -9,11 +9,16 @@ import time
 import cv2
 import numpy as np
 import pytest
+from eventspd_ros.msg import KeypointDepthArray
+from reference.rewritten_bags import TYPES, millimetres, rewrite
 
+from eventspd_ros.events.files.rosbag import open_bag
 from eventspd_ros.predictor import Status
 from eventspd_ros.ros import demo
-from eventspd_ros.ros.demo import run_demo, table
-from eventspd_ros.ros.messages import time_to_ns
+from eventspd_ros.ros.demo import DemoBag, depth_error, run_demo, table
+from eventspd_ros.ros.messages import ns_to_time, time_to_ns
+
+IMAGE = "sensor_msgs/msg/Image"
 
 
 def test_every_request_of_a_simulated_bag_is_answered(simulated_bag, tmp_path, monkeypatch):
@@ -51,6 +56,44 @@ def check_windows(answers, summary) -> None:
     assert 1 <= len(set(ends)) <= summary["windows_encoded"]
     strides = (ends - ends[0]) / 8_333_000  # the clock filter moves by less than 0.1 ms
     np.testing.assert_allclose(strides, np.rint(strides), atol=0.02)
+
+
+def colour(image):
+    """An ordinary picture."""
+    data = np.zeros(3 * image.height * image.width, np.uint8)
+    return TYPES[IMAGE](image.header, image.height, image.width, "rgb8", 0, 3 * image.width, data)
+
+
+def smaller(image):
+    """Depth of another camera."""
+    return TYPES[IMAGE](image.header, 2, 3, "32FC1", 0, 12, np.ones(6, np.float32).view(np.uint8))
+
+
+@pytest.mark.parametrize(("change", "expected"), [(None, 0.25), (millimetres, 0.25), (smaller, None)])
+def test_depth_is_compared_in_metres_or_said_not_to_be(change, expected, simulated_bag, tmp_path, capsys):
+    path, topic = simulated_bag, DemoBag.of(simulated_bag).depth
+    truth = {time_to_ns(m.header.stamp): m for _, _, m in messages(path, topic)}
+    columns, rows = np.arange(20, 60, dtype=np.float32), np.full(40, 30, np.float32)
+    if change:
+        path = rewrite(path, tmp_path / "bag", {topic: (IMAGE, change)})
+    answers = []
+    for image in truth.values():
+        depth_m = np.frombuffer(image.data, np.float32).reshape(image.height, image.width)[30, 20:60]
+        answers.append(KeypointDepthArray(u=columns, v=rows, depth=1.25 * depth_m, status=bytes(40)))
+        answers[-1].header.stamp = ns_to_time(time_to_ns(image.header.stamp))
+    found = depth_error(path, DemoBag.of(path), answers)
+    assert found == (expected and pytest.approx(expected, rel=2e-3))
+    assert ("no depth is compared" in capsys.readouterr().err) == (expected is None)
+
+
+def test_a_picture_is_no_depth(simulated_bag, tmp_path):
+    topic = DemoBag.of(simulated_bag).depth
+    assert topic and DemoBag.of(rewrite(simulated_bag, tmp_path / "bag", {topic: (IMAGE, colour)})).depth is None
+
+
+def messages(bag, topic):
+    with open_bag(bag) as reader:
+        yield from reader.read(topic)
 
 
 @pytest.mark.parametrize(
