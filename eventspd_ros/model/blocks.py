@@ -54,12 +54,28 @@ class GlobalResponseNorm(nn.Module):
         return (torch.matmul(x.flatten(1, 2), weight.to(x.dtype)) + bias.to(x.dtype)).unflatten(1, x.shape[1:3])
 
 
+class DepthwiseConv(nn.Conv2d):
+    """k×k, each channel for itself, the size kept.
+
+    In float32 on a CPU, whatever the precision around it: the gradient takes 10 ms there and 24 ms in bfloat16.
+    """
+
+    def __init__(self, channels: int, kernel: int):
+        super().__init__(channels, channels, kernel, padding=(kernel - 1) // 2, groups=channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+            return super().forward(x)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(x.to(self.weight.dtype))
+
+
 class ConvNeXtBlock(nn.Module):
     """ConvNeXt V2: depthwise k×k → LN → Linear ×b → GELU → GRN → Linear → + x. No layer scale (arXiv 2301.00808)."""
 
     def __init__(self, channels: int, kernel: int = 7, expansion: int = 4):
         super().__init__()
-        self.dwconv = nn.Conv2d(channels, channels, kernel, padding=(kernel - 1) // 2, groups=channels)
+        self.dwconv = DepthwiseConv(channels, kernel)
         self.norm = nn.LayerNorm(channels, eps=EPS)
         self.pwconv1 = nn.Linear(channels, expansion * channels)
         self.grn = GlobalResponseNorm(expansion * channels)

@@ -104,23 +104,22 @@ class EventSPD(PointDepthModel):
         finest = [] if self.fine is None else [self.fine(features)]
         return [*finest, *self.pyramid(features, memory, 0.0 if self.training else self.merge_tokens)]
 
-    def unroll(self, fields: Tensor, gradients: int) -> EventSPDTensors:
+    def unroll(self, late: Tensor, early: Tensor | None = None) -> EventSPDTensors:
         """As phase_a() window by window, from a stream's start: fields (n, B, 8, H, W) -> the last window's tensors.
 
         What a window looks like does not depend on the memory, so A1 and A2 take all windows as one batch. Gradients
-        flow through all n steps of the memory, but into the features of the last `gradients` windows only.
+        flow through all steps of the memory, but into the features of the late windows only.
         """
         if self.memory is None:
-            return super().unroll(fields, gradients)
-        early, late = fields[:-gradients], fields[-gradients:]
+            return super().unroll(late, early)
         with torch.no_grad():
-            tops = self._maps(early.flatten(0, 1))[-1].unflatten(0, early.shape[:2]) if len(early) else []
+            before = [] if early is None else self._maps(early.flatten(0, 1))[-1].unflatten(0, early.shape[:2])
         *fine, l4 = self._maps(late.flatten(0, 1))
         memory = self._start(late[0])
-        for top in (*tops, *l4.unflatten(0, late.shape[:2])):
+        for top in (*before, *l4.unflatten(0, late.shape[:2])):
             memory = self.memory(top, memory)
         last = [level.unflatten(0, late.shape[:2])[-1] for level in fine]
-        return self._cache(last, memory, fields.shape[-2:])
+        return self._cache(last, memory, late.shape[-2:])
 
     def _start(self, field: Tensor) -> Tensor:
         """h of a stream that starts."""

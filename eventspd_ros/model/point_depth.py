@@ -79,12 +79,12 @@ class PointDepthModel(nn.Module):
         """Event field (B, C, H, W) and memory h or None -> the cache's tensors (B first) and the next memory."""
         raise NotImplementedError
 
-    def unroll(self, fields: Tensor, gradients: int) -> Any:
-        """Event fields of n windows one after another (n, B, C, H, W) -> the last one's tensors. For training.
+    def unroll(self, late: Tensor, early: Tensor | None = None) -> Any:
+        """Event fields of windows one after another (n, B, C, H, W) -> the last one's tensors. For training.
 
-        gradients: of how many windows, counted from the last. A model without memory only needs the last.
+        early: windows before the late ones, without gradients. A model without memory only needs the last.
         """
-        return self.phase_a(fields[-1], None)[0]
+        return self.phase_a(late[-1], None)[0]
 
     def phase_b(self, tensors: Any, uv_px: Tensor) -> tuple[Tensor, Tensor]:
         """Queries (B, K, 2) in pixels -> canonical depth and standard deviation, both (B, K) float32, metres."""

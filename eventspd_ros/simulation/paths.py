@@ -141,15 +141,15 @@ def limited(angle_rad: np.ndarray, limit_rad: float) -> np.ndarray:
 def walk_path(rng: np.random.Generator, duration_s: float, half_room_m: np.ndarray, ceiling_m: float) -> SplinePath:
     """A camera in the hand of somebody in a room about the origin (floor y = 0), at most 1.5 m/s and 80 °/s."""
     free = np.array([half_room_m[0] - 0.8, 0.3, half_room_m[1] - 0.8])
-    start = np.array([0, -rng.uniform(1.2, min(1.7, ceiling_m - 0.6)), 0]) + rng.uniform(-0.9, 0.9, 3) * free * (
+    start = np.array([0, -rng.uniform(0.7, min(1.8, ceiling_m - 0.6)), 0]) + rng.uniform(-0.9, 0.9, 3) * free * (
         1,
         0,
         1,
     )
-    inward = math.atan2(-start[0], -start[2]) + rng.normal(0, 0.6)  # most of the room lies that way
+    inward = math.atan2(-start[0], -start[2]) + rng.normal(0, 0.9)  # most of the room lies that way
     knots = wander(rng, duration_s, np.array([0.6, 0.25, 1.3]), np.array([1.4, 0.6, 0.3]), inward)
     knots[:, :3] = within(knots[:, :3], start, (0, start[1], 0) - free, (0, start[1], 0) + free)
-    knots[:, 4] = limited(knots[:, 4] + rng.uniform(-0.35, 0.1), 0.6)
+    knots[:, 4] = limited(knots[:, 4] + rng.uniform(-0.5, 0.25), 0.6)
     knots[:, 5] = limited(knots[:, 5], 0.25)
     hand = np.array([0.01, 0.012, 0.01, 0.012, 0.012, 0.008])
     return SplinePath(knots + sway(rng, knot_times(duration_s), hand, (0.6, 2.2)))

@@ -135,8 +135,10 @@ def _street(rng: np.random.Generator, duration_s: float) -> tuple[Scene, SplineP
     _pave(rng, m, road, stage, end)
     _traffic(rng, m, road, stage, camera, knot_times(duration_s))
     for side, kerb in ((1, LANE_M / 2), (-1, 1.5 * LANE_M)):
+        garden_m = rng.uniform(0.0, 16.0)
         # (thing, from the kerb in m, every … m, share that is there, turned by)
         rows = (
+            (things.house, 11.0 + garden_m, 16.0, rng.uniform(0.3, 1.0), -side * np.pi / 2),
             (things.car, 1.05, 6.5, rng.uniform(0, 0.6), 0.0),
             (things.lamp, 2.4, 28.0, 1.0, 0.0 if side > 0 else np.pi),
             (things.sign, 2.5, 22.0, 0.5, 0.0),
@@ -144,7 +146,6 @@ def _street(rng: np.random.Generator, duration_s: float) -> tuple[Scene, SplineP
             (things.bin_, 4.2, 9.0, 0.3, np.pi / 2),
             (things.tree, 6.0, 11.0, rng.uniform(0, 0.8), 0.0),
             (things.fence, 7.5, 6.5, 0.4, np.pi / 2),
-            (things.house, 17.0, 16.0, 0.85, -side * np.pi / 2),
         )
         for thing, away, every, share, turn in rows:
             for s in np.arange(-4.0 + rng.uniform(0, every), end, every):
@@ -194,8 +195,8 @@ def _traffic(rng, m: Materials, road: Road, stage: Stage, camera: SplinePath, ti
 
 
 def _room(rng: np.random.Generator, duration_s: float) -> tuple[Scene, SplinePath]:
-    half = np.array([rng.uniform(1.8, 4.5), rng.uniform(1.8, 5.0)])
-    ceiling = rng.uniform(2.4, 3.0)
+    half = np.exp(rng.uniform(np.log(1.3), np.log([6.5, 9.0])))  # from a kitchen over a corridor to a hall
+    ceiling = rng.uniform(2.4, 3.0) + 0.25 * max(0.0, half.min() - 3.0)
     camera, m = walk_path(rng, duration_s, half, ceiling), Materials(rng)
     stage = Stage(camera, m, 0.65)
     floor = str(rng.choice(["tiles", "planks", "soft", "noise"]))
@@ -216,7 +217,7 @@ def _room(rng: np.random.Generator, duration_s: float) -> tuple[Scene, SplinePat
         stage.planes += turned + skirting
         _furnish_wall(rng, m, stage, away, wide, yaw)
     for thing in rng.permutation([furniture.table, furniture.chair, furniture.clutter, furniture.sofa, things.person]):
-        for _ in range(2):
+        for _ in range(2 + int(half.prod() / 10)):
             x, z = rng.uniform(-0.8, 0.8, 2) * (half - 0.3)
             _put_inside(stage, place(thing(rng, m), x, z, rng.uniform(-np.pi, np.pi)), half)
     for x in np.arange(-half[0] + 1.0, half[0] - 0.5, 2.4):

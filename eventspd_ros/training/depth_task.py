@@ -133,9 +133,8 @@ class DepthTask(Task):
             steps = steps[-1:]
         early, late = steps[: -self.config.bptt], steps[-self.config.bptt :]
         with torch.no_grad():
-            fields = self._fields(early) if early else None
-        fields = self._fields(late) if fields is None else torch.cat((fields, self._fields(late)))
-        return self.model.unroll(fields, self.config.bptt)
+            before = self._fields(early) if early else None
+        return self.model.unroll(self._fields(late), before)
 
     def _seen(self, batch: Batch) -> Batch:
         """The batch without the labels of samples that show a model on images nothing."""

@@ -8,6 +8,7 @@ from torch import nn
 
 from eventspd_ros.model.blocks import (
     ConvNeXtBlock,
+    DepthwiseConv,
     GlobalResponseNorm,
     LayerNorm2d,
     SelfAttentionBlock,
@@ -24,6 +25,16 @@ def test_layer_norm_runs_over_channels():
     expected = centred / (centred.square().mean(1, keepdim=True) + 1e-6).sqrt()
     expected = expected * norm.weight[:, None, None] + norm.bias[:, None, None]
     torch.testing.assert_close(norm(x), expected)
+
+
+@torch.no_grad()
+def test_depthwise_convolution_is_exact_under_autocast_too():
+    convolution, x = DepthwiseConv(6, 7), torch.randn(2, 6, 9, 11)
+    expected = torch.cat([nn.functional.conv2d(x[:, [c]], convolution.weight[[c]], padding=3) for c in range(6)], dim=1)
+    expected += convolution.bias[:, None, None]
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(convolution(x), expected)
+    torch.testing.assert_close(convolution(x), expected)
 
 
 @torch.no_grad()

@@ -333,7 +333,7 @@ def test_without_memory_every_window_stands_alone(form):
         assert state.memory is None
         torch.testing.assert_close(answers(model, after), answers(model, alone), rtol=0, atol=0)
         fields = torch.stack([model.encoder.scatter([window]) for window in (first, second)])
-        unrolled = model.phase_b(model.unroll(fields, 1), keypoints(30)[None])
+        unrolled = model.phase_b(model.unroll(fields), keypoints(30)[None])
         torch.testing.assert_close(torch.stack(unrolled, dim=-1)[0], answers(model, alone))
         model.bfloat16 = True
         (cache,), _ = model.encode([second], [StreamState()])

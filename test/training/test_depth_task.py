@@ -24,7 +24,12 @@ def first_batch(task):
     return next(iter(task.data.batches(Share(), 0)))
 
 
-@pytest.mark.parametrize("gradients", [1, 3, 4, 9])
+def split(fields, gradients):
+    """Late windows, and the early ones if there are any: as unroll() takes them."""
+    return fields[-gradients:], fields[:-gradients] if gradients < len(fields) else None
+
+
+@pytest.mark.parametrize("gradients", [1, 3, 4])
 def test_unrolled_windows_are_encoded_as_one_after_another(task, gradients):
     batch, _ = first_batch(task)
     model = task.model
@@ -32,7 +37,7 @@ def test_unrolled_windows_are_encoded_as_one_after_another(task, gradients):
     memory = None
     for field in fields:
         tensors, memory = model.phase_a(field, memory)
-    together = model.unroll(fields, gradients)
+    together = model.unroll(*split(fields, gradients))
     for one, other in zip(tensors.levels, together.levels, strict=True):
         torch.testing.assert_close(other, one, rtol=1e-4, atol=1e-5)
 
@@ -41,14 +46,14 @@ def test_gradients_reach_the_features_of_the_last_windows_and_every_step_of_the_
     fields = task._fields(first_batch(task)[0].steps()).detach().requires_grad_()
     for gradients in (1, 2):
         fields.grad = None
-        task.model.unroll(fields, gradients).levels[3].square().sum().backward()
+        task.model.unroll(*split(fields, gradients)).levels[3].square().sum().backward()
         reached = fields.grad.flatten(1).abs().amax(1) > 0
         assert reached.tolist() == [False] * (4 - gradients) + [True] * gradients
 
     # The memory's weights see all steps: without the early windows their gradient is another one.
     def candidate_gradient(windows):
         task.zero_grad()
-        task.model.unroll(fields.detach()[-windows:], 1).levels[3].square().sum().backward()
+        task.model.unroll(*split(fields.detach()[-windows:], 1)).levels[3].square().sum().backward()
         return torch.cat([p.grad.flatten() for p in task.model.memory.parameters()])
 
     assert not torch.allclose(candidate_gradient(4), candidate_gradient(1), rtol=0.05)
