@@ -15,8 +15,8 @@ from torch import Tensor
 
 from eventspd_ros.events.packing import pack_events
 from eventspd_ros.events.types import EventWindow
-from eventspd_ros.model.event_encoder import gather_events
 from eventspd_ros.model.feature_cache import FeatureCache, StreamState, list_tensors, put_tensors
+from eventspd_ros.model.grid_encoding import gather_events
 from eventspd_ros.model.point_depth import PointDepthModel
 from eventspd_ros.model.steps import DecodeStep, EncodeStep, cache_layout
 

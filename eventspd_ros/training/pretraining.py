@@ -24,9 +24,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from eventspd_ros.datasets.future import FuturePair
+from eventspd_ros.events.packing import NS_PER_BIN
 from eventspd_ros.events.types import EventWindow
 from eventspd_ros.model.checkpoints import load_encoder
-from eventspd_ros.model.event_encoder import NS_PER_BIN, FeatureField
+from eventspd_ros.model.event_encoder import FeatureField
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.training.config import PretrainConfig
 from eventspd_ros.training.data import RunData, pretraining_data

@@ -5,6 +5,8 @@ import torch
 from torch import nn
 
 from eventspd_ros.events.types import EventWindow, ImageWindow
+from eventspd_ros.model.event_encoder import EventEncoder
+from eventspd_ros.model.presets import preset_config
 
 
 def random_window(width: int, height: int, count: int, seed: int = 0, end_ns: int = 20_000_000) -> EventWindow:
@@ -37,6 +39,12 @@ def randomise(module: nn.Module, seed: int = 0, scale: float = 0.2) -> nn.Module
             noise = torch.randn(parameter.shape, generator=generator)
             parameter.copy_(noise if name.endswith("grids.table") else parameter + scale * noise)
     return module
+
+
+def encoder_of(preset: str, seed: int = 0) -> EventEncoder:
+    """The encoder of a preset with random weights."""
+    torch.manual_seed(seed)
+    return randomise(EventEncoder(preset_config(preset).encoder), seed, scale=0.1).eval()
 
 
 def random_image(width: int, height: int, seed: int = 0, t_ns: int = 0) -> ImageWindow:
