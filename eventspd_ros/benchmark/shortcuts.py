@@ -75,10 +75,9 @@ def scene_windows(model: PointDepthModel, sensor_hw: tuple[int, int]) -> list[Ev
 
 def _l4_ms(model: PointDepthModel, window: EventWindow, state: StreamState, repetitions: int) -> float:
     """Time of L4's blocks with the planning of the merging, on what the window gives them."""
-    level, memory = model.pyramid.l3, state.memory
+    memory = state.memory
     seen: list[torch.Tensor] = []
-    handle = level.register_forward_hook(lambda _, __, output: seen.append(output))
+    handle = model.pyramid.downs[2].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     model.encode([window], [state])
     handle.remove()
-    tops = seen[0].permute(0, 3, 1, 2)
-    return wall_ms(lambda: model.pyramid.top(tops, memory, model.merge_tokens), model.device, repetitions)
+    return wall_ms(lambda: model.pyramid.top(seen[0], memory, model.merge_tokens), model.device, repetitions)

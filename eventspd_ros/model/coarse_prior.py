@@ -15,26 +15,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eventspd_ros.model.blocks import LayerNorm2d, SeparableConv, init_weights
+from eventspd_ros.model.blocks import ConvNorm
 
 
 class Fusion(nn.Module):
-    """A coarse map onto the next finer one: x + up(coarse), then LN → separable 3×3 → GELU → 1×1 with a residual."""
+    """A coarse map onto the next finer one: x + up(coarse), then conv 3×3 → group norm → ReLU."""
 
     def __init__(self, coarse_channels: int, channels: int):
         super().__init__()
         self.lateral = nn.Conv2d(coarse_channels, channels, 1)
-        self.mix = nn.Sequential(
-            LayerNorm2d(channels),
-            SeparableConv(channels, 2 * channels),
-            nn.GELU(),
-            nn.Conv2d(2 * channels, channels, 1),
-        )
+        self.mix = ConvNorm(channels, channels, 3)
 
     def forward(self, x: Tensor, coarse: Tensor) -> Tensor:
         """x (B, C, H, W) and coarse (B, C_coarse, ⌊H/2⌋, ⌊W/2⌋) -> (B, C, H, W)."""
-        x = x + upsample_twice(self.lateral(coarse), x.shape[-2:])
-        return x + self.mix(x)
+        return self.mix(x + upsample_twice(self.lateral(coarse), x.shape[-2:]))
 
 
 class CoarsePrior(nn.Module):
@@ -46,7 +40,7 @@ class CoarsePrior(nn.Module):
         self.onto_l3 = Fusion(c4, c3)
         self.onto_l2 = Fusion(c3, c2)
         self.log_depth = nn.Conv2d(c2, 1, 1)
-        self.apply(init_weights)
+        nn.init.trunc_normal_(self.log_depth.weight, std=0.02)
         nn.init.constant_(self.log_depth.bias, math.log(median_depth_m))
 
     def forward(self, l2: Tensor, l3: Tensor, l4: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -72,6 +72,7 @@ class PyramidConfig:
     kernels: tuple[int, ...] = (7, 13)  # depthwise, of L1 and L2
     window: int = 8  # of L3, cells
     heads: tuple[int, ...] = (6, 6)  # of L3 and L4
+    residual: bool = False  # L1 to L3 of dense 3×3 residual blocks: they learn from less; kernels and window are unused
     memory: bool = True  # a ConvGRU carries L4 from window to window; without it windows are independent
 
     def __post_init__(self):

@@ -6,6 +6,7 @@
     L3     shifted windows     mid-range context
     L4     full self-attention the whole scene; its tokens carry a fixed 2-D sin-cos position
 
+`residual` takes dense 3×3 residual blocks for L1 to L3 and group norm for LN: they learn far faster from little data.
 Between levels: Conv k2 s2 + LN, which floors (45 → 22); the stem's k3 s2 p1 and A1's strides ceil (173 → 87).
 Shapes: B windows, C_l channels and (H_l, W_l) cells of level l, N = H_4·W_4 tokens.
 """
@@ -13,11 +14,20 @@ Shapes: B windows, C_l channels and (H_l, W_l) cells of level l, N = H_4·W_4 to
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from eventspd_ros.model.blocks import ConvNeXtBlock, LayerNorm2d, SelfAttentionBlock, SwinBlock, init_weights
+from eventspd_ros.model.blocks import (
+    ConvNeXtBlock,
+    ConvNorm,
+    LayerNorm2d,
+    ResidualBlock,
+    SelfAttentionBlock,
+    SwinBlock,
+    init_weights,
+)
 from eventspd_ros.model.config import PyramidConfig
 from eventspd_ros.model.token_merging import plan_merging
 
@@ -28,19 +38,32 @@ class Pyramid(nn.Module):
     def __init__(self, config: PyramidConfig, in_channels: int):
         super().__init__()
         self.config = config
-        c1, c2, c3, c4 = config.channels
-        n1, n2, n3, n4 = config.blocks
+        channels = config.channels
+        *_, blocks4 = config.blocks
+        self.l4 = nn.Sequential(*(SelfAttentionBlock(channels[3], config.heads[1]) for _ in range(blocks4)))
+        if config.residual:
+            self.l4.apply(init_weights)
+            self.stem = ConvNorm(in_channels, channels[0], 3, config.stem_stride)
+            self.downs = nn.ModuleList(ConvNorm(*pair, 2, 2) for pair in pairwise(channels))
+            self.l1, self.l2, self.l3 = (
+                nn.Sequential(*(ResidualBlock(width) for _ in range(count)))
+                for width, count in zip(channels[:3], config.blocks[:3], strict=True)
+            )
+        else:
+            self._build_wide(in_channels)
+            self.apply(init_weights)
+
+    def _build_wide(self, in_channels: int) -> None:
+        """L1 to L3 as the document has them."""
+        config, (c1, c2, c3, _) = self.config, self.config.channels
+        n1, n2, n3, _ = config.blocks
         k1, k2 = config.kernels
-        heads3, heads4 = config.heads
-        stem = nn.Conv2d(in_channels, c1, 3, stride=config.stem_stride, padding=1)
-        self.stem = nn.Sequential(stem, LayerNorm2d(c1))
-        self.downs = nn.ModuleList(_down(*pair) for pair in ((c1, c2), (c2, c3), (c3, c4)))
+        self.stem = nn.Sequential(nn.Conv2d(in_channels, c1, 3, config.stem_stride, padding=1), LayerNorm2d(c1))
+        self.downs = nn.ModuleList(_down(*pair) for pair in pairwise(config.channels))
         self.l1 = nn.Sequential(*(ConvNeXtBlock(c1, k1) for _ in range(n1)))
         self.l2 = nn.Sequential(*(ConvNeXtBlock(c2, k2) for _ in range(n2)))
         shifts = (0, config.window // 2)
-        self.l3 = nn.Sequential(*(SwinBlock(c3, heads3, config.window, shifts[i % 2]) for i in range(n3)))
-        self.l4 = nn.Sequential(*(SelfAttentionBlock(c4, heads4) for _ in range(n4)))
-        self.apply(init_weights)
+        self.l3 = nn.Sequential(*(SwinBlock(c3, config.heads[0], config.window, shifts[i % 2]) for i in range(n3)))
 
     def forward(
         self, features: Tensor, memory: Tensor | None = None, merge_tokens: float = 0.0
@@ -51,7 +74,8 @@ class Pyramid(nn.Module):
         """
         l1 = self.l1(self.stem(features))
         l2 = self.l2(self.downs[0](l1))
-        l3 = self.l3(self.downs[1](l2).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        l3 = self.downs[1](l2)
+        l3 = self.l3(l3) if self.config.residual else self.l3(l3.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         return l1, l2, l3, self.top(l3, memory, merge_tokens)
 
     def top(self, l3: Tensor, memory: Tensor | None, merge_tokens: float) -> Tensor:

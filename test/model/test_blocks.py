@@ -11,6 +11,7 @@ from eventspd_ros.model.blocks import (
     DepthwiseConv,
     GlobalResponseNorm,
     LayerNorm2d,
+    ResidualBlock,
     SelfAttentionBlock,
     SeparableConv,
     SwinBlock,
@@ -35,6 +36,25 @@ def test_depthwise_convolution_is_exact_under_autocast_too():
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(convolution(x), expected)
     torch.testing.assert_close(convolution(x), expected)
+
+
+def slow_group_norm(x, norm):
+    grouped = x.unflatten(1, (norm.num_groups, -1)).flatten(2)
+    centred = grouped - grouped.mean(2, keepdim=True)
+    normed = (centred / (centred.square().mean(2, keepdim=True) + 1e-5).sqrt()).view_as(x)
+    return normed * norm.weight[:, None, None] + norm.bias[:, None, None]
+
+
+@pytest.mark.parametrize("channels", [16, 12])
+@torch.no_grad()
+def test_residual_block_is_its_formula_and_starts_as_the_identity(channels):
+    block, x = ResidualBlock(channels), torch.randn(2, channels, 7, 5).relu()
+    torch.testing.assert_close(block(x), x)
+    randomise(block)
+    convolution, norm, _ = block.first
+    hidden = slow_group_norm(nn.functional.conv2d(x, convolution.weight, padding=1), norm).relu()
+    update = slow_group_norm(nn.functional.conv2d(hidden, block.second.weight, padding=1), block.norm)
+    torch.testing.assert_close(block(x), (x + update).relu(), rtol=1e-4, atol=1e-5)
 
 
 @torch.no_grad()

@@ -83,7 +83,7 @@ def test_a_batch_of_streams_is_each_alone(model):
         caches, states = model.encode([seen_by(model, stream, 3)[index] for stream in range(3)], states)
     for cache, state, (expected, memory) in zip(caches, states, alone, strict=True):
         torch.testing.assert_close(answers(model, cache), expected, rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(state.memory, memory, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(state.memory, memory, rtol=1e-4, atol=3e-5)
 
 
 @torch.no_grad()
@@ -317,7 +317,7 @@ def test_configs_that_do_not_fit_together_are_named():
 def test_lite_is_of_its_size():
     model = build_model(preset_config("eventspd_lite"))
     count = sum(p.numel() for p in model.parameters()) - model.encoder.grids.table.numel()
-    assert 500_000 <= count <= 1_150_000
+    assert 500_000 <= count <= 1_300_000
 
 
 @pytest.mark.parametrize("form", ["inverse", "prior"])

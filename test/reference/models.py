@@ -21,13 +21,14 @@ CHANNELS = (16, 24, 32, 48)
 
 def small_config(v9: bool = False, image: bool = False, **head) -> ModelConfig:
     """The document's stages, narrow, or research plan v9's, on events or images; head: fields of HeadConfig, by default
-    as in `eventspd`."""
+    as in `eventspd`. With a prior the pyramid is residual, as in `eventspd_lite`."""
+    residual = head.get("prior", False)
     config = ModelConfig(
         preset="small",
         family="eventspd",
         encoder=EncoderConfig((16, 16), (2, 1), (3, 1), (2, 2), (1, 1), (7, 7), levels=LEVELS_MVSEC),
         head=replace(HeadConfig(parametrization="inverse"), **head),
-        pyramid=PyramidConfig(CHANNELS, blocks=(1, 1, 2, 1), kernels=(5, 7), window=4, heads=(2, 2)),
+        pyramid=PyramidConfig(CHANNELS, blocks=(1, 1, 2, 1), kernels=(5, 7), window=4, heads=(2, 2), residual=residual),
         decoder=DecoderConfig(dim=32, heads=2, channels=CHANNELS, anchors=4, attention_dropout=0.0),
     )
     if not (v9 or image):
