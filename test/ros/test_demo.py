@@ -29,6 +29,7 @@ def test_every_request_of_a_simulated_bag_is_answered(simulated_bag, tmp_path, m
     assert json.loads((tmp_path / "summary.json").read_text()) == summary
     assert summary["requests"] == summary["answers"] >= 40
     assert summary["windows_encoded"] + summary["windows_dropped"] == pytest.approx(1500 / 8.333, abs=4)
+    assert summary["windows_encoded"] > 0, "however slow the machine"
     if summary["windows_encoded"] < 10:
         pytest.skip(f"too slow a machine: {summary['windows_encoded']} windows while the bag was played")
     # The bag is shorter than a cache may be old here: from the first window on, every point has a depth.
