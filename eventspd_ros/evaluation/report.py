@@ -6,46 +6,19 @@ out, and a line says which option makes them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
 import numpy as np
 
-from eventspd_ros.evaluation import figures, published
+from eventspd_ros.evaluation import figures, page, published
 from eventspd_ros.evaluation.evaluate import POOLED, Evaluation, write_json
 from eventspd_ros.evaluation.figures import Example
-from eventspd_ros.evaluation.model_tables import (
-    Table,
-    diagnostic_tables,
-    number,
-    percent,
-    routing_sentence,
-    sweep_tables,
-)
+from eventspd_ros.evaluation.model_tables import diagnostic_tables, number, percent, routing_sentence, sweep_tables
 from eventspd_ros.evaluation.questions import KEYPOINT, KINDS, UNIFORM, Scene
 from eventspd_ros.evaluation.uncertainty import LEVELS
 
 PICTURED = 150  # keypoints in a picture, at most
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title><style>
-body {{ font: 15px/1.5 system-ui, sans-serif; color: #1d2329; margin: 2rem auto; max-width: 1120px;
-  padding: 0 1.2rem; }}
-h1 {{ font-size: 1.6rem; margin: 0 0 .3rem; }} h2 {{ font-size: 1.2rem; margin: 2.4rem 0 .5rem; }}
-h3 {{ font-size: 1rem; margin: 1.3rem 0 .3rem; }} p {{ max-width: 52rem; margin: .4rem 0; }}
-figure {{ margin: .8rem 0; }} img {{ max-width: 100%; height: auto; }}
-figcaption {{ color: #56606a; font-size: .87rem; }}
-.table {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; font-size: .87rem; margin: .5rem 0 .2rem; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: .22rem .65rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #e6e9ec; }}
-th {{ border-bottom: 1px solid #8b96a0; font-weight: 600; }}
-td.text, th.text {{ text-align: left; }} tr.own td {{ background: #eef4fb; font-weight: 600; }}
-.missed {{ color: #b02a1a; }} .met {{ color: #2b7a45; }} .note {{ color: #56606a; }}
-</style></head><body>
-{body}
-</body></html>
-"""
 ACCURACY = {
     **{"AbsRel": "abs_rel", "SqRel m": "sq_rel", "RMSE m": "rmse", "RMSElog": "rmse_log", "|log|": "abs_log"},
     **{"SILog ½": "silog_half", "δ1": "delta1", "δ2": "delta2", "δ3": "delta3"},
@@ -61,7 +34,7 @@ def write_report(evaluation: Evaluation, folder: Path | str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     result = evaluation.result
     write_json(result, folder / "report.json")
-    page = folder / "report.html"
+    path = folder / "report.html"
     title = f"{result['judged']} on {Path(result['set']).name}"
     sections = [
         _head(result, title),
@@ -74,8 +47,8 @@ def write_report(evaluation: Evaluation, folder: Path | str) -> Path:
         _sweeps(result),
         _pictures(evaluation),
     ]
-    page.write_text(PAGE.format(title=escape(title), body="\n".join(sections)), encoding="utf-8")
-    return page
+    path.write_text(page.FRAME.format(title=escape(title), body="\n".join(sections)), encoding="utf-8")
+    return path
 
 
 def _head(result: dict, title: str) -> str:
@@ -88,7 +61,7 @@ def _head(result: dict, title: str) -> str:
         ["asked", f"every {settings['every']}. label after {settings['warm_up']} windows; seed {settings['seed']}"],
         ["eventspd_ros", result["version"]],
     ]
-    parts = [f"<h1>{escape(title)}</h1>", _table([], rows, texts=2)]
+    parts = [f"<h1>{escape(title)}</h1>", page.table([], rows, texts=2)]
     if settings["centred"]:
         parts.append("<p><b>Windows are centred on the label and hold 10 ms of the future.</b></p>")
     if result["dataset"] == "simulated":
@@ -99,7 +72,7 @@ def _head(result: dict, title: str) -> str:
             ends = [f"{sign} {target[end]:g}" for end, sign in (("low", "≥"), ("high", "≤")) if target[end] is not None]
             word = "met" if target["met"] else "missed"
             rows.append([target["name"], " ".join(ends), number(target["value"]), f"<span class={word}>{word}</span>"])
-        parts += ["<h2>Targets</h2>", _table(["", "wanted", "is", ""], rows, raw={3})]
+        parts += ["<h2>Targets</h2>", page.table(["", "wanted", "is", ""], rows, raw={3})]
     return "\n".join(parts)
 
 
@@ -116,7 +89,7 @@ def _accuracy(result: dict) -> str:
                 below = values["mean_error_below_m"].values()
                 numbers = [*(plain[key] for key in ACCURACY.values()), aligned["abs_rel"], aligned["abs_log"], *below]
                 rows.append([group, method, *map(number, numbers), percent(values["answered"])])
-        parts += [f"<h3>{_KINDS[kind]}</h3>", _table(head, rows, texts=2, own=own)]
+        parts += [f"<h3>{_KINDS[kind]}</h3>", page.table(head, rows, texts=2, own=own)]
     parts.append(
         "<p class=note>* each image scaled so that medians agree. &lt; 10, 20, 30 m: mean error, m, of nearer points. "
         "By range, per image and at event pixels: report.json.</p>"
@@ -125,7 +98,7 @@ def _accuracy(result: dict) -> str:
         columns = list(dict.fromkeys(column for values in scores.values() for column in values))
         rows = [[method, *(number(values.get(column)) for column in columns)] for method, values in scores.items()]
         own = {index for index, row in enumerate(rows) if row[0] == result["judged"]}
-        parts += [f"<h3>Protocol {escape(name)}, mean over images</h3>", _table(["", *columns], rows, own=own)]
+        parts += [f"<h3>Protocol {escape(name)}, mean over images</h3>", page.table(["", *columns], rows, own=own)]
     return "\n".join(parts)
 
 
@@ -157,7 +130,7 @@ def _published(result: dict) -> str:
     return (
         "<h2>Published numbers on MVSEC</h2>\n"
         f"<p>Trained on outdoor_day2, tested on outdoor_day1 and outdoor_night1, all labelled pixels. {said}</p>\n"
-        + _table(head, rows, texts=3, own=own)
+        + page.table(head, rows, texts=3, own=own)
     )
 
 
@@ -166,7 +139,7 @@ def _by_depth(result: dict) -> str:
     if not methods[result["judged"]]["by_true_depth"]:
         return ""
     figure = figures.draw_error_by_depth(methods, result["judged"])
-    return "<h2>Error against depth</h2>\n" + _figure(
+    return "<h2>Error against depth</h2>\n" + page.figure(
         figures.svg(figure), "Pixels drawn evenly, classes of true depth that grow by √2. Above zero: too far."
     )
 
@@ -194,12 +167,12 @@ def _uncertainty(result: dict) -> str:
     figure = figures.draw_uncertainty({g: values for g, values in groups.items() if values["points"]})
     return (
         "<h2>Uncertainty</h2>\n"
-        + _figure(
+        + page.figure(
             figures.svg(figure),
             f"{escape(result['judged'])}, pixels drawn evenly. Left: honest is the diagonal. "
             "Right: error of what stays when the most uncertain points are dropped; all domains.",
         )
-        + _table(head, rows, texts=2, own=own)
+        + page.table(head, rows, texts=2, own=own)
         + "<p class=note>AUSE / random: 0 where σ orders points as their errors do, 1 where it knows nothing.</p>"
     )
 
@@ -229,9 +202,9 @@ def _latency(result: dict) -> str:
         (
             "<h2>Latency</h2>",
             *(f"<p>{line}</p>" for line in said if line),
-            _figure(figures.svg(figures.draw_time_by_k(latency)), "Time from a window of events to K depths."),
-            _table(["", "encode ms", *(f"T({k}) ms" for k in ks)], rows),
-            _figure(figures.svg(figures.draw_stages(model["stages_ms"])), "Where one encode and one decode spend it."),
+            page.figure(figures.svg(figures.draw_time_by_k(latency)), "Time from a window of events to K depths."),
+            page.table(["", "encode ms", *(f"T({k}) ms" for k in ks)], rows),
+            page.figure(figures.svg(figures.draw_stages(model["stages_ms"])), "Where encode and decode spend it."),
         )
     )
 
@@ -252,7 +225,7 @@ def _diagnostics(result: dict) -> str:
     if not found:
         return ""
     parts = ["<h2>What the decoder does</h2>", f"<p>{escape(routing_sentence(found['routing']))}</p>"]
-    return "\n".join(parts + [_titled(table) for table in diagnostic_tables(found)])
+    return "\n".join(parts + [page.titled(table) for table in diagnostic_tables(found)])
 
 
 def _sweeps(result: dict) -> str:
@@ -262,19 +235,15 @@ def _sweeps(result: dict) -> str:
     parts = [
         "<h2>Robustness</h2>",
         f"<p>Pixels drawn evenly in {len(sweeps['scenes'])} scenes, the same in every row of a table.</p>",
-        _figure(figures.svg(figures.draw_sweeps(sweeps)), "Mean |log error| when something is made harder."),
+        page.figure(figures.svg(figures.draw_sweeps(sweeps)), "Mean |log error| when something is made harder."),
     ]
-    return "\n".join(parts + [_titled(table) for table in sweep_tables(sweeps)])
-
-
-def _titled(table: Table) -> str:
-    return f"<h3>{escape(table.title.capitalize())}</h3>\n" + _table(table.head, table.rows, texts=table.texts)
+    return "\n".join(parts + [page.titled(table) for table in sweep_tables(sweeps)])
 
 
 def _pictures(evaluation: Evaluation) -> str:
     parts = ["<h2>Pictures</h2>"]
     for example in examples(evaluation):
-        parts.append(_figure(figures.png(figures.draw_example(example)), example.title))
+        parts.append(page.figure(figures.png(figures.draw_example(example)), example.title))
     return "\n".join(parts)
 
 
@@ -302,23 +271,3 @@ def examples(evaluation: Evaluation) -> list[Example]:
         columns = (questions.uv_px, answer.depth_m[judged.name], questions.true_m, answer.log_stddev[judged.name])
         chosen.append(Example(title, window, *(column[which] for column in columns)))
     return chosen
-
-
-def _figure(source: str, caption: str) -> str:
-    return f'<figure><img src="{source}" alt="{escape(caption)}"><figcaption>{escape(caption)}</figcaption></figure>'
-
-
-def _table(
-    head: list[str], rows: Iterable[list[str]], texts: int = 1, own: set[int] = frozenset(), raw: set[int] = frozenset()
-) -> str:
-    """texts: so many columns from the left are text. own: rows that stand out. raw: columns that are HTML already."""
-
-    def cells(tag: str, line: list[str]) -> str:
-        return "".join(
-            f"<{tag}{' class=text' if column < texts else ''}>{entry if column in raw else escape(entry)}</{tag}>"
-            for column, entry in enumerate(line)
-        )
-
-    lines = [f"<tr>{cells('th', head)}</tr>"] if head else []
-    lines += [f"<tr{' class=own' if index in own else ''}>{cells('td', row)}</tr>" for index, row in enumerate(rows)]
-    return f"<div class=table><table>{''.join(lines)}</table></div>"
