@@ -1,0 +1,43 @@
+"""What README.md and docs/ promise is there: rooms, links, and the Python that a newcomer copies."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eventspd_ros.events.files.hdf5 import write_events_h5
+from eventspd_ros.events.types import EventArray
+from eventspd_ros.predictor import Status
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def test_every_room_is_shown():
+    rooms = {path.name for path in (ROOT / "eventspd_ros").iterdir() if path.suffix == ".py" or path.is_dir()}
+    rooms -= {"__init__.py", "__pycache__", "msg", "resources.py"}
+    shown = re.findall(r"^\| `([\w.]+)/?` \| ", README.read_text().split("## How it is built")[1], re.MULTILINE)
+    assert set(shown) == rooms
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)\s]*)?\)", page.read_text())
+    dead = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert dead == []
+
+
+def test_the_python_of_the_readme_answers(tmp_path):
+    rng = np.random.default_rng(0)
+    count, size = 20_000, (320, 240)
+    t_ns = np.sort(rng.integers(0, 50_000_000, count))
+    x, y = (rng.integers(0, extent, count) for extent in size)
+    events = EventArray(x.astype(np.uint16), y.astype(np.uint16), (x % 2).astype(np.uint8), t_ns, *size)
+    write_events_h5(tmp_path / "recording.h5", [events])
+    [code] = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    names = {}
+    exec(code.replace("recording.raw", str(tmp_path / "recording.h5")).replace("320.0, 240.0", "160.0, 120.0"), names)
+    answer = names["answer"]
+    assert answer.status.tolist() == [Status.OK] and 0.1 < answer.depth_m[0] < 200 and answer.depth_stddev_m[0] > 0
