@@ -23,10 +23,12 @@ def test_every_room_is_shown():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_lead_somewhere(page):
+def test_links_and_modules_it_names_are_there(page):
     links = re.findall(r"\]\(([^)#\s]+)(?:#[^)\s]*)?\)", page.read_text())
     dead = [link for link in links if "://" not in link and not (page.parent / link).exists()]
-    assert dead == []
+    modules = {path.name for folder in ("eventspd_ros", "test", "launch") for path in (ROOT / folder).rglob("*.py")}
+    named = {name.split("/")[-1] for name in re.findall(r"`([\w./]+\.py)`", page.read_text())}
+    assert dead == [] and named - modules - {"setup.py"} == set()
 
 
 def test_the_python_of_the_readme_answers(tmp_path):
