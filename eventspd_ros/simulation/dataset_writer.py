@@ -121,13 +121,12 @@ def _write_all(missing: dict, config: SetConfig, workers: int, progress: Callabl
     try:
         running: set[Future] = {pool.submit(_write, path, scene, config) for path, scene in missing.items()}
         while running:
-            # A second at a time: an interrupt that another thread of this process takes does not end a wait.
-            done, running = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
+            done, running = wait(running, return_when=FIRST_COMPLETED)
             progress(sum(future.result() for future in done))
     except BaseException:
         for process in multiprocessing.active_children():
             if process not in others:
-                process.kill()
+                process.terminate()
         pool.shutdown(cancel_futures=True)
         for unfinished in (f for path in missing for f in path.parent.glob(f".{path.name}.*")):
             shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink()

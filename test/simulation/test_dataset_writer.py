@@ -147,7 +147,10 @@ def test_an_interrupted_scene_leaves_nothing(tmp_path, monkeypatch):
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_ends_every_process_at_once_and_leaves_whole_scenes_only(tmp_path, signal_number):
     command = [sys.executable, "-m", "eventspd_ros.cli", "simulate", "--out", str(tmp_path), "--workers", "2"]
-    process = subprocess.Popen([*command, "--scenes", "9", "--duration", "20"], stderr=subprocess.DEVNULL)
+    hearing = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731 a shell's & makes what it starts deaf
+    process = subprocess.Popen(
+        [*command, "--scenes", "9", "--duration", "20"], stderr=subprocess.DEVNULL, preexec_fn=hearing
+    )
     for _ in range(600):  # until both workers write
         if len(list(tmp_path.glob(".*.h5.*"))) == 2:
             break
