@@ -75,24 +75,15 @@ class EventEncoder(nn.Module):
 
     def scatter(self, windows: list[EventWindow]) -> Tensor:
         """B windows of one sensor -> field (B, L·F, H, W) float32: the sum of the encodings of each pixel's events."""
-        with torch.autocast(self.grids.table.device.type, enabled=False):
-            field = self._training_field(windows) if self.training else self._field(windows)
-        return field.view(len(windows), windows[0].height, windows[0].width, -1).permute(0, 3, 1, 2)
-
-    def _field(self, windows: list[EventWindow]) -> Tensor:
-        """Event by event, from the voxel table or the grids: (B·H·W, L·F)."""
         events = gather_events(windows, self.config.time_bins, self.grids.table.device)
-        field = self.grids.table.new_zeros(events.windows * events.height * events.width, self.grids.channels)
-        return field.index_add(0, events.pixel, self.grids(events)) if len(events.x) else field
-
-    def _training_field(self, windows: list[EventWindow]) -> Tensor:
-        """Pixel by pixel, from planes interpolated once for all windows: (B·H·W, L·F)."""
-        planes = self.grids.planes(windows[0].height, windows[0].width).transpose(1, 2).flatten(1)
-        # What is not differentiated goes window by window, which stays in the caches.
-        step = len(windows) if torch.is_grad_enabled() else 1
-        chunks = [windows[first : first + step] for first in range(0, len(windows), step)]
-        bins, device = self.config.time_bins, planes.device
-        return torch.cat([self.grids.field(gather_events(chunk, bins, device), planes) for chunk in chunks])
+        size = events.height, events.width
+        with torch.autocast(self.grids.table.device.type, enabled=False):
+            if self.training and torch.is_grad_enabled():
+                # Pixel by pixel, from planes interpolated once for all windows.
+                field = self.grids.field(events, self.grids.planes(*size).transpose(1, 2).flatten(1))
+            else:
+                field = self.grids.sums(events)
+        return field.view(events.windows, *size, -1).permute(0, 3, 1, 2)
 
     def forward(self, field: Tensor) -> Tensor:
         """(B, L·F, H, W) -> features (B, C, ⌈H/s⌉, ⌈W/s⌉) with s = config.stride. No shape depends on the events."""

@@ -107,13 +107,13 @@ class EventSPD(PointDepthModel):
     def unroll(self, late: Tensor, early: Tensor | None = None) -> EventSPDTensors:
         """As phase_a() window by window, from a stream's start: fields (n, B, 8, H, W) -> the last window's tensors.
 
-        What a window looks like does not depend on the memory, so A1 and A2 take all windows as one batch. Gradients
-        flow through all steps of the memory, but into the features of the late windows only.
+        What a window looks like does not depend on the memory, so A1 and A2 take the late windows as one batch.
+        Gradients flow through all steps of the memory, but into the features of the late windows only.
         """
         if self.memory is None:
             return super().unroll(late, early)
-        with torch.no_grad():
-            before = [] if early is None else self._maps(early.flatten(0, 1))[-1].unflatten(0, early.shape[:2])
+        with torch.no_grad():  # a step at a time, which stays in a CPU's caches
+            before = [] if early is None else [self._maps(field)[-1] for field in early]
         *fine, l4 = self._maps(late.flatten(0, 1))
         memory = self._start(late[0])
         for top in (*before, *l4.unflatten(0, late.shape[:2])):

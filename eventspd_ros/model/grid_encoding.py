@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from eventspd_ros.events.packing import NS_PER_BIN
 from eventspd_ros.events.types import EventWindow
 from eventspd_ros.model.config import EncoderConfig
+from eventspd_ros.model.voxel_sums import sum_events
 
 MAX_LOG2_SLOTS = 19  # published tables hold 2^19 entries a level and hash only finer grids, which none of ours is
 
@@ -192,13 +193,33 @@ class GridEncoding(nn.Module):
 
     def forward(self, events: EventTensors) -> Tensor:
         """-> (N, L·F) float32. Reads the voxel table where one is prepared, evaluates the grids otherwise."""
-        version, voxels = self._voxels.get((events.height, events.width), (None, None))
-        if voxels is None or self.training:
-            return self._evaluate_grids(events)
-        if version != self._weights_version:
+        voxels = self._voxel_table(events)
+        return self._evaluate_grids(events) if voxels is None else self._read_voxels(events, voxels)
+
+    def sums(self, events: EventTensors) -> Tensor:
+        """The sum of the encodings of each pixel's events, (B·H·W, L·F) float32: what inference takes, and training
+        for windows that it does not differentiate."""
+        area = events.height * events.width
+        field = self.table.new_zeros(events.windows, area, len(self.levels), self.table.shape[1])
+        voxels = self._voxel_table(events)
+        if voxels is not None and voxels.device.type == "cpu" and voxels.dtype == field.dtype == torch.float32:
+            voxels = voxels.view(-1, self.time_nodes, self.table.shape[1])
+            sum_events(events, voxels, (self.node_index, self.node_weight), field)
+            return field.view(-1, self.channels)
+        encoded = self._evaluate_grids(events) if voxels is None else self._read_voxels(events, voxels)
+        return field.view(-1, self.channels).index_add(0, events.pixel, encoded)
+
+    def _voxel_table(self, events: EventTensors) -> Tensor | None:
+        """What prepare() built for this sensor, where it still stands; in training, which moves the weights, one for
+        this call if no gradient is asked."""
+        size = events.height, events.width
+        if self.training:
+            return None if torch.is_grad_enabled() else self.planes(*size).flatten(0, 1)
+        version, voxels = self._voxels.get(size, (None, None))
+        if voxels is not None and version != self._weights_version:
             self.drop_voxel_tables()
-            return self._evaluate_grids(events)
-        return self._read_voxels(events, voxels)
+            return None
+        return voxels
 
     @property
     def _weights_version(self) -> int:

@@ -62,6 +62,24 @@ def test_voxel_table_equals_the_grids(width, height):
     torch.testing.assert_close(read, hashed, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize(("width", "height"), [(346, 260), (33, 17)])
+@torch.no_grad()
+def test_sums_by_pixel_equal_the_grids_event_by_event(width, height, training):
+    """Windows of many events a pixel, of none and of one, in one batch and alone; also as training takes them."""
+    encoder = encoder_of("mvsec_small")
+    windows = [random_window(width, height, count, seed=count) for count in (30_000, 0, 1, 400)]
+    events = gather_events(windows, 20)
+    expected = torch.zeros(4 * height * width, 8).index_add(0, events.pixel, encoder.grids(events))
+    expected = expected.view(4, height, width, 8).permute(0, 3, 1, 2)
+    encoder.train(training)
+    encoder.prepare(height, width)
+    field = encoder.scatter(windows)
+    torch.testing.assert_close(field, expected, rtol=1e-5, atol=1e-5)
+    for number, window in enumerate(windows):
+        assert torch.equal(encoder.scatter([window])[0], field[number])
+
+
 @torch.no_grad()
 def test_voxel_table_goes_when_weights_change_or_training_starts():
     encoder = encoder_of("hd_micro")
