@@ -36,13 +36,14 @@ def silog_loss(log_error: Tensor, valid: Tensor, variance_focus: float) -> Tenso
 
 
 def nll_loss(log_error: Tensor, log_stddev: Tensor, valid: Tensor) -> Tensor:
-    """The uncertainty loss: −log p(log d*) under a Laplace law around log d with standard deviation s, (B, K) -> (B,).
+    """The uncertainty loss: −log p(log d*) under a logistic law around log d of standard deviation s, (B, K) -> (B,).
 
-    log(√2·s) + √2·|δ| / s. Depth errors have long tails (a query on the wrong side of an edge is far off), for which
-    a Gaussian's square would widen every interval.
+    log σ + z + 2·log(1 + e^−z) with σ = s·√3/π and z = |δ|/σ. Depth errors have long tails (a query on the wrong side
+    of an edge is far off), for which a Gaussian's square would widen every interval; they grow linearly here.
     """
-    scaled = math.sqrt(2) * log_error.abs() / log_stddev
-    return window_mean(torch.log(math.sqrt(2) * log_stddev) + scaled, valid)
+    scale = log_stddev * (math.sqrt(3) / math.pi)
+    scaled = log_error.abs() / scale
+    return window_mean(scale.log() + scaled + 2 * torch.log1p(torch.exp(-scaled)), valid)
 
 
 def cell_depth(depth: Tensor, stride: int, cells_hw: tuple[int, int]) -> Tensor:

@@ -20,7 +20,7 @@ def drawn(count=200_000, seed=0):
     """σ between 0.05 and 1, and log errors of the stated distribution with that standard deviation."""
     rng = np.random.default_rng(seed)
     stddev = rng.uniform(0.05, 1.0, count)
-    return rng.laplace(0.0, stddev / np.sqrt(2)), stddev
+    return rng.logistic(0.0, stddev * np.sqrt(3) / np.pi), stddev
 
 
 def test_samples_of_the_stated_distribution_are_covered_as_promised():
@@ -32,17 +32,23 @@ def test_samples_of_the_stated_distribution_are_covered_as_promised():
 
 
 def test_likelihood_by_hand_and_least_at_the_true_sigma():
-    """Density of a Laplace law of standard deviation √2 (scale 1): ½·e^−|x|."""
-    assert negative_log_likelihood(np.array([0.0, 3.0]), np.full(2, np.sqrt(2))) == pytest.approx(np.log(2) + 1.5)
+    """Density of a logistic law of standard deviation π/√3 (scale 1): e^−x / (1 + e^−x)², ¼ at 0."""
+    sigma = np.pi / np.sqrt(3)
+    by_hand = [np.log(4), 3 + 2 * np.log(1 + np.exp(-3))]
+    assert negative_log_likelihood(np.array([0.0, -3.0]), np.full(2, sigma)) == pytest.approx(np.mean(by_hand))
     error, stddev = drawn()
     best = negative_log_likelihood(error, stddev)
     assert best < negative_log_likelihood(error, 1.1 * stddev) and best < negative_log_likelihood(error, 0.9 * stddev)
 
 
 def test_half_width_by_hand():
-    assert interval_half_width(np.sqrt(2), 1 - np.exp(-3)) == pytest.approx(3)
-    assert interval_half_width(1.0, 0.95) / interval_half_width(1.0, 0.68) == pytest.approx(2.63, abs=0.005)
+    """A logistic law of scale 1 holds (1 + e^−1)⁻¹ − (1 + e^1)⁻¹ inside ±1."""
+    inside = 1 / (1 + np.exp(-1)) - 1 / (1 + np.exp(1))
+    assert interval_half_width(np.pi / np.sqrt(3), inside) == pytest.approx(1)
+    assert interval_half_width(1.0, 0.95) / interval_half_width(1.0, 0.68) == pytest.approx(2.21, abs=0.005)
     assert interval_half_width(1.0, 0.0) == 0
+    in_docs = [interval_half_width(1.0, level) for level in LEVELS]  # README.md, docs/evaluation.md
+    assert in_docs == pytest.approx([0.61, 0.91, 1.62, 2.02], abs=0.005)
     with pytest.raises(ValueError, match=r"level 1\.0"):
         interval_half_width(1.0, 1.0)
 

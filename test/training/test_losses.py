@@ -43,12 +43,22 @@ def test_silog_at_full_focus_does_not_see_scale(errors, shift):
     )
 
 
-def test_nll_is_the_laplace_density_and_its_minimum_the_true_spread():
+def test_nll_is_the_logistic_density_and_its_minimum_the_true_spread():
     log_error = torch.tensor([[0.2, -0.7]], dtype=torch.float64)
     stddev = torch.tensor([[0.3, 0.5]], dtype=torch.float64)
-    law = torch.distributions.Laplace(torch.zeros(1, 2, dtype=torch.float64), stddev / math.sqrt(2))
-    torch.testing.assert_close(nll_loss(log_error, stddev, ALL), -law.log_prob(log_error).mean(dim=1))
-    draws = torch.distributions.Laplace(0.0, 0.4 / math.sqrt(2)).sample((1, 200_000))
+    uniform = torch.distributions.Uniform(torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64))
+
+    def law(scale):
+        to_logit = [torch.distributions.SigmoidTransform().inv, torch.distributions.AffineTransform(0.0, scale)]
+        return torch.distributions.TransformedDistribution(uniform, to_logit)
+
+    per_unit = math.sqrt(3) / math.pi
+    torch.testing.assert_close(
+        nll_loss(log_error, stddev, ALL), -law(stddev * per_unit).log_prob(log_error).mean(dim=1)
+    )
+    torch.manual_seed(0)
+    draws = law(0.4 * per_unit).sample((200_000,)).T
+    assert draws.std() == pytest.approx(0.4, rel=0.01), "s is a standard deviation"
     candidates = [0.3, 0.35, 0.4, 0.45, 0.5]
     values = [
         nll_loss(draws, torch.full_like(draws, s), torch.ones_like(draws, dtype=torch.bool)).item() for s in candidates
