@@ -34,6 +34,7 @@ MAX_HELD_EVENTS = 8_000_000
 # Kept for requests whose stamp lies some windows back: caches for `covering`, memories (some 100 kB) for `exact`.
 RECENT_CACHES = 8
 RECENT_MEMORIES = 64
+EXACT_WINDOWS_BACK = 48  # the oldest memories may go while an exact window waits to be encoded
 
 
 class QueryMode(str, Enum):
@@ -134,7 +135,9 @@ class Predictor:
     @max_cache_age_ms.setter
     def max_cache_age_ms(self, value: float) -> None:
         self.max_cache_age_ns = round(value * NS_PER_MS)
-        self.slicer.history_ns = self.max_cache_age_ns if self.mode == QueryMode.EXACT else 0
+        # An exact window that ends before the oldest memory could only start from none.
+        remembered_ns = round(EXACT_WINDOWS_BACK * self.slicer.stride_ns)
+        self.slicer.history_ns = min(self.max_cache_age_ns, remembered_ns) if self.mode == QueryMode.EXACT else 0
 
     def reset(self) -> None:
         """Forget the stream: open windows, the recurrent memory, the cache."""
@@ -166,7 +169,7 @@ class Predictor:
         if self.slicer.time_jumps == jumps:
             return windows
         self.forget()
-        return [window for window in windows if window.epoch == windows[-1].epoch]
+        return [window for window in windows if window.epoch == self.slicer.epoch]
 
     def image_window(self, image: np.ndarray, t_ns: int) -> ImageWindow:
         """A picture uint8 (H, W, 3), RGB, taken at t_ns, to be given to encode(). ValueError: of another size."""

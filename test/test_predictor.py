@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from eventspd_ros.events.types import EventArray
 from eventspd_ros.model.feature_cache import StreamState
 from eventspd_ros.model.presets import build_model
-from eventspd_ros.predictor import Answer, Predictor, Status
+from eventspd_ros.predictor import EXACT_WINDOWS_BACK, Answer, Predictor, Status
 
 WIDTH, HEIGHT = 64, 48
 MS = 1_000_000
@@ -31,8 +31,12 @@ def random_events(count: int, start_ns: int, end_ns: int, seed: int = 0) -> Even
     )
 
 
+def columns_of(events: EventArray) -> tuple:
+    return events.x, events.y, events.p, events.t_ns
+
+
 def part(events: EventArray, first: int, last: int) -> EventArray:
-    return EventArray(*(c[first:last] for c in (events.x, events.y, events.p, events.t_ns)), WIDTH, HEIGHT)
+    return EventArray(*(c[first:last] for c in columns_of(events)), WIDTH, HEIGHT)
 
 
 def predictor(model, **changes) -> Predictor:
@@ -115,6 +119,31 @@ def test_time_that_falls_forgets_all_before_it(model):
     one.encode(one.push(random_events(3000, 10**9, 10**9 + 30 * MS))[0])
     windows = one.push(random_events(3000, 0, 30 * MS, seed=1))
     assert one.cache is None and [w.end_ns < 40 * MS for w in windows] == [True] * len(windows) and windows
+
+
+def test_windows_of_before_a_time_that_falls_within_one_array_are_forgotten(model):
+    """Also where none of the new time closes yet."""
+    one, before = predictor(model), random_events(3000, 10**9, 10**9 + 60 * MS)
+    for after in (random_events(300, 0, 5 * MS), random_events(3000, 0, 30 * MS)):
+        columns = (np.concatenate(pair) for pair in zip(columns_of(before), columns_of(after), strict=True))
+        windows = one.push(EventArray(*columns, WIDTH, HEIGHT))
+        assert all(w.end_ns < 40 * MS for w in windows) and bool(windows) == (len(after) == 3000)
+        one.reset()
+
+
+@pytest.mark.parametrize("max_cache_age_ms", [200.0, 5000.0])
+def test_an_exact_window_starts_from_a_memory_or_is_gone(model, max_cache_age_ms):
+    one = predictor(model, mode="exact", max_cache_age_ms=max_cache_age_ms)
+    for first in range(0, 1000, 20):
+        for window in one.push(random_events(500, first * MS, (first + 20) * MS, seed=first)):
+            one.encode(window)
+    oldest_ns = one._memories[0][0]
+    gone = [one.slicer.cut(end_ns) is None for end_ns in range(40 * MS, one.cache.end_ns, 5 * MS)]
+    assert gone == sorted(gone, reverse=True)
+    earliest_ns = 40 * MS + 5 * MS * gone.index(False)
+    assert earliest_ns > oldest_ns
+    back_ms = (one.cache.end_ns - earliest_ns) / MS
+    assert back_ms == pytest.approx(min(max_cache_age_ms, EXACT_WINDOWS_BACK * 8.333), abs=20)
 
 
 def test_a_window_encoded_during_a_reset_does_not_come_back(model):

@@ -26,8 +26,7 @@ class WindowSlicer:
     push() takes events in arrays; or let a decoder write into `buffer` (decoder.decode_into(packet, slicer.buffer)) and
     call close(). Both return the windows that closed, oldest first. After decoding, an event is copied at most once.
 
-    time_jumps: times that sensor time fell by more than 100 ms; the slicer then starts anew and later windows have
-    another `epoch`. late_events: events that ran backwards by less and were set to the newest time.
+    time_jumps: times that sensor time fell by more than 100 ms; the slicer then starts anew in another `epoch`. late_events: events that ran backwards by less and were set to the newest time.
     windows_empty: windows without an event, which are not returned. windows_dropped: windows given up, oldest first,
     because the events of windows still open exceeded max_events.
     history_ns: how long events are held beyond what open windows need, for cut(); given up first where they are many.
@@ -44,7 +43,7 @@ class WindowSlicer:
         capacity = 2 * self.max_events + MAX_EVENTS_PER_WORD
         self.buffer = EventBuffer(width, height, capacity, before_moving=self._make_room)
         self.windows_dropped = self.windows_empty = self.time_jumps = self.late_events = 0
-        self._epoch = 0
+        self.epoch = 0
         self.history_ns = 0
         self._closed: list[EventWindow] = []
         self.reset()
@@ -140,7 +139,7 @@ class WindowSlicer:
             if fall < buffer.end:
                 if buffer.t_ns[fall] < self._newest_ns - TIME_JUMP_NS:
                     self.time_jumps += 1
-                    self._epoch += 1
+                    self.epoch += 1
                     self._start_anew(fall)
                 else:
                     self.late_events += _hold(buffer.t_ns, fall, buffer.end, self._newest_ns)
@@ -173,7 +172,7 @@ class WindowSlicer:
     def _window(self, first: int, last: int, end_ns: int) -> EventWindow:
         e = self.buffer.view(first, last)
         start_ns = end_ns - self.window_ns
-        return EventWindow(e.x, e.y, e.p, e.t_ns, e.width, e.height, start_ns, end_ns, self._epoch)
+        return EventWindow(e.x, e.y, e.p, e.t_ns, e.width, e.height, start_ns, end_ns, self.epoch)
 
     def _end_ns(self, k: int) -> int:
         return self._first_ns + round(k * self.stride_ns)

@@ -12,9 +12,11 @@ from eventspd_ros.events.hot_pixels import HotPixelFilter
 from eventspd_ros.events.types import EventPacket, EventWindow
 from eventspd_ros.predictor import Predictor
 
-# A packet may come this late; a silence beyond MAX_SILENCE_NS is another clock (a bag played without sim time).
+# A packet may come this much later after its stamp than the one before; after MAX_SILENCE_NS nothing is left to close.
 SILENCE_NS = 50_000_000
 MAX_SILENCE_NS = 1_000_000_000
+# Packets that come this long after their stamps are of another clock: a bag played without sim time.
+MAX_LAG_NS = 1_000_000_000
 # Packets missing for longer, or sensor time that leaps further ahead of the stamps: another scene may have begun.
 LEAP_NS = 1_000_000_000
 # Stamps may be this far ahead of a ROS clock that fell, and still belong to its new time.
@@ -57,21 +59,27 @@ class Intake:
         self._odd: tuple | None = None
         self._odd_packets = 0
         self._newest_stamp_ns = 0
+        self._lag_ns = 0  # from the newest packet's stamp to its arrival
         self._previous: tuple[int, int] | None = None  # stamp and first event of the last packet with events
         self._seq: int | None = None
         self._closed_until_ns: int | None = None
 
     def expect_sensor(self, height: int, width: int) -> None:
-        """Build the predictor before the first packet, which need not wait for it then."""
-        self.predictor = self._make_predictor(height, width)
-        self.filter = self._make_filter(height, width)
+        """Build the predictor before the first packet, which need not wait for it then. ValueError: there is no such
+        sensor, or the hot pixels are of another; all stays as it was."""
+        hot_pixels = self._make_filter(height, width)
+        self.predictor, self.filter = self._make_predictor(height, width), hot_pixels
 
-    def take(self, packet: EventPacket) -> list[EventWindow]:
-        """The windows a packet closes. A packet that cannot be decoded is counted, reported and left out."""
+    def take(self, packet: EventPacket, received_ns: int | None = None) -> list[EventWindow]:
+        """The windows a packet closes. A packet that cannot be decoded is counted, reported and left out.
+
+        received_ns: when it came, by the clock of close_silent(); None: at its stamp.
+        """
         try:
             if self._is_odd(packet):
                 return []
             self._follow(packet)
+            self._lag_ns = 0 if received_ns is None else max(0, received_ns - packet.stamp_ns)
             return self._decode(packet)
         except ValueError as error:
             self.reject(f"event packet {packet.seq} left out: {error}")
@@ -84,11 +92,17 @@ class Intake:
         self._reporter.error("packet", text)
 
     def close_silent(self, now_ns: int) -> list[EventWindow]:
-        """The windows that ended before now (ROS time), where no packet came for a while but the clocks agree."""
-        silence_ns = now_ns - self._newest_stamp_ns
-        if self.clock.offset_ns is None or not SILENCE_NS <= silence_ns <= MAX_SILENCE_NS:
+        """The windows that ended before now (ROS time), where no event came for a while but the clocks agree.
+
+        Packets come later than they are stamped, by a latency or the difference of two computers' clocks: so long their
+        events are still on the way.
+        """
+        if self._previous is None or self._lag_ns > MAX_LAG_NS:
             return []
-        until_ns = self.clock.to_sensor(now_ns - SILENCE_NS)
+        heard_ns = now_ns - self._lag_ns
+        if not SILENCE_NS <= heard_ns - self._previous[0] <= MAX_SILENCE_NS:
+            return []
+        until_ns = self.clock.to_sensor(heard_ns - SILENCE_NS)
         self._closed_until_ns = max(until_ns, self._closed_until_ns or until_ns)
         return self.predictor.slicer.advance_to(until_ns)
 

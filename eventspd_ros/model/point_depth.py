@@ -41,7 +41,8 @@ class PointDepthModel(nn.Module):
     def prepare(self, height: int, width: int, table_dtype: torch.dtype | None = None) -> None:
         """Build the F³ voxel table of a sensor size. Call it when weights stand, before the first window of a stream;
         a model that is never prepared hashes every event instead, to the same numbers. table_dtype: float16 halves the
-        table and rounds what it holds."""
+        table and rounds what it holds. ValueError: the model needs a larger sensor."""
+        self.memory_shape(height, width)
         self.encoder.prepare(height, width, table_dtype)
 
     def drop_tables(self) -> None:

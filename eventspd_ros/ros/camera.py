@@ -17,6 +17,7 @@ from eventspd_ros.ros.image_intake import IMAGE_INPUT, ImageIntake
 from eventspd_ros.ros.live_parameters import LiveParameters
 from eventspd_ros.ros.messages import answer_to_msg, event_input, keypoints_to_msg, message_class, time_to_ns
 from eventspd_ros.ros.outputs import Outputs
+from eventspd_ros.ros.parameters import MAX_SENSOR_SIDE
 from eventspd_ros.ros.shared_model import SensorTables
 from eventspd_ros.ros.stream import Stream, StreamParts, StreamSettings
 from eventspd_ros.ros.topics import StreamTopics
@@ -38,9 +39,11 @@ class Camera:
         self._lens: tuple[CameraInfo, tuple[int, int], CameraModel | None] | None = None
         self.stream: Stream | None = None
         own = self._own
-        if own.sensor_width and own.sensor_height:
+        known = own.sensor_width and own.sensor_height
+        if known:
             tables.prepare(name, own.sensor_height, own.sensor_width)
-            self.make_filter(own.sensor_height, own.sensor_width)  # a wrong file is known before anything starts
+        # A wrong file is known before anything starts.
+        self.make_filter(*((own.sensor_height, own.sensor_width) if known else (MAX_SENSOR_SIDE, MAX_SENSOR_SIDE)))
         message_type = message_class(self._keypoints.message_type)
         self.topics = StreamTopics(node, name, self._source, message_type)
         self.outputs = Outputs(self.topics.publisher, self.reporter, node.report_fault, name)

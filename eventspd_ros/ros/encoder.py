@@ -33,7 +33,7 @@ class Lane:
         self._newest: tuple[EventWindow, ...] = ()
 
     def put(self, job: EncodeJob) -> None:
-        """Hand over a window; where too many wait, the oldest ordinary one is dropped."""
+        """Hand over a window; where too many wait, the oldest of its kind, ordinary or exact, is dropped."""
         self._encoder.put(self, job)
 
     def leave(self) -> None:
@@ -95,9 +95,10 @@ class Encoder:
         with self._changed:
             if self._closed:
                 return
-            ordinary = [entry for entry in lane.waiting if not entry[0].exact]
-            if not job.exact and len(ordinary) >= self._max_windows:
-                lane.waiting.remove(ordinary[0])
+            alike = [entry for entry in lane.waiting if entry[0].exact == job.exact]
+            # A request waits for one exact window at a time: an earlier one's has expired.
+            if len(alike) >= (1 if job.exact else self._max_windows):
+                lane.waiting.remove(alike[0])
                 lane.dropped += 1
             lane.waiting.append((job, time.monotonic()))
             self.idle = False

@@ -109,8 +109,8 @@ class ImageIntake:
         """Build the predictor before the first image."""
         self.predictor = self._make_predictor(height, width)
 
-    def take(self, frame: ImageFrame) -> list[ImageWindow]:
-        """The image as a window. One that cannot be is counted, reported and left out."""
+    def take(self, frame: ImageFrame, received_ns: int | None = None) -> list[ImageWindow]:
+        """The image as a window, whenever it came. One that cannot be is counted, reported and left out."""
         try:
             if self._is_odd(*frame.image.shape[:2]) or not self._is_next(frame.stamp_ns):
                 return []

@@ -64,6 +64,9 @@ class LiveParameters:
     def _objection(self, given, entry: Parameter, target: SimpleNamespace) -> str | None:
         if entry.choices and given.value not in entry.choices:
             return f"{given.name}: {given.value!r} is not {entry.wanted}"
+        if entry.per_stream and target is self.values and self.streams and "" not in self.streams:
+            # Those of the streams are declared since: they keep the default they had.
+            return f"{given.name} is only a default: set {next(iter(self.streams))}.{given.name}"
         if not self.configured:
             return None
         if not entry.live:
@@ -71,6 +74,4 @@ class LiveParameters:
                 f"{given.name} is read when the node is configured: deactivate it and clean it up first "
                 f"(ros2 lifecycle set {self._node.get_fully_qualified_name()} deactivate, then cleanup)"
             )
-        if entry.per_stream and target is self.values and "" not in self.streams:
-            return f"{given.name} is only a default: set {next(iter(self.streams))}.{given.name}"
         return None

@@ -19,6 +19,8 @@ from eventspd_ros.predictor import QueryMode
 from eventspd_ros.resources import DEFAULT_WEIGHTS
 from eventspd_ros.ros.messages import EVENT_TYPES
 
+MAX_SENSOR_SIDE = 4096  # px
+
 TYPES = {bool: "bool", int: "int", float: "double", str: "string", list: "string[]"}
 
 
@@ -95,8 +97,8 @@ NODE_PARAMETERS = (
     ),
     Parameter("max_cache_age_ms", 200.0, _AGE, "ms", (1.0, 1e6), live=True),
     Parameter("allow_untrained", False, "mark depths of random weights OK; for tests and demonstrations only"),
-    Parameter("sensor_width", 0, _SENSOR, "px", (0, 4096), per_stream=True),
-    Parameter("sensor_height", 0, "see sensor_width", "px", (0, 4096), per_stream=True),
+    Parameter("sensor_width", 0, _SENSOR, "px", (0, MAX_SENSOR_SIDE), per_stream=True),
+    Parameter("sensor_height", 0, "see sensor_width", "px", (0, MAX_SENSOR_SIDE), per_stream=True),
     Parameter(
         "fx_px",
         0.0,

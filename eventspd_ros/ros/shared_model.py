@@ -77,15 +77,17 @@ class SensorTables:
         self._sizes: dict[str, tuple[int, int]] = {}
 
     def prepare(self, stream: str, height: int, width: int) -> None:
-        """A stream has that sensor from now on. ValueError: no event camera is that large."""
+        """A stream has that sensor from now on. ValueError: no event camera is that large, or the model needs a larger
+        one, or was made for another; all stays as it was."""
         if height * width > MAX_SENSOR_PIXELS:
             raise ValueError(f"sensor of {width}x{height} px, more than {MAX_SENSOR_PIXELS}: the packet is corrupt")
         with self._lock:
             known = set(self._sizes.values())
+            if (height, width) not in known:
+                self._model.prepare(height, width)
             self._sizes[stream] = (height, width)
             needed = set(self._sizes.values())
             if known - needed:
                 self._model.drop_tables()
-                known = set()
-            for size in needed - known:
-                self._model.prepare(*size)
+                for size in needed:
+                    self._model.prepare(*size)

@@ -208,7 +208,7 @@ class Stream:
             return
         if item.received_ns is not None and abs(item.received_ns - packet.stamp_ns) < SAME_CLOCK_S * 1e9:
             self.latencies.add("receive", (item.received_ns - packet.stamp_ns) / 1e9)
-        windows = self.intake.take(packet)
+        windows = self.intake.take(packet, item.received_ns)
         decoded_s = time.monotonic()
         self.latencies.add("decode", decoded_s - item.received_s)
         if windows:

@@ -55,7 +55,9 @@ class Worker:
         self._thread.start()
 
     def join(self, timeout_s: float = JOIN_S) -> bool:
-        """Whether the thread has ended."""
+        """Whether the thread has ended, or never began."""
+        if self._thread.ident is None:
+            return True
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 

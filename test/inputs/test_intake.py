@@ -175,6 +175,59 @@ def test_an_expected_sensor_is_not_replaced_by_one_odd_first_packet():
     assert one.intake.predictor is expected and one.intake.packets_rejected == 1
 
 
+def silence_of(one, packets, lag_ns):
+    """The windows of packets that come lag_ns after their stamps, with the clock told 1 ms after each of them."""
+    windows = []
+    for packet in packets:
+        windows += one.intake.take(packet, packet.stamp_ns + lag_ns)
+        windows += one.intake.close_silent(packet.stamp_ns + lag_ns + 1_000_000)
+    return windows
+
+
+@pytest.mark.parametrize("lag_ms", [-300, 0, 30, 80, 300, 900, 3000])
+def test_packets_that_come_late_are_no_silence(lag_ms):
+    packets, lag_ns = make_packets(60), lag_ms * 1_000_000
+    expected, one = Taken().take(packets), Taken()
+    windows = silence_of(one, packets, lag_ns)
+    assert [(w.end_ns, len(w)) for w in windows] == [(w.end_ns, len(w)) for w in expected] and len(windows) > 20
+    # When none comes any longer, what they brought is closed, unless their clock is another one.
+    after_ns = packets[-1].stamp_ns + max(lag_ns, 0) + 90_000_000
+    rest = one.intake.close_silent(after_ns)
+    assert len(rest) == (0 if lag_ms > 1000 else 3) and one.intake.has_reached(windows[-1].end_ns)
+
+
+def test_packets_without_events_are_silence():
+    one, packets = Taken(), make_packets(20)
+    one.take(packets)
+    nothing = EventArray(*(np.zeros(0, t) for t in ("u2", "u2", "u1", "i8")), WIDTH, HEIGHT)
+    last, rest = packets[-1], []
+    for k in range(1, 26):
+        empty = replace(last, payload=np.asarray(encode_evt3(nothing)), seq=last.seq + k)
+        rest += silence_of(one, [replace(empty, stamp_ns=last.stamp_ns + k * PACKET_NS)], 0)
+    assert one.causes == {} and len(rest) >= 2 and rest[-1].end_ns > int(decoded(last).t_ns[-1])
+
+
+def test_hot_pixels_of_another_sensor_leave_all_as_it_was():
+    """Three packets that claim another sensor: its filter cannot be made, and the old one must not meet its events."""
+
+    def make_filter(height, width):
+        if (height, width) != (HEIGHT, WIDTH):
+            raise ValueError(f"hot.txt: pixel 63 47 lies outside the sensor of {width}x{height} px")
+        return HotPixelFilter(np.zeros((height, width), bool), learn_s=1.0)
+
+    one, packets = Taken(make_filter), make_packets(40)
+    one.take(packets[:10])
+    before = one.intake.predictor, one.intake.filter, one.intake.decoder
+    one.take(make_packets(6, width=2 * WIDTH))
+    assert (one.intake.predictor, one.intake.filter, one.intake.decoder) == before and one.causes == {}
+    assert one.intake.packets_rejected == 6 and "outside the sensor of 128x48" in one.intake.last_error
+    assert len(one.take(packets[10:])) > 10
+    # The first sensor of all: no packet passes unfiltered.
+    first = Taken(make_filter)
+    assert first.take(make_packets(20, width=2 * WIDTH)) == [] and first.intake.predictor is None
+    assert first.intake.packets_rejected == 20
+
+
 def test_hot_pixels_never_reach_a_window():
     mask = np.zeros((HEIGHT, WIDTH), bool)
     mask[:, :10] = True

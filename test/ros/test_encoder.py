@@ -76,7 +76,7 @@ def test_sensors_of_two_sizes_take_turns(model):
     assert encoder.close() and [lane.encoded for lane in lanes] == [3, 3] and encoder.batches == 6
 
 
-def test_a_full_lane_lets_its_oldest_window_go_but_keeps_exact_ones(model):
+def test_a_full_lane_lets_its_oldest_window_go_and_keeps_the_newest_exact_one(model):
     encoder, predictor = encoder_of([], max_windows=2), predictor_of(model)
     lane = encoder.lane(Latencies(), lambda: None)
     windows = windows_of(predictor)
@@ -84,6 +84,8 @@ def test_a_full_lane_lets_its_oldest_window_go_but_keeps_exact_ones(model):
     for window in windows[1:5]:
         lane.put(predictor.job(window))
     assert lane.dropped == 2 and [job.window for job, _ in lane.waiting] == [windows[0], *windows[3:5]]
+    lane.put(predictor.job(windows[5], exact=True))
+    assert lane.dropped == 3 and [job.window for job, _ in lane.waiting] == windows[3:6]
 
 
 def test_the_newest_windows_are_kept_while_someone_asks_for_them(model):

@@ -156,7 +156,9 @@ def test_cleanup_lets_go_of_the_model(make):
         ({"streams": ["left", "left"]}, "left"),
         ({"streams": ["left/eye"]}, "left/eye"),
         ({"hot_pixels_file": "/no/hot.txt", "sensor_width": 64, "sensor_height": 48}, "/no/hot.txt"),
+        ({"hot_pixels_file": "/no/hot.txt"}, "/no/hot.txt"),
         ({"sensor_width": 4096, "sensor_height": 4096}, "4096x4096"),
+        ({"preset": "eventspd_lite", "sensor_width": 16, "sensor_height": 16}, "16x16 pixels: this model needs at least"),
         ({"streams": ["left"], "left.fx_px": -1.0}, "left.fx_px"),
     ],
 )
@@ -171,6 +173,34 @@ def test_a_configure_that_fails_says_why_and_leaves_the_node_unconfigured(make, 
         if name in parameters:
             assert all(r.successful for r in node.set_parameters([RosParameter(name, value=good)]))
             assert trigger(node, "configure") and node.fault is None
+
+
+def test_an_activate_that_fails_leaves_the_node_inactive(make, tmp_path, capfd):
+    """A file that was right when the node was configured; the second stream's turn never comes."""
+    file = tmp_path / "hot.txt"
+    file.write_text("1 1\n")
+    size = {f"{name}.sensor_{side}": 64 for name in ("left", "right") for side in ("width", "height")}
+    node = make(autostart=False, streams=["left", "right"], **size, **{"left.hot_pixels_file": str(file)})
+    assert trigger(node, "configure")
+    file.write_text("1 1\nhello\n")
+    assert not trigger(node, "activate") and node.state == "inactive"
+    assert f"activate failed: {file}, line 2" in capfd.readouterr().err
+    assert own_threads() == ["outputs left", "outputs right"]
+    file.write_text("1 1\n")
+    assert trigger(node, "activate") and node.state == "active"
+
+
+def test_a_tick_that_comes_late_tells_nobody_of_a_silence(make):
+    """The executor was busy: packets may wait behind the tick."""
+    node = make()
+    node.start()
+    told = []
+    node.cameras[""].stream.put_time = told.append
+    node._ticked_s = time.monotonic() - 1.0
+    node._tick()
+    assert told == []
+    node._tick()
+    assert len(told) == 1
 
 
 @pytest.mark.parametrize(

@@ -135,3 +135,7 @@ def test_each_named_stream_has_its_own(told):
     assert (one.live.streams["left"].fx_px, one.live.streams["right"].fx_px) == (150.0, 200.0)
     assert "left.fx_px" in one.set(fx_px=5.0)
     assert "right.sensor_width" in one.set(right__sensor_width=5)
+    one.live.configured = False  # a default changed now would not reach what is declared
+    assert "left.fx_px" in one.set(fx_px=5.0) and one.set(left__fx_px=5.0) is None
+    one.live.read()
+    assert (one.live.streams["left"].fx_px, one.live.streams["right"].fx_px) == (5.0, 200.0)

@@ -141,7 +141,7 @@ def test_packets_that_waited_too_long_go_with_all_behind_them_and_are_one_gap():
     with Running(settings=StreamSettings(max_packet_age_ms=150.0)) as running:
         running.play(packets[:10])
         take, gate = running.stream.intake.take, threading.Event()
-        running.stream.intake.take = lambda packet: (gate.wait(10), take(packet))[1]
+        running.stream.intake.take = lambda *given: (gate.wait(10), take(*given))[1]
         for packet in packets[10:40]:
             running.stream.put_packet(packet)
         time.sleep(0.3)
