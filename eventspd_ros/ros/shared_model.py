@@ -52,8 +52,9 @@ def load_model(parameters):
 
 
 def warm_up(model) -> None:
-    """Compile the decoders and wake torch's threads now, not on the first packets."""
+    """Compile the decoders and what encodes, and wake torch's threads now, not on the first packets."""
     height, width = getattr(model, "sensor_hw", (64, 64))  # an exported model answers for one sensor only
+    model.prepare(height, width)  # as streams do: other loops run with a table
     predictor = Predictor(model, height, width, fx_px=64.0, allow_untrained=True)
     if model.config.input == "image":
         predictor.encode(predictor.image_window(np.zeros((height, width, 3), np.uint8), 0))
@@ -66,6 +67,7 @@ def warm_up(model) -> None:
     for window in predictor.push(EventArray(*columns, times, width=width, height=height)):
         predictor.encode(window)
         predictor.query([[0.0, 0.0]])
+    model.drop_tables()
 
 
 class SensorTables:

@@ -3,11 +3,19 @@
 import pytest
 
 from eventspd_ros.model.presets import build_model
-from eventspd_ros.ros.shared_model import SensorTables
+from eventspd_ros.ros.shared_model import SensorTables, warm_up
 
 
 def tables_of(model) -> set[tuple[int, int]]:
     return set(model.encoder.grids._voxels)
+
+
+def test_the_model_is_warmed_up_as_streams_use_it_and_no_table_is_left():
+    model = build_model("minimal").eval()
+    encode, seen = model.encode, []
+    model.encode = lambda *given: (seen.append(tables_of(model)), encode(*given))[1]
+    warm_up(model)
+    assert seen and all(tables == {(64, 64)} for tables in seen) and tables_of(model) == set()
 
 
 def test_a_sensor_has_a_table_while_a_stream_has_that_sensor():
