@@ -26,7 +26,8 @@ class WindowSlicer:
     push() takes events in arrays; or let a decoder write into `buffer` (decoder.decode_into(packet, slicer.buffer)) and
     call close(). Both return the windows that closed, oldest first. After decoding, an event is copied at most once.
 
-    time_jumps: times that sensor time fell by more than 100 ms; the slicer then starts anew in another `epoch`. late_events: events that ran backwards by less and were set to the newest time.
+    time_jumps: times that sensor time fell by more than 100 ms; the slicer then starts anew, in another `epoch`.
+    late_events: events that ran backwards by less and were set to the newest time.
     windows_empty: windows without an event, which are not returned. windows_dropped: windows given up, oldest first,
     because the events of windows still open exceeded max_events.
     history_ns: how long events are held beyond what open windows need, for cut(); given up first where they are many.

@@ -64,9 +64,12 @@ class LiveParameters:
     def _objection(self, given, entry: Parameter, target: SimpleNamespace) -> str | None:
         if entry.choices and given.value not in entry.choices:
             return f"{given.name}: {given.value!r} is not {entry.wanted}"
-        if entry.per_stream and target is self.values and self.streams and "" not in self.streams:
-            # Those of the streams are declared since: they keep the default they had.
-            return f"{given.name} is only a default: set {next(iter(self.streams))}.{given.name}"
+        if entry.per_stream and target is self.values:
+            # A stream's own, once declared, keeps the default it had then.
+            names = [name for name in self._node.get_parameter("streams").value if name]
+            declared = [f"{name}.{given.name}" for name in names if self._node.has_parameter(f"{name}.{given.name}")]
+            if declared:
+                return f"{given.name} is only a default: set {declared[0]}"
         if not self.configured:
             return None
         if not entry.live:

@@ -158,7 +158,7 @@ def test_cleanup_lets_go_of_the_model(make):
         ({"hot_pixels_file": "/no/hot.txt", "sensor_width": 64, "sensor_height": 48}, "/no/hot.txt"),
         ({"hot_pixels_file": "/no/hot.txt"}, "/no/hot.txt"),
         ({"sensor_width": 4096, "sensor_height": 4096}, "4096x4096"),
-        ({"preset": "eventspd_lite", "sensor_width": 16, "sensor_height": 16}, "16x16 pixels: this model needs at least"),
+        ({"preset": "eventspd_lite", "sensor_width": 16, "sensor_height": 16}, "16x16 pixels: this model needs"),
         ({"streams": ["left"], "left.fx_px": -1.0}, "left.fx_px"),
     ],
 )

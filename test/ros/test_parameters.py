@@ -139,3 +139,6 @@ def test_each_named_stream_has_its_own(told):
     assert "left.fx_px" in one.set(fx_px=5.0) and one.set(left__fx_px=5.0) is None
     one.live.read()
     assert (one.live.streams["left"].fx_px, one.live.streams["right"].fx_px) == (5.0, 200.0)
+    assert one.set(streams=[""]) is None and one.set(fx_px=7.0) is None  # now it is the one stream's own
+    one.live.read()
+    assert one.live.streams[""].fx_px == 7.0
