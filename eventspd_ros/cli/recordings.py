@@ -36,6 +36,8 @@ def add_commands(command: Command) -> None:
     sub.add_argument("--format", default="hdf5", help="hdf5 or rosbag2 (default hdf5)")
     sub.add_argument("--label-period-us", type=int, default=8333, help="time between depth maps in HDF5 (8333)")
     sub.add_argument("--images", action="store_true", help="a camera's picture beside every depth map, for a teacher")
+    text = "of bags: rate_hz, delay_ms, time_offset_ms, white_rotation_deg, … (docs/simulation.md; 200 Hz and exact)"
+    sub.add_argument("--odometry", nargs="+", default=[], metavar="KEY=VALUE", help=text)
     sub.add_argument("--workers", type=int, help="processes (default: one a core)")
     sub.add_argument("--preview", type=Path, metavar="OUT.png", help="draw the first scene of every domain")
 
@@ -92,6 +94,7 @@ def info_events(options) -> None:
 def simulate(options) -> None:
     from eventspd_ros.simulation.camera import PinholeCamera, parse_size
     from eventspd_ros.simulation.dataset_writer import SetConfig, simulate_set
+    from eventspd_ros.simulation.odometry import OdometryConfig
     from eventspd_ros.simulation.preview import write_preview
 
     if options.out is None and options.preview is None:
@@ -109,6 +112,7 @@ def simulate(options) -> None:
         format=options.format,
         label_period_us=options.label_period_us,
         images=options.images,
+        odometry=OdometryConfig.parse(options.odometry),
     )
     if options.preview:
         print(write_preview(options.preview, config))

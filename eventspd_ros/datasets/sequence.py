@@ -81,6 +81,11 @@ class Sequence:
         """Depth (H, W), metres, of a depth label by its number in the file; anything not finite or <= 0: unknown."""
         raise NotImplementedError
 
+    def poses(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Times int64 (P,), ns, sensor clock, in order, and the event camera's true poses then, T_WC float64 (P, 4, 4),
+        camera → world; None where the dataset has none."""
+        return None
+
     def open_images(self) -> Sequence:
         """The same sequence, which brings images from now on. ValueError: its layout has some, but they are missing."""
         self.image_times_ns = self.find_images()

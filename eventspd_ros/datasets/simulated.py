@@ -16,7 +16,7 @@ from eventspd_ros.datasets.sequence import Sequence, grey_image, ordered_times
 from eventspd_ros.simulation.scene_file import decode_depth
 
 FORMAT, VERSION = "eventspd-simulated", 1
-CODE, IMAGE = "depth/code", "image/grey"
+CODE, MOVING, IMAGE, POSE = "depth/code", "depth/moving", "image/grey", "pose/T_WC"
 
 
 class SimulatedSequence(Sequence):
@@ -53,6 +53,15 @@ class SimulatedSequence(Sequence):
 
     def read_depth(self, label: int) -> np.ndarray:
         return decode_depth(hdf5.read(self.path, CODE, self.shape, label, "u"), self.near_m, self.steps_per_log)
+
+    def read_moving(self, label: int) -> np.ndarray | None:
+        """Which pixels (H, W) of a label show a body that moves on its own; None in files from before this was kept."""
+        if MOVING not in hdf5.open_file(self.path):
+            return None
+        return hdf5.read(self.path, MOVING, self.shape, label, "bu") != 0
+
+    def poses(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.label_ns, hdf5.read(self.path, POSE, (len(self.label_ns), 4, 4), kinds="f")
 
     def find_images(self) -> np.ndarray:
         if "image" not in hdf5.open_file(self.path):

@@ -1,4 +1,4 @@
-"""A simulated recording as a rosbag2: event packets, keypoints, camera_info, exact depth and the camera's pose."""
+"""A simulated recording as a rosbag2: event packets, keypoints, camera_info, exact depth and odometry."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from eventspd_ros.events.files.rosbag import EVENT_PACKET, KEYPOINT_ARRAY, bag_typestore
 from eventspd_ros.events.types import EventPacket
 from eventspd_ros.simulation.camera import PinholeCamera
+from eventspd_ros.simulation.odometry import OdometryMessage
 from eventspd_ros.simulation.stream import CHUNK_NS, Observation, SimulationConfig, World, simulate_recording
 
 FRAME_ID = "event_camera_optical_frame"
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 IMAGE = "sensor_msgs/msg/Image"
-POSE_STAMPED = "geometry_msgs/msg/PoseStamped"
+ODOMETRY = "nav_msgs/msg/Odometry"
 WORLD_FRAME_ID = "world"  # y points down, like the camera's
 STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
 
@@ -35,14 +36,14 @@ class Topic(NamedTuple):
 
 
 EVENTS_TOPIC, CAMERA_INFO_TOPIC = "/event_camera/events", "/event_camera/camera_info"
-KEYPOINTS_TOPIC, DEPTH_TOPIC, POSE_TOPIC = "/keypoints", "/depth", "/pose"
+KEYPOINTS_TOPIC, DEPTH_TOPIC, ODOMETRY_TOPIC = "/keypoints", "/depth", "/odometry"
 # Event cameras publish best effort with a deep queue; the rest is reliable, as its publishers are.
 TOPICS = (
     Topic(EVENTS_TOPIC, EVENT_PACKET, QosReliability.BEST_EFFORT, 1000),
     Topic(CAMERA_INFO_TOPIC, CAMERA_INFO, QosReliability.RELIABLE, 10),
     Topic(KEYPOINTS_TOPIC, KEYPOINT_ARRAY, QosReliability.RELIABLE, 10),
     Topic(DEPTH_TOPIC, IMAGE, QosReliability.RELIABLE, 10),
-    Topic(POSE_TOPIC, POSE_STAMPED, QosReliability.RELIABLE, 10),
+    Topic(ODOMETRY_TOPIC, ODOMETRY, QosReliability.RELIABLE, 100),
 )
 
 
@@ -56,7 +57,7 @@ def write_bag(
     """Simulates and writes a bag of TOPICS; it appears under its name only when it is whole.
 
     progress: called with the number of 4 ms chunks done since the last call; config.chunks in all. camera_info,
-    keypoints, depth (32FC1, m) and pose share their stamps. Returns the path. ValueError if it exists, or for another
+    keypoints and depth (32FC1, m) share their stamps. Returns the path. ValueError if it exists, or for another
     storage than mcap and sqlite3.
     """
     path = Path(path)
@@ -109,13 +110,14 @@ class MessageMaker:
         self.camera = camera
         self.typestore = bag_typestore()
 
-    def messages(self, item: EventPacket | Observation) -> list[tuple[str, Any]]:
+    def messages(self, item: EventPacket | Observation | OdometryMessage) -> list[tuple[str, Any]]:
         """(topic, message) pairs."""
         if isinstance(item, EventPacket):
             return [(EVENTS_TOPIC, self._event_packet(item))]
+        if isinstance(item, OdometryMessage):
+            return [(ODOMETRY_TOPIC, self._odometry(item))]
         return [
             (CAMERA_INFO_TOPIC, self.camera_info(item.stamp_ns)),
-            (POSE_TOPIC, self._pose(item)),
             (DEPTH_TOPIC, self._depth(item)),
             (KEYPOINTS_TOPIC, self._keypoints(item)),
         ]
@@ -158,16 +160,23 @@ class MessageMaker:
             roi=region,
         )
 
-    def _pose(self, item: Observation) -> Any:
-        """Camera → world."""
-        types = self.typestore.types
-        x, y, z = item.pose.position_W.tolist()
-        qx, qy, qz, qw = quaternion(item.pose.rotation_WC)
-        pose = types["geometry_msgs/msg/Pose"](
-            position=types["geometry_msgs/msg/Point"](x=x, y=y, z=z),
-            orientation=types["geometry_msgs/msg/Quaternion"](x=qx, y=qy, z=qz, w=qw),
+    def _odometry(self, item: OdometryMessage) -> Any:
+        """The pose of the camera itself, and its velocity in its own frame."""
+
+        def new(name: str, *values) -> Any:
+            return self.typestore.types[f"geometry_msgs/msg/{name}"](*values)
+
+        orientation = new("Quaternion", *quaternion(item.T_WC[:3, :3]))
+        pose = new("Pose", new("Point", *item.T_WC[:3, 3].tolist()), orientation)
+        linear, angular = (new("Vector3", *part.tolist()) for part in (item.twist_C[:3], item.twist_C[3:]))
+        return self._new(
+            ODOMETRY,
+            item.stamp_ns,
+            WORLD_FRAME_ID,
+            child_frame_id=FRAME_ID,
+            pose=new("PoseWithCovariance", pose, item.pose_covariance.ravel()),
+            twist=new("TwistWithCovariance", new("Twist", linear, angular), item.twist_covariance.ravel()),
         )
-        return self._new(POSE_STAMPED, item.stamp_ns, WORLD_FRAME_ID, pose=pose)
 
     def _keypoints(self, item: Observation) -> Any:
         u, v = np.ascontiguousarray(item.keypoints.uv_px.T)

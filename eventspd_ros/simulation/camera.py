@@ -122,6 +122,13 @@ class Pose:
     rotation_WC: np.ndarray
     position_W: np.ndarray
 
+    @property
+    def matrix(self) -> np.ndarray:
+        """Camera → world, (4, 4) float64."""
+        out = np.eye(4)
+        out[:3, :3], out[:3, 3] = self.rotation_WC, self.position_W
+        return out
+
     def to_camera(self, points_W: np.ndarray) -> np.ndarray:
         """Points (..., 3) m, world → camera."""
         return (np.asarray(points_W, np.float64) - self.position_W) @ self.rotation_WC

@@ -18,6 +18,7 @@ from pathlib import Path
 from eventspd_ros.simulation.bag import write_bag
 from eventspd_ros.simulation.camera import PinholeCamera
 from eventspd_ros.simulation.event_sensor import PRESETS
+from eventspd_ros.simulation.odometry import OdometryConfig
 from eventspd_ros.simulation.scene_file import FORMAT_VERSION, LABEL_PERIOD_US, write_scene
 from eventspd_ros.simulation.stream import SimulationConfig, cores
 from eventspd_ros.simulation.worlds import DOMAINS
@@ -31,7 +32,8 @@ WINDOW_MS = 20.0  # by which speed is counted
 class SetConfig:
     """scenes: of every domain; their seeds are seed, seed + 1, …. preset: of the event sensor.
 
-    label_period_us: time between two depth maps in an HDF5 file; images: a picture beside each of them.
+    label_period_us: time between two depth maps in an HDF5 file; images: a picture beside each of them. odometry: of
+    bags; HDF5 files hold the exact poses.
     """
 
     domains: tuple[str, ...] = DOMAINS
@@ -43,6 +45,7 @@ class SetConfig:
     format: str = "hdf5"
     label_period_us: int = LABEL_PERIOD_US
     images: bool = False
+    odometry: OdometryConfig = field(default_factory=OdometryConfig)
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -59,12 +62,16 @@ class SetConfig:
             )
         if self.images and self.format != "hdf5":
             raise ValueError(f"format {self.format!r}: images are written into hdf5 only")
+        if self.odometry != OdometryConfig() and self.format != "rosbag2":
+            raise ValueError(f"format {self.format!r}: odometry is written into rosbag2 only")
         self.scene(self.domains[0], self.seed)
 
     def scene(self, domain: str, seed: int) -> SimulationConfig:
         """One scene of the set; one thread, as the set has a process a core."""
         sensor = PRESETS[self.preset]
-        return SimulationConfig(self.camera, self.duration_s, seed, sensor, domain=domain, threads=1)
+        return SimulationConfig(
+            self.camera, self.duration_s, seed, sensor, domain=domain, threads=1, odometry=self.odometry
+        )
 
     def files(self, out: Path) -> dict[Path, SimulationConfig]:
         """Where every scene goes, the domains taking turns."""
@@ -143,6 +150,8 @@ def _claim(out: Path, config: SetConfig) -> None:
     """Writes set.json, or compares with the one that is there; only the number of scenes may have changed."""
     described = {**json.loads(json.dumps(asdict(replace(config, scenes=1)))), "format_version": FORMAT_VERSION}
     described.pop("scenes")
+    if config.format == "hdf5":  # which sets from before there was odometry go on with
+        described.pop("odometry")
     path = out / SET_FILE
     if path.exists():
         try:

@@ -63,6 +63,7 @@ class Renderer:
         self.scene, self.camera = scene, camera
         planes = scene.planes
         self._body = np.array([plane.body for plane in planes], np.int64)
+        self._moves = np.append(self._body > 0, False)  # the last is the one of plane −1, nothing
         self._centre_B = np.stack([plane.centre_W for plane in planes])
         self._axes_B = np.stack([(plane.axis_s, plane.axis_t) for plane in planes])
         self._half_m = np.array([plane.half_size_m for plane in planes], np.float64)
@@ -82,8 +83,13 @@ class Renderer:
 
     def depth_m(self, pose: Pose, t_s: float = 0.0) -> np.ndarray:
         """Z-depth of every pixel, (H, W) float32 m, NaN where there is nothing."""
+        return self.depth_and_moving(pose, t_s)[0]
+
+    def depth_and_moving(self, pose: Pose, t_s: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+        """Z-depth as depth_m(), and (H, W) bool: which pixels show a body that moves on its own."""
         forms, boxes = self._in_camera(pose, t_s)
-        return _depth_m(cast(self._rays, forms.astype(np.float32), boxes)[0]).astype(np.float32)
+        inverse_depth, plane = cast(self._rays, forms.astype(np.float32), boxes)
+        return _depth_m(inverse_depth).astype(np.float32), self._moves[plane]
 
     def depth_at(self, pose: Pose, uv_px: np.ndarray, t_s: float = 0.0) -> np.ndarray:
         """Z-depth at pixels (K, 2), also between pixel centres or outside the image; (K,) float64 m or NaN."""

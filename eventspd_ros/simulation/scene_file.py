@@ -16,7 +16,6 @@ import h5py
 import hdf5plugin
 import numpy as np
 
-from eventspd_ros.simulation.camera import Pose
 from eventspd_ros.simulation.event_sensor import TICK_NS
 from eventspd_ros.simulation.renderer import Renderer
 from eventspd_ros.simulation.stream import CHUNK_NS, SimulationConfig, World, concatenate, simulate_stream
@@ -104,13 +103,15 @@ def _write_labels(file: h5py.File, config: SimulationConfig, world: World, label
     depth["t"] = times_us
     shape = (len(times_us), config.camera.height, config.camera.width)
     code = _create_maps(depth, "code", shape, np.uint16)
+    moving = _create_maps(depth, "moving", shape, np.uint8)
     grey = _create_maps(file, "image/grey", shape, np.uint8) if images else None
     poses = [world.pose(t_us * 1000) for t_us in times_us.tolist()]
     for k, (t_us, pose) in enumerate(zip(times_us.tolist(), poses, strict=True)):
-        code[k] = encode_depth(renderer.depth_m(pose, t_us / 1e6))
+        depth_m, moving[k] = renderer.depth_and_moving(pose, t_us / 1e6)
+        code[k] = encode_depth(depth_m)
         if images:
             grey[k] = renderer.render(pose, t_us / 1e6).grey
-    file["pose/T_WC"] = np.array([matrix(pose) for pose in poses]).reshape(-1, 4, 4)
+    file["pose/T_WC"] = np.array([pose.matrix for pose in poses]).reshape(-1, 4, 4)
 
 
 def _create_maps(group: h5py.Group, name: str, shape: tuple[int, int, int], dtype: type) -> h5py.Dataset:
@@ -139,10 +140,3 @@ def _write_events(file: h5py.File, config: SimulationConfig, world: World, progr
 
 def _packed(shuffle: int) -> dict:
     return dict(hdf5plugin.Blosc(cname="zstd", clevel=3, shuffle=shuffle))
-
-
-def matrix(pose: Pose) -> np.ndarray:
-    """Camera → world, (4, 4) float64."""
-    out = np.eye(4)
-    out[:3, :3], out[:3, 3] = pose.rotation_WC, pose.position_W
-    return out

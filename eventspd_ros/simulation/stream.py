@@ -6,6 +6,7 @@ decides all of it, whatever the number of threads.
 
 from __future__ import annotations
 
+import heapq
 import math
 import os
 from collections import deque
@@ -20,6 +21,7 @@ from eventspd_ros.events.types import EventArray, EventPacket
 from eventspd_ros.simulation.camera import Path, PinholeCamera, Pose, handheld
 from eventspd_ros.simulation.event_sensor import TICK_NS, EventSensor, EventSensorConfig
 from eventspd_ros.simulation.keypoints import Keypoints, KeypointTracker
+from eventspd_ros.simulation.odometry import OdometryConfig, OdometryMessage, odometry_messages
 from eventspd_ros.simulation.renderer import Renderer
 from eventspd_ros.simulation.scenes import Scene, hall
 from eventspd_ros.simulation.worlds import make_world
@@ -45,6 +47,7 @@ class SimulationConfig:
     start_ns: int = 1_700_000_000_000_000_000
     domain: str = "hall"
     threads: int | None = None
+    odometry: OdometryConfig = field(default_factory=OdometryConfig)
 
     def __post_init__(self) -> None:
         if not self.duration_s * 1e9 >= CHUNK_NS:
@@ -94,23 +97,19 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """A front-end's moment. stamp_ns: ROS time; depth_m: (H, W) float32, exact, NaN where there is nothing.
-
-    pose: where the camera is.
-    """
+    """A front-end's moment. stamp_ns: ROS time; depth_m: (H, W) float32, exact, NaN where there is nothing."""
 
     stamp_ns: int
     keypoints: Keypoints
     depth_m: np.ndarray
-    pose: Pose
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """arrival_ns: ROS time at which the message reaches the computer; message: packet or observation."""
+    """arrival_ns: ROS time at which the message reaches the computer; message: packet, observation or pose."""
 
     arrival_ns: int
-    message: EventPacket | Observation
+    message: EventPacket | Observation | OdometryMessage
 
 
 def simulate_stream(config: SimulationConfig, world: World | None = None) -> Iterator[Chunk]:
@@ -139,12 +138,21 @@ def views_of_chunk(renderer: Renderer, world: World, start_ns: int) -> list[tupl
 
 
 def simulate_recording(config: SimulationConfig, world: World | None = None) -> Iterator[Recording]:
-    """Packets and observations in order of arrival: a packet when its 4 ms are over, an observation at its stamp.
+    """Packets, observations and poses in order of arrival: a packet when its 4 ms are over, an observation at its
+    stamp, a pose as config.odometry says, ahead of what comes at the same time.
 
     A packet's stamp is the ROS time of its first event, so the sensor's clock is exactly start_ns behind ROS time.
     Chunks without events send no packet.
     """
     world = world or World.of(config)
+    rng, end_ns = np.random.default_rng([config.seed, 4]), config.chunks * CHUNK_NS
+    told = odometry_messages(world.pose, end_ns, config.odometry, rng, config.start_ns)
+    poses = (Recording(*item) for item in told)
+    return heapq.merge(poses, _camera_recording(config, world), key=lambda item: item.arrival_ns)
+
+
+def _camera_recording(config: SimulationConfig, world: World) -> Iterator[Recording]:
+    """Packets and observations."""
     renderer = Renderer(world.scene, config.camera)
     tracker = KeypointTracker(renderer, np.random.default_rng([config.seed, 3]), config.max_keypoints)
     recent: deque[EventArray] = deque(maxlen=CORNER_MEMORY_NS // CHUNK_NS)
@@ -155,7 +163,7 @@ def simulate_recording(config: SimulationConfig, world: World | None = None) -> 
             pose = world.pose(t_ns)
             past = concatenate([before(events, t_ns) for events in recent])
             keypoints, depth_m = tracker.observe(past, pose, t_ns / 1e9), renderer.depth_m(pose, t_ns / 1e9)
-            observation = Observation(config.start_ns + t_ns, keypoints, depth_m, pose)
+            observation = Observation(config.start_ns + t_ns, keypoints, depth_m)
             yield Recording(observation.stamp_ns, observation)
             next_observation += 1
         if len(chunk.events):

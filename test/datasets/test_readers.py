@@ -20,7 +20,9 @@ from eventspd_ros.datasets.simulated import SimulatedSequence
 from eventspd_ros.datasets.tartanair import TartanAirSequence
 from eventspd_ros.simulation.camera import PinholeCamera
 from eventspd_ros.simulation.dataset_writer import SetConfig
+from eventspd_ros.simulation.renderer import Renderer
 from eventspd_ros.simulation.scene_file import write_scene
+from eventspd_ros.simulation.stream import World
 
 KINDS = {
     "m3ed": (M3edSequence, layouts.write_m3ed),
@@ -307,6 +309,25 @@ def test_damaged_bytes_inside_a_compressed_block_are_named(tmp_path):
         truth.path.write_bytes(whole)
 
 
+def test_only_simulated_recordings_have_poses(tmp_path):
+    for name, (kind, write) in KINDS.items():
+        (tmp_path / name).mkdir()
+        found = kind(write(tmp_path / name).path).poses()
+        assert (found is None) == (name != "simulated")
+    times_ns, T_WC = found
+    assert (times_ns.dtype, T_WC.dtype, T_WC.shape) == (np.int64, np.float64, (len(times_ns), 4, 4))
+
+
+def test_files_from_before_moving_bodies_were_kept_are_read_without(tmp_path):
+    truth = layouts.write_simulated(tmp_path)
+    assert SimulatedSequence(truth.path).read_moving(0) is None
+    hdf5.close_files()
+    with h5py.File(truth.path, "a") as file:
+        file["depth/moving"] = np.zeros((2, 3, 4), np.uint8)
+    with pytest.raises(ValueError, match=f"{truth.path}: depth/moving: uint8 of shape"):
+        SimulatedSequence(truth.path).read_moving(0)
+
+
 def test_simulated_files_of_another_format_are_refused(tmp_path):
     truth = layouts.write_simulated(tmp_path)
     for name, value in (("format", "DSEC"), ("format_version", 2)):
@@ -398,9 +419,10 @@ def test_what_the_simulator_writes_is_read(tmp_path):
     """The layout of this test's own files and that of the simulator are one."""
     camera = PinholeCamera(64, 48, 50.0, 51.0, 30.0, 22.0, (-0.2, 0.05, 0.001, -0.002))
     config = SetConfig(scenes=1, duration_s=0.1, camera=camera)
-    path = write_scene(tmp_path / "fly_000004.h5", config.scene("fly", 4), "normal")
+    scene = config.scene("drive", 7)  # with a car in view
+    path, world = write_scene(tmp_path / "drive_000007.h5", scene, "normal"), World.of(scene)
     (sequence,) = open_dataset("simulated", tmp_path, Windowing(2))
-    assert sequence.domain == "fly"
+    assert sequence.domain == "drive"
     assert sequence.intrinsics == Intrinsics(64, 48, 50.0, 51.0, 30.0, 22.0, (-0.2, 0.05, 0.001, -0.002), "radtan")
     with h5py.File(path) as file:
         t_ns, labels_ns = file["events/t"][()].astype(np.int64) * 1000, file["depth/t"][()] * 1000
@@ -412,3 +434,12 @@ def test_what_the_simulator_writes_is_read(tmp_path):
         known = np.where(codes[sample.index] > 0, 0.1 * np.exp((codes[sample.index] - 1.0) / 1024), np.nan)
         np.testing.assert_allclose(sample.depth_m, known, rtol=1e-5)
         assert sample.valid.mean() > 0.3
+    times_ns, T_WC = sequence.poses()
+    np.testing.assert_array_equal(times_ns, labels_ns)
+    for label, (t_ns, pose) in enumerate(zip(times_ns.tolist(), T_WC, strict=True)):
+        np.testing.assert_array_equal(pose, world.pose(t_ns).matrix)
+        exact = Renderer(world.scene, camera).depth_and_moving(world.pose(t_ns), t_ns / 1e9)[1]
+        moving = sequence.read_moving(label)
+        assert moving.dtype == bool
+        np.testing.assert_array_equal(moving, exact)
+    assert moving.any()

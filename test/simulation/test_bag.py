@@ -1,5 +1,7 @@
 """A simulated bag, read back."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from rosbags.interfaces import QosDurability, QosHistory, QosReliability
@@ -13,13 +15,15 @@ from eventspd_ros.simulation.bag import (
     DEPTH_TOPIC,
     EVENTS_TOPIC,
     KEYPOINTS_TOPIC,
-    POSE_TOPIC,
+    ODOMETRY_TOPIC,
     write_bag,
 )
 from eventspd_ros.simulation.camera import PinholeCamera, rotation_from_vector
+from eventspd_ros.simulation.odometry import OdometryConfig, velocity
 from eventspd_ros.simulation.stream import (
     Observation,
     SimulationConfig,
+    World,
     concatenate,
     simulate_recording,
     simulate_stream,
@@ -87,7 +91,7 @@ def test_messages_are_in_order_of_arrival_and_name_one_frame(bag_path):
     times = [t_ns for _, t_ns, _ in messages]
     assert times == sorted(times)
     for topic, _, message in messages:
-        assert message.header.frame_id == ("world" if topic == POSE_TOPIC else bag_module.FRAME_ID)
+        assert message.header.frame_id == ("world" if topic == ODOMETRY_TOPIC else bag_module.FRAME_ID)
     assert all(stamp_ns(message) <= t_ns for _, t_ns, message in messages)
     last_topic = None
     for topic, _, _ in messages:  # depth and camera_info are there when the keypoints ask
@@ -98,7 +102,7 @@ def test_messages_are_in_order_of_arrival_and_name_one_frame(bag_path):
 def test_the_offered_qos_is_that_of_a_camera(bag_path):
     with open_bag(bag_path) as bag:
         qos = {c.topic: c.ext.offered_qos_profiles for c in bag.connections}
-    assert set(qos) == {EVENTS_TOPIC, CAMERA_INFO_TOPIC, KEYPOINTS_TOPIC, DEPTH_TOPIC, POSE_TOPIC}
+    assert set(qos) == {EVENTS_TOPIC, CAMERA_INFO_TOPIC, KEYPOINTS_TOPIC, DEPTH_TOPIC, ODOMETRY_TOPIC}
     for topic, (profile,) in qos.items():
         expected = QosReliability.BEST_EFFORT if topic == EVENTS_TOPIC else QosReliability.RELIABLE
         assert profile.reliability == expected
@@ -127,16 +131,44 @@ def test_existing_folders_and_unknown_storages_are_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_poses_come_back_as_they_were(bag_path):
-    observations = [item.message for item in simulate_recording(CONFIG) if isinstance(item.message, Observation)]
-    poses = read(bag_path, POSE_TOPIC)
-    assert [stamp_ns(message) for message in poses] == [item.stamp_ns for item in observations]
-    for item, message in zip(observations, poses, strict=True):
-        at, q = message.pose.position, message.pose.orientation
-        np.testing.assert_array_equal([at.x, at.y, at.z], item.pose.position_W)
-        angle = 2 * np.arctan2(np.linalg.norm([q.x, q.y, q.z]), q.w)
-        vector = np.array([q.x, q.y, q.z]) * (angle / max(np.sin(angle / 2), 1e-12))
-        np.testing.assert_allclose(rotation_from_vector(vector), item.pose.rotation_WC, atol=1e-9)
+def test_the_odometry_is_the_path_at_its_stamps(bag_path):
+    world, messages = World.of(CONFIG), read(bag_path, ODOMETRY_TOPIC)
+    times_ns = [stamp_ns(message) - CONFIG.start_ns for message in messages]
+    assert times_ns == list(range(0, 200_000_001, 5_000_000))
+    for t_ns, message in zip(times_ns, messages, strict=True):
+        assert (message.header.frame_id, message.child_frame_id) == ("world", bag_module.FRAME_ID)
+        pose = message.pose.pose
+        np.testing.assert_array_equal([getattr(pose.position, axis) for axis in "xyz"], world.pose(t_ns).position_W)
+        np.testing.assert_allclose(rotation(pose.orientation), world.pose(t_ns).rotation_WC, atol=1e-9)
+        twist = [
+            getattr(part, axis) for part in (message.twist.twist.linear, message.twist.twist.angular) for axis in "xyz"
+        ]
+        np.testing.assert_array_equal(twist, velocity(world.pose, t_ns))
+        assert not message.pose.covariance.any() and not message.twist.covariance.any()
+
+
+def rotation(q):
+    angle = 2 * np.arctan2(np.linalg.norm([q.x, q.y, q.z]), q.w)
+    return rotation_from_vector(np.array([q.x, q.y, q.z]) * (angle / max(np.sin(angle / 2), 1e-12)))
+
+
+def test_a_bag_has_the_errors_that_were_asked_for(tmp_path):
+    errors = OdometryConfig(
+        rate_hz=100, delay_ms=12, time_offset_ms=3, white_translation_m=0.1, drift_rotation_deg_per_100ms=1
+    )
+    world, path = World.of(CONFIG), write_bag(tmp_path / "bag", replace(CONFIG, odometry=errors))
+    with open_bag(path) as bag:
+        found = [(arrival_ns - CONFIG.start_ns, message) for _, arrival_ns, message in bag.read(ODOMETRY_TOPIC)]
+    assert [arrival_ns for arrival_ns, _ in found] == [k * 10_000_000 + 12_000_000 for k in range(19)]
+    for arrival_ns, message in found:
+        assert stamp_ns(message) - CONFIG.start_ns == arrival_ns - 9_000_000
+        taken_ns = arrival_ns - 12_000_000
+        turned = rotation(message.pose.pose.orientation) @ world.pose(taken_ns).rotation_WC.T
+        assert np.degrees(np.arccos((np.trace(turned) - 1) / 2)) == pytest.approx(taken_ns / 1e8, abs=1e-5)
+        np.testing.assert_allclose(np.diag(message.pose.covariance.reshape(6, 6)), [0.01] * 3 + [0] * 3)
+        np.testing.assert_allclose(np.diag(message.twist.covariance.reshape(6, 6))[3:], np.radians(10) ** 2 / 3)
+    position = found[7][1].pose.pose.position
+    assert 0.01 < np.linalg.norm([position.x, position.y, position.z] - world.pose(70_000_000).position_W) < 0.5
 
 
 @pytest.mark.parametrize("vector", [(0, 0, 0), (0.1, -0.2, 0.3), (0, 3.1, 0), (np.pi, 0, 0), (0, 0, -2.5), (2, 2, 0.5)])

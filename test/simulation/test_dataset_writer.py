@@ -18,6 +18,7 @@ from eventspd_ros.events.files.rosbag import open_bag
 from eventspd_ros.simulation import dataset_writer, scene_file
 from eventspd_ros.simulation.camera import PinholeCamera
 from eventspd_ros.simulation.dataset_writer import SetConfig, simulate_set
+from eventspd_ros.simulation.odometry import OdometryConfig
 from eventspd_ros.simulation.renderer import Renderer
 from eventspd_ros.simulation.scene_file import FAR_M, NEAR_M, decode_depth, encode_depth, write_scene
 from eventspd_ros.simulation.stream import World, concatenate, simulate_stream
@@ -67,7 +68,8 @@ def test_a_scene_file_holds_the_layout_of_the_documentation(small_set):
                 assert i == len(t) or t[i] >= 1000 * ms
                 assert i == 0 or t[i - 1] < 1000 * ms
             np.testing.assert_array_equal(file["depth/t"][:], 8333 * np.arange(1, 13))
-            assert file["depth/code"].chunks == (1, 48, 64)
+            assert file["depth/code"].chunks == file["depth/moving"].chunks == (1, 48, 64)
+            assert (file["depth/moving"].dtype, file["depth/moving"].shape) == (np.uint8, (12, 48, 64))
             for k in (0, 11):
                 t_ns = 8_333_000 * (k + 1)
                 exact = renderer.depth_m(world.pose(t_ns), t_ns / 1e9)
@@ -107,6 +109,18 @@ def test_a_set_from_before_there_were_images_goes_on_without(tmp_path):
     simulate_set(tmp_path, config, workers=1)
     with pytest.raises(ValueError, match=r"the set there has images False, not True"):
         simulate_set(tmp_path, replace(config, images=True), workers=1)
+
+
+def test_bags_of_another_odometry_are_another_set(tmp_path):
+    config = replace(SMALL, format="rosbag2", domains=("indoor",), duration_s=0.02)
+    simulate_set(tmp_path, config, workers=1)
+    with pytest.raises(ValueError, match=r"the set there has odometry \{'rate_hz': 200.0"):
+        simulate_set(tmp_path, replace(config, odometry=OdometryConfig(delay_ms=5)), workers=1)
+    described = json.loads((tmp_path / "set.json").read_text())
+    described.pop("odometry")  # a set from before there was any, with /pose
+    (tmp_path / "set.json").write_text(json.dumps(described))
+    with pytest.raises(ValueError, match=r"the set there has odometry None"):
+        simulate_set(tmp_path, config, workers=1)
 
 
 def test_a_set_goes_on_where_it_stopped_and_workers_change_nothing(tmp_path, small_set):
@@ -176,6 +190,7 @@ def test_a_worker_s_error_reaches_the_caller(tmp_path):
         ({"preset": "dusk"}, "preset 'dusk': must be one of clean, normal, night"),
         ({"format": "zip"}, "format 'zip'"),
         ({"format": "rosbag2", "images": True}, "format 'rosbag2': images are written into hdf5 only"),
+        ({"odometry": OdometryConfig(delay_ms=1)}, "format 'hdf5': odometry is written into rosbag2 only"),
         ({"scenes": 0}, "scenes 0"),
         ({"seed": -1}, "seed -1"),
         ({"label_period_us": 0}, "label_period_us 0"),
@@ -190,6 +205,7 @@ def test_what_makes_no_sense_is_refused(change, said):
 def test_the_command_writes_a_set_of_bags_and_a_picture(tmp_path, capsys):
     arguments = ["--size", "64x48", "--duration", "0.1", "--scenes", "1", "--domains", "drive", "indoor"]
     arguments += ["--distortion", "-0.1", "0", "0", "0", "--preset", "clean"]
+    arguments += ["--odometry", "rate_hz=50", "delay_ms=4"]
     out, picture = tmp_path / "bags", tmp_path / "new" / "strip.png"
     assert main(["simulate", "--out", str(out), "--format", "rosbag2", "--preview", str(picture), *arguments]) == 0
     said = capsys.readouterr()
@@ -200,10 +216,11 @@ def test_the_command_writes_a_set_of_bags_and_a_picture(tmp_path, capsys):
     with open_bag(out / "drive_000000") as bag:
         info = next(message for _, _, message in bag.read("/event_camera/camera_info"))
         np.testing.assert_array_equal(info.d, [-0.1, 0, 0, 0, 0])
-        poses = [message for _, _, message in bag.read("/pose")]
-    assert len(poses) == 3
+        poses = [message for _, _, message in bag.read("/odometry")]
+    assert len(poses) == 5
     described = json.loads((out / "set.json").read_text())
     assert described["preset"] == "clean"
+    assert (described["odometry"]["rate_hz"], described["odometry"]["delay_ms"]) == (50, 4)
     assert dataset_writer.SET_FILE == "set.json"
 
 
@@ -212,6 +229,7 @@ def test_the_command_says_in_one_line_what_is_wrong(tmp_path, capsys):
         ([], "nothing to write"),
         (["--out", str(tmp_path), "--size", "big"], "size 'big'"),
         (["--out", str(tmp_path), "--domains", "swim"], "domain 'swim'"),
+        (["--out", str(tmp_path), "--odometry", "delay=4"], "odometry 'delay=4': must be KEY=NUMBER"),
         (["--preview", str(tmp_path / "x.nothing"), "--duration", "0.02", "--size", "32x24"], "x.nothing"),
     ):
         assert main(["simulate", *arguments]) == 2

@@ -25,11 +25,18 @@ PASSING = Scene((WALL, BOARD), PLAIN, motions=(straight((2.0, 0.0, 1.0)),))
 def test_a_moving_body_is_where_its_motion_says():
     renderer = Renderer(PASSING, CAMERA)
     for t_s in (0.0, 0.3, 0.5):
-        depth = renderer.depth_m(IDENTITY, t_s)
+        depth, moving = renderer.depth_and_moving(IDENTITY, t_s)
         z, left, right = 4 + t_s, 2 * t_s - 0.5, 2 * t_s + 0.5
         column = np.arange(120)
         inside = (column >= 59.5 + 90 * left / z) & (column <= 59.5 + 90 * right / z)
         np.testing.assert_allclose(depth[45], np.where(inside, z, 8.0), rtol=1e-4)
+        np.testing.assert_array_equal(moving[45], inside)
+
+
+def test_where_there_is_nothing_nothing_moves():
+    depth, moving = Renderer(replace(PASSING, planes=(BOARD,)), CAMERA).depth_and_moving(IDENTITY)
+    np.testing.assert_array_equal(moving, np.isfinite(depth))
+    assert 0 < moving.mean() < 1
 
 
 @pytest.mark.parametrize("camera", [CAMERA, LENS])
