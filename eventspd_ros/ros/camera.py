@@ -15,12 +15,20 @@ from eventspd_ros.ros.desk import Request
 from eventspd_ros.ros.encoder import Encoder
 from eventspd_ros.ros.image_intake import IMAGE_INPUT, ImageIntake
 from eventspd_ros.ros.live_parameters import LiveParameters
-from eventspd_ros.ros.messages import answer_to_msg, event_input, keypoints_to_msg, message_class, time_to_ns
+from eventspd_ros.ros.messages import (
+    CAMERA_INFO_QOS,
+    KEYPOINTS_QOS,
+    answer_to_msg,
+    event_input,
+    keypoints_to_msg,
+    message_class,
+    time_to_ns,
+)
 from eventspd_ros.ros.outputs import Outputs
 from eventspd_ros.ros.parameters import MAX_SENSOR_SIDE
 from eventspd_ros.ros.shared_model import SensorTables
 from eventspd_ros.ros.stream import Stream, StreamParts, StreamSettings
-from eventspd_ros.ros.topics import StreamTopics
+from eventspd_ros.ros.topics import StreamTopics, Subscription
 from eventspd_ros.ros.workers import Reporter
 
 
@@ -44,8 +52,7 @@ class Camera:
             tables.prepare(name, own.sensor_height, own.sensor_width)
         # A wrong file is known before anything starts.
         self.make_filter(*((own.sensor_height, own.sensor_width) if known else (MAX_SENSOR_SIDE, MAX_SENSOR_SIDE)))
-        message_type = message_class(self._keypoints.message_type)
-        self.topics = StreamTopics(node, name, self._source, message_type)
+        self.topics = StreamTopics(node, name)
         self.outputs = Outputs(self.topics.publisher, self.reporter, node.report_fault, name)
 
     @property
@@ -73,9 +80,17 @@ class Camera:
         if own.sensor_width and own.sensor_height:
             self.stream.intake.expect_sensor(own.sensor_height, own.sensor_width)
         self.stream.start()
-        self.topics.subscribe(self.on_source, self.on_camera_info, self.on_keypoints)
+        self.topics.subscribe(self._inputs())
         names = self.topics.topic_names
         self._node.get_logger().info(f"listening to {', '.join(names)}; answers on {self.topics.answers.topic_name}")
+
+    def _inputs(self) -> list[Subscription]:
+        source, keypoints_type = self._source, message_class(self._keypoints.message_type)
+        return [
+            Subscription(source.topic, source.message_type, source.qos, self.on_source, raw=True),
+            Subscription("camera_info", CameraInfo, CAMERA_INFO_QOS, self.on_camera_info),
+            Subscription("keypoints", keypoints_type, KEYPOINTS_QOS, self.on_keypoints),
+        ]
 
     def deactivate(self) -> bool:
         """Answer what waits and join the threads; whether they ended."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
+from dataclasses import dataclass
+from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile, qos_policy_name_from_kind
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CameraInfo
 
 from eventspd_ros.msg import KeypointDepthArray
-from eventspd_ros.ros.messages import CAMERA_INFO_QOS, KEYPOINTS_QOS, WindowInput
+from eventspd_ros.ros.messages import KEYPOINTS_QOS
 
 try:
     from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
@@ -19,16 +20,26 @@ except ImportError:  # Humble
     from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
 
 
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """One input of a stream. callback(message), or, where raw, callback(bytes)."""
+
+    topic: str
+    message_type: type
+    qos: QoSProfile
+    callback: Callable[[Any], None]
+    raw: bool = False
+
+
 class StreamTopics:
     """Publishers from construction, subscriptions between subscribe() and unsubscribe(); destroy() ends both.
 
-    name: the stream's; its topics are events (or image), camera_info, keypoints and ~/keypoint_depths, or
-    left/events, … source: of the events or images. keypoints_type: of the messages on keypoints. mismatches: peers
-    whose QoS does not fit, by topic.
+    name: the stream's; its topics are events, … and ~/keypoint_depths, or left/events, … mismatches: peers whose QoS
+    does not fit, by topic.
     """
 
-    def __init__(self, node: LifecycleNode, name: str, source: WindowInput, keypoints_type: type):
-        self._node, self._source, self._keypoints_type = node, source, keypoints_type
+    def __init__(self, node: LifecycleNode, name: str):
+        self._node = node
         self._prefix = f"{name}/" if name else ""
         self._subscriptions: list = []
         self._publishers: list = []
@@ -48,12 +59,20 @@ class StreamTopics:
         )
         return self._publishers[-1]
 
-    def subscribe(self, on_source: Callable, on_camera_info: Callable, on_keypoints: Callable) -> None:
-        """on_source(bytes), on_camera_info(CameraInfo), on_keypoints(message)."""
-        source = self._source
-        self._subscribe(source.message_type, source.topic, on_source, source.qos, raw=True)
-        self._subscribe(CameraInfo, "camera_info", on_camera_info, CAMERA_INFO_QOS)
-        self._subscribe(self._keypoints_type, "keypoints", on_keypoints, KEYPOINTS_QOS)
+    def subscribe(self, rows: Sequence[Subscription]) -> None:
+        for row in rows:
+            warner = self._warner(row.topic, "publisher")
+            self._subscriptions.append(
+                self._node.create_subscription(
+                    row.message_type,
+                    self._prefix + row.topic,
+                    row.callback,
+                    copy(row.qos),  # overrides are written into it
+                    raw=row.raw,
+                    qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+                    event_callbacks=SubscriptionEventCallbacks(incompatible_qos=warner),
+                )
+            )
 
     def unsubscribe(self) -> None:
         while self._subscriptions:
@@ -68,19 +87,6 @@ class StreamTopics:
     def topic_names(self) -> list[str]:
         """Of the subscriptions, as resolved."""
         return [subscription.topic_name for subscription in self._subscriptions]
-
-    def _subscribe(self, message_type, topic: str, callback: Callable, qos: QoSProfile, raw: bool = False) -> None:
-        self._subscriptions.append(
-            self._node.create_subscription(
-                message_type,
-                self._prefix + topic,
-                callback,
-                copy(qos),  # overrides are written into it
-                raw=raw,
-                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-                event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._warner(topic, "publisher")),
-            )
-        )
 
     def _warner(self, topic: str, peer: str) -> Callable:
         topic = self._prefix + topic
