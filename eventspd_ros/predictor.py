@@ -1,14 +1,15 @@
-"""Streaming depth at keypoints: push events, encode the windows that close, query any number of points.
+"""Streaming depth at keypoints: encode a camera's windows one after the other, query any number of points.
 
 The node, the evaluation and a notebook all hold this one object:
 
-    predictor = Predictor(load_checkpoint(path), height=480, width=640, fx_px=540.0)
+    predictor = Predictor(model, height=480, width=640, fx_px=540.0)
+    slicer = window_slicer(model.config, height=480, width=640)
     for events in source.chunks():
-        for window in predictor.push(events):
+        for window in slicer.push(events):
             predictor.encode(window)
         answer = predictor.query(uv_px)          # metres, standard deviations, a status for every point
 
-With a model on images a window is a picture: predictor.encode(predictor.image_window(image, t_ns)).
+With a model on images a window is a picture: predictor.encode(ImageWindow(image, t_ns)).
 """
 
 from __future__ import annotations
@@ -23,14 +24,11 @@ from enum import Enum, IntEnum
 import numpy as np
 import torch
 
-from eventspd_ros.events.types import EventArray, EventWindow, ImageWindow
-from eventspd_ros.events.windows import WindowSlicer
+from eventspd_ros.events.types import EventWindow, ImageWindow
 from eventspd_ros.model.feature_cache import FeatureCache, StreamState
 from eventspd_ros.model.geometry import inside_image
 
 NS_PER_MS = 1_000_000
-# Events that overlapping windows may hold at once: 8 M events are 104 MB, 20 ms of 400 M events a second.
-MAX_HELD_EVENTS = 8_000_000
 # Kept for requests whose stamp lies some windows back: caches for `covering`, memories (some 100 kB) for `exact`.
 RECENT_CACHES = 8
 RECENT_MEMORIES = 64
@@ -87,16 +85,31 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodeJob:
-    """A window on its way to encode_together(). resets: of its predictor when the window closed."""
+    """A window on its way to encode_together(). resets: of its predictor when the job was made."""
 
     predictor: Predictor
     window: EventWindow | ImageWindow
     exact: bool
     resets: int
 
+    @property
+    def void(self) -> bool:
+        """Whether the stream was forgotten since: the window is of the past."""
+        return self.resets != self.predictor.resets
+
+
+def exact_history_ns(config, max_cache_age_ms: float) -> int:
+    """How long events are held for exact windows. config: the model's; max_cache_age_ms: as of the Predictor."""
+    # An exact window that ends before the oldest memory could only start from none.
+    remembered_ns = round(EXACT_WINDOWS_BACK * (config.stride_ms * NS_PER_MS))
+    return min(round(max_cache_age_ms * NS_PER_MS), remembered_ns)
+
 
 class Predictor:
-    """One camera's stream through one model. push() may run in one thread, encode() in another, query() in a third."""
+    """One camera's windows through one model. job() may run in one thread, encode() in another, query() in a third.
+
+    resets: how often all was forgotten. It is by itself where a window's epoch is newer than that of those before.
+    """
 
     def __init__(
         self,
@@ -109,7 +122,8 @@ class Predictor:
         mode: QueryMode | str = QueryMode.LATEST,
     ):
         """model: what build_model, load_checkpoint or load_package (model/export.py) returns. fx_px: focal length in
-        pixels; without it no depth is metric and every point is UNCALIBRATED."""
+        pixels; without it no depth is metric and every point is UNCALIBRATED. max_cache_age_ms: how far from the
+        points' time the end of the window may lie that answers them. Both may change later."""
         if height <= 0 or width <= 0:
             raise ValueError(f"sensor size {width}x{height}: give its width and height in pixels")
         self.model = model
@@ -117,35 +131,26 @@ class Predictor:
         self.fx_px = fx_px
         self.allow_untrained = allow_untrained
         self.mode = QueryMode(mode)
-        config = model.config
-        self.slicer = WindowSlicer(
-            width, height, round(config.window_ms * NS_PER_MS), config.stride_ms * NS_PER_MS, MAX_HELD_EVENTS
-        )
         self.max_cache_age_ms = max_cache_age_ms
         self.last_encode_s = 0.0
-        self.resets = 0
-        self._lock = threading.Lock()
-        self.reset()
-
-    @property
-    def max_cache_age_ms(self) -> float:
-        """How far from the points' time the end of the window may lie that answers them."""
-        return self.max_cache_age_ns / NS_PER_MS
-
-    @max_cache_age_ms.setter
-    def max_cache_age_ms(self, value: float) -> None:
-        self.max_cache_age_ns = round(value * NS_PER_MS)
-        # An exact window that ends before the oldest memory could only start from none.
-        remembered_ns = round(EXACT_WINDOWS_BACK * self.slicer.stride_ns)
-        self.slicer.history_ns = min(self.max_cache_age_ns, remembered_ns) if self.mode == QueryMode.EXACT else 0
-
-    def reset(self) -> None:
-        """Forget the stream: open windows, the recurrent memory, the cache."""
-        self.slicer.reset()
+        self.resets = self._epoch = 0
+        self._lock = threading.RLock()
         self.forget()
 
+    @property
+    def history_ns(self) -> int:
+        """How long the events of its windows are to be held."""
+        return exact_history_ns(self.model.config, self.max_cache_age_ms) if self.mode == QueryMode.EXACT else 0
+
+    def begin(self, epoch: int) -> None:
+        """Windows of that epoch come next: forget the stream where it is newer than that of those before."""
+        with self._lock:
+            if epoch > self._epoch:
+                self._epoch = epoch
+                self.forget()
+
     def forget(self) -> None:
-        """As reset(), but for the open windows: what a thread may call while another pushes."""
+        """Forget the recurrent memory and the caches; jobs under way are void. For any thread."""
         with self._lock:
             self.resets += 1
             self.state = StreamState()
@@ -154,43 +159,17 @@ class Predictor:
             self._memories: deque[tuple[int, StreamState]] = deque(maxlen=RECENT_MEMORIES)
             self._exact: FeatureCache | None = None
 
-    def push(self, events: EventArray) -> list[EventWindow]:
-        """Add decoded events; returns the windows they close, oldest first, to be given to encode()."""
-        return self._closed(self.slicer.push, events)
-
-    def close_windows(self) -> list[EventWindow]:
-        """As push(), for events that a decoder has written into self.slicer.buffer itself."""
-        return self._closed(self.slicer.close)
-
-    def _closed(self, close, *arguments) -> list[EventWindow]:
-        """What the slicer closes; where sensor time fell (a bag loop, a restart) all before it is forgotten."""
-        jumps = self.slicer.time_jumps
-        windows = close(*arguments)
-        if self.slicer.time_jumps == jumps:
-            return windows
-        self.forget()
-        return [window for window in windows if window.epoch == self.slicer.epoch]
-
-    def image_window(self, image: np.ndarray, t_ns: int) -> ImageWindow:
-        """A picture uint8 (H, W, 3), RGB, taken at t_ns, to be given to encode(). ValueError: of another size."""
-        window = ImageWindow(image, t_ns)
-        if (window.height, window.width) != (self.height, self.width):
-            raise ValueError(f"image of {window.width}x{window.height} px: this stream is {self.width}x{self.height}")
-        return window
-
     def job(self, window: EventWindow | ImageWindow, exact: bool = False) -> EncodeJob:
-        """The window for encode_together(). exact: the points' own; it reads the memory but does not advance it."""
+        """The window for encode_together(). exact: the points' own; it reads the memory but does not advance it.
+        ValueError: of another sensor."""
+        if (window.height, window.width) != (self.height, self.width):
+            raise ValueError(f"window of {window.width}x{window.height} px: this stream is {self.width}x{self.height}")
+        self.begin(window.epoch)
         return EncodeJob(self, window, exact, self.resets)
 
-    def encode(self, window: EventWindow | ImageWindow) -> FeatureCache:
-        """Phase A: carry the memory over one window; its cache answers queries from now on."""
-        return encode_together([self.job(window)])[0]
-
-    def encode_exact(self, t_ns: int) -> FeatureCache | None:
-        """Phase A of the window that ends at t_ns (sensor clock), aside from the others; None where it has no events,
-        or they were let go."""
-        window = self.slicer.cut(t_ns)
-        return None if window is None else encode_together([self.job(window, exact=True)])[0]
+    def encode(self, window: EventWindow | ImageWindow, exact: bool = False) -> FeatureCache:
+        """Phase A: carry the memory over one window; its cache answers queries from now on. exact: as of job()."""
+        return encode_together([self.job(window, exact)])[0]
 
     def cache_for(self, t_ns: int) -> FeatureCache | None:
         """The cache that `mode` wants for points observed at t_ns (sensor clock), None where it is not there yet."""
@@ -210,9 +189,9 @@ class Predictor:
             return next(earlier, StreamState())
 
     def keep(self, job: EncodeJob, cache: FeatureCache, state: StreamState) -> None:
-        """Take the result of a job, unless the stream was reset since its window closed."""
+        """Take the result of a job, unless it is void."""
         with self._lock:
-            if job.resets != self.resets:
+            if job.void:
                 return
             if job.exact:
                 self._exact = cache
@@ -245,7 +224,7 @@ class Predictor:
             return Status.UNTRAINED
         if self.fx_px is None:
             return Status.UNCALIBRATED
-        if now_ns is not None and abs(now_ns - cache.end_ns) > self.max_cache_age_ns:
+        if now_ns is not None and abs(now_ns - cache.end_ns) > round(self.max_cache_age_ms * NS_PER_MS):
             return Status.STALE_CACHE
         return Status.OK
 

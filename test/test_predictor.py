@@ -3,8 +3,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference.models import small_model
 
-from eventspd_ros.events.types import EventArray
+from eventspd_ros.events.types import EventArray, EventWindow, ImageWindow
+from eventspd_ros.events.windows import WindowSlicer, window_slicer
 from eventspd_ros.model.feature_cache import StreamState
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.predictor import EXACT_WINDOWS_BACK, Answer, Predictor, Status
@@ -43,11 +45,20 @@ def predictor(model, **changes) -> Predictor:
     return Predictor(model, HEIGHT, WIDTH, **({"fx_px": 60.0, "allow_untrained": True} | changes))
 
 
+def slicer_of(model) -> WindowSlicer:
+    return window_slicer(model.config, HEIGHT, WIDTH)
+
+
+def windows_of(model, *given) -> list[EventWindow]:
+    """Of random_events(*given)."""
+    return slicer_of(model).push(random_events(*given))
+
+
 def run(one: Predictor, events: EventArray, cuts: list[int]) -> list[tuple[int, int, np.ndarray]]:
     """Push the events cut at these places; every window with the depths asked of it."""
-    found = []
+    found, slicer = [], slicer_of(one.model)
     for first, last in zip([0, *cuts], [*cuts, len(events)], strict=True):
-        for window in one.push(part(events, first, last)):
+        for window in slicer.push(part(events, first, last)):
             one.encode(window)
             found.append((window.start_ns, window.end_ns, one.query([[3.5, 4.5], [60, 40]]).depth_m))
     return found
@@ -68,7 +79,7 @@ def test_packet_sizes_do_not_matter(cuts):
 
 def test_an_answer_is_the_models_depth_times_fx_over_width(model):
     one = predictor(model, fx_px=90.0)
-    (window, *_) = one.push(random_events(3000, 0, 40 * MS))
+    (window, *_) = windows_of(model, 3000, 0, 40 * MS)
     cache = one.encode(window)
     uv = np.array([[1.0, 2.0], [63.4, 47.4], [-0.5, -0.5]], np.float32)
     answer = one.query(uv)
@@ -87,7 +98,7 @@ def test_reasons_in_their_order(model):
     own = [Status.NOT_FINITE, Status.OUT_OF_IMAGE]
     one = predictor(model)
     assert one.query(points).status.tolist() == [*own, Status.NO_CACHE]
-    one.encode(one.push(random_events(1000, 0, 30 * MS))[0])
+    one.encode(windows_of(model, 1000, 0, 30 * MS)[0])
     end_ns = one.cache.end_ns
     assert one.query(points, end_ns + 200 * MS).status.tolist() == [*own, Status.OK]
     assert one.query(points, end_ns + 200 * MS + 1).status.tolist() == [*own, Status.STALE_CACHE]
@@ -100,45 +111,68 @@ def test_reasons_in_their_order(model):
 
 def test_no_points_no_depths(model):
     one = predictor(model)
-    one.encode(one.push(random_events(1000, 0, 30 * MS))[0])
+    one.encode(windows_of(model, 1000, 0, 30 * MS)[0])
     answer = one.query(np.empty((0, 2)))
     assert [len(c) for c in (answer.depth_m, answer.depth_stddev_m, answer.status)] == [0, 0, 0]
 
 
-def test_reset_forgets_cache_memory_and_open_windows(model):
+def test_what_is_forgotten_answers_no_longer(model):
     one = predictor(model)
-    one.encode(one.push(random_events(3000, 0, 30 * MS))[0])
+    one.encode(windows_of(model, 3000, 0, 30 * MS)[0])
     one.state.memory = torch.ones(1)
-    one.reset()
-    assert one.cache is None and one.state.memory is None and len(one.slicer.buffer) == 0
+    one.forget()
+    assert one.cache is None and one.state.memory is None
     assert one.query([[5, 5]]).status.tolist() == [Status.NO_CACHE]
 
 
-def test_time_that_falls_forgets_all_before_it(model):
-    one = predictor(model)
-    one.encode(one.push(random_events(3000, 10**9, 10**9 + 30 * MS))[0])
-    windows = one.push(random_events(3000, 0, 30 * MS, seed=1))
-    assert one.cache is None and [w.end_ns < 40 * MS for w in windows] == [True] * len(windows) and windows
+def test_a_window_of_a_newer_epoch_forgets_all_before_it(model):
+    one, slicer = predictor(model), slicer_of(model)
+    (first, *_) = slicer.push(random_events(3000, 10**9, 10**9 + 30 * MS))
+    one.encode(first)
+    job, resets = one.job(first), one.resets
+    one.state = StreamState(torch.ones(1))
+    (second, *_) = slicer.push(random_events(3000, 0, 30 * MS, seed=1))[-2:]
+    assert (first.epoch, second.epoch) == (0, 1)
+    one.begin(0)
+    assert not job.void and one.cache is not None
+    one.begin(1)
+    assert job.void and one.cache is None and one.state.memory is None
+    one.encode(second)
+    one.begin(1)
+    assert one.cache.end_ns == second.end_ns and one.resets == resets + 1, "each epoch forgets once"
 
 
-def test_windows_of_before_a_time_that_falls_within_one_array_are_forgotten(model):
-    """Also where none of the new time closes yet."""
-    one, before = predictor(model), random_events(3000, 10**9, 10**9 + 60 * MS)
-    for after in (random_events(300, 0, 5 * MS), random_events(3000, 0, 30 * MS)):
-        columns = (np.concatenate(pair) for pair in zip(columns_of(before), columns_of(after), strict=True))
-        windows = one.push(EventArray(*columns, WIDTH, HEIGHT))
-        assert all(w.end_ns < 40 * MS for w in windows) and bool(windows) == (len(after) == 3000)
-        one.reset()
+@pytest.mark.parametrize("how", ["falls", "reset"])
+def test_a_slicers_new_stream_is_forgotten_by_its_first_window(model, how):
+    one, slicer = predictor(model), slicer_of(model)
+    one.encode(slicer.push(random_events(3000, 10**9, 10**9 + 30 * MS))[0])
+    state = one.state = StreamState(torch.ones(1))
+    if how == "reset":
+        slicer.reset()
+    last = slicer.push(random_events(3000, 0, 30 * MS, seed=1))[-1]
+    assert one.state_for(one.job(last)) is not state and last.epoch == 1
+
+
+def test_images_of_a_newer_epoch_forget_too():
+    one = predictor(small_model(image=True))
+    image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    one.encode(ImageWindow(image, 10))
+    resets = one.resets
+    one.encode(ImageWindow(image, 20))
+    assert one.resets == resets
+    one.encode(ImageWindow(image, 5, epoch=1))
+    assert one.resets == resets + 1 and one.cache.end_ns == 6
 
 
 @pytest.mark.parametrize("max_cache_age_ms", [200.0, 5000.0])
 def test_an_exact_window_starts_from_a_memory_or_is_gone(model, max_cache_age_ms):
-    one = predictor(model, mode="exact", max_cache_age_ms=max_cache_age_ms)
+    one, slicer = predictor(model, mode="exact", max_cache_age_ms=max_cache_age_ms), slicer_of(model)
+    slicer.history_ns = one.history_ns
     for first in range(0, 1000, 20):
-        for window in one.push(random_events(500, first * MS, (first + 20) * MS, seed=first)):
+        for window in slicer.push(random_events(500, first * MS, (first + 20) * MS, seed=first)):
             one.encode(window)
     oldest_ns = one._memories[0][0]
-    gone = [one.slicer.cut(end_ns) is None for end_ns in range(40 * MS, one.cache.end_ns, 5 * MS)]
+    gone = [slicer.cut(end_ns) is None for end_ns in range(40 * MS, one.cache.end_ns, 5 * MS)]
     assert gone == sorted(gone, reverse=True)
     earliest_ns = 40 * MS + 5 * MS * gone.index(False)
     assert earliest_ns > oldest_ns
@@ -148,9 +182,9 @@ def test_an_exact_window_starts_from_a_memory_or_is_gone(model, max_cache_age_ms
 
 def test_a_window_encoded_during_a_reset_does_not_come_back(model):
     one = predictor(model)
-    window = one.push(random_events(3000, 0, 30 * MS))[0]
+    window = windows_of(model, 3000, 0, 30 * MS)[0]
     encode = model.encode
-    model.encode = lambda *a: (one.reset(), encode(*a))[1]
+    model.encode = lambda *a: (one.forget(), encode(*a))[1]
     try:
         one.encode(window)
     finally:
@@ -161,8 +195,11 @@ def test_a_window_encoded_during_a_reset_does_not_come_back(model):
 def test_sensor_size_is_checked(model):
     with pytest.raises(ValueError, match="0x48"):
         Predictor(model, 48, 0)
+    events = EventArray(*(np.zeros(1, t) for t in ("u2", "u2", "u1", "i8")), 65, 48)
     with pytest.raises(ValueError, match="65x48"):
-        predictor(model).push(EventArray(*(np.zeros(1, t) for t in ("u2", "u2", "u1", "i8")), 65, 48))
+        slicer_of(model).push(events)
+    with pytest.raises(ValueError, match="window of 65x48 px: this stream is 64x48"):
+        predictor(model).encode(EventWindow(*columns_of(events), 65, 48, 0, 1))
 
 
 def test_refused_answers_hold_no_depth():

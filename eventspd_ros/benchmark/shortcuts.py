@@ -13,7 +13,7 @@ from eventspd_ros.benchmark.device_time import wall_ms
 from eventspd_ros.benchmark.machine import conditions
 from eventspd_ros.benchmark.timing import device_conditions
 from eventspd_ros.events.types import EventWindow
-from eventspd_ros.events.windows import WindowSlicer
+from eventspd_ros.events.windows import window_slicer
 from eventspd_ros.model.feature_cache import StreamState
 from eventspd_ros.model.point_depth import PointDepthModel
 from eventspd_ros.simulation.camera import PinholeCamera
@@ -67,8 +67,7 @@ def bench_shortcuts(model: PointDepthModel, sensor_hw: tuple[int, int], repetiti
 def scene_windows(model: PointDepthModel, sensor_hw: tuple[int, int]) -> list[EventWindow]:
     """The windows of 48 ms in the demo's hall, as a camera of that size would see it."""
     height, width = sensor_hw
-    config = model.config
-    slicer = WindowSlicer(width, height, round(config.window_ms * 1e6), config.stride_ms * 1e6, 100_000_000)
+    slicer = window_slicer(model.config, height, width, max_events=100_000_000)
     simulation = SimulationConfig(PinholeCamera.centred(width, height), DURATION_S, threads=torch.get_num_threads())
     return [window for chunk in simulate_stream(simulation) for window in slicer.push(chunk.events)]
 

@@ -12,7 +12,7 @@ from eventspd_ros.benchmark.machine import conditions
 from eventspd_ros.benchmark.timing import REPETITIONS, WARM_UPS, times_ms
 from eventspd_ros.events.files import open_events
 from eventspd_ros.events.types import EventArray
-from eventspd_ros.events.windows import WindowSlicer
+from eventspd_ros.events.windows import WindowSlicer, window_slicer
 from eventspd_ros.model.presets import preset_config
 
 
@@ -27,7 +27,7 @@ def bench_windows(path: Path | str, repetitions: int = REPETITIONS) -> dict:
     chunks = [events for events in source.chunks() if len(events)]
     if not chunks:
         raise ValueError(f"{path}: no events to cut; give a recording with events")
-    slicer = WindowSlicer(source.width, source.height, round(config.window_ms * 1e6), config.stride_ms * 1e6)
+    slicer = window_slicer(config, source.height, source.width, max_events=2_000_000)
     lengths = _cut_all(slicer, chunks)
     pass_ms = times_ms(lambda: _cut_all(slicer, chunks), repetitions)
     best_s = pass_ms["best"] / 1e3

@@ -30,8 +30,8 @@ class EventArray:
 class EventWindow(EventArray):
     """The events with start_ns <= t_ns < end_ns, what one encode() consumes.
 
-    epoch: grows by one whenever the sensor's time jumped back (a bag loop, a restart); a memory that was carried over
-    from a window of another epoch is void.
+    epoch: grows whenever the stream begins anew (a bag loop, a restart, a reset); a memory that was carried over from a
+    window of another epoch is void.
     """
 
     start_ns: int
@@ -47,10 +47,12 @@ class ImageWindow:
     """A picture, what one encode() of a model on images consumes: a window of the nanosecond in which it was taken.
 
     image: uint8 (H, W, 3), RGB, of the raw (distorted) sensor; pixel (0, 0) is the centre of the top-left pixel.
+    epoch: as of an EventWindow.
     """
 
     image: np.ndarray
     start_ns: int
+    epoch: int = 0
 
     def __post_init__(self):
         if self.image.dtype != np.uint8 or self.image.ndim != 3 or self.image.shape[2] != 3 or not self.image.size:

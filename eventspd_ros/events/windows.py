@@ -6,6 +6,8 @@ past its end, or when the clock says so on a silent sensor. Windows are views of
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numba import njit
 
@@ -18,6 +20,8 @@ TIME_JUMP_NS = 100_000_000
 # A buffer starts anew once that many events passed through: it touches 13 bytes of memory for each.
 RECYCLED_EVENTS = 1 << 16
 BEFORE_ALL_NS = -(2**63)
+# Events that a model's overlapping windows may hold at once: 8 M events are 104 MB, 20 ms of 400 M events a second.
+MAX_HELD_EVENTS = 8_000_000
 
 
 class WindowSlicer:
@@ -26,15 +30,25 @@ class WindowSlicer:
     push() takes events in arrays; or let a decoder write into `buffer` (decoder.decode_into(packet, slicer.buffer)) and
     call close(). Both return the windows that closed, oldest first. After decoding, an event is copied at most once.
 
-    time_jumps: times that sensor time fell by more than 100 ms; the slicer then starts anew, in another `epoch`.
+    time_jumps: times that sensor time fell by more than 100 ms; the slicer then starts anew, in the next `epoch`.
     late_events: events that ran backwards by less and were set to the newest time.
     windows_empty: windows without an event, which are not returned. windows_dropped: windows given up, oldest first,
     because the events of windows still open exceeded max_events.
     history_ns: how long events are held beyond what open windows need, for cut(); given up first where they are many.
     """
 
-    def __init__(self, width: int, height: int, window_ns: int, stride_ns: float, max_events: int = 2_000_000):
-        """window_ns, stride_ns: in ns; a stride below, at or above the window length. max_events: held at most."""
+    def __init__(
+        self,
+        width: int,
+        height: int,
+        window_ns: int,
+        stride_ns: float,
+        max_events: int = 2_000_000,
+        on_new: Callable[[EventBuffer, int], object] = lambda buffer, first: None,
+    ):
+        """window_ns, stride_ns: in ns; a stride below, at or above the window length. max_events: held at most.
+        on_new(buffer, first): called once for the events buffer[first:end], before any window of them is cut; it may
+        take some out and lower buffer.end."""
         for name, value in (("window_ns", window_ns), ("stride_ns", stride_ns), ("max_events", max_events)):
             if not 1 <= value < 2**53:
                 raise ValueError(f"{name} = {value}: must be at least 1")
@@ -44,18 +58,21 @@ class WindowSlicer:
         capacity = 2 * self.max_events + MAX_EVENTS_PER_WORD
         self.buffer = EventBuffer(width, height, capacity, before_moving=self._make_room)
         self.windows_dropped = self.windows_empty = self.time_jumps = self.late_events = 0
-        self.epoch = 0
         self.history_ns = 0
+        self.epoch = -1  # the first stream is of epoch 0
+        self._on_new = on_new
         self._closed: list[EventWindow] = []
         self.reset()
 
     def reset(self) -> None:
-        """Forget all events and windows; the next event is the first of a new stream. Counters go on."""
+        """Forget all events and windows; the next event is the first of a new stream, in the next `epoch`. Counters
+        go on."""
         self._closed.clear()
         self._start_anew(self.buffer.end)
         self._examined = self.buffer.base + self.buffer.end
 
     def _start_anew(self, index: int) -> None:
+        self.epoch += 1
         self.buffer.begin = index
         self._first_ns: int | None = None
         self._newest_ns = self._gone_before_ns = BEFORE_ALL_NS
@@ -65,11 +82,6 @@ class WindowSlicer:
     def newest_ns(self) -> int | None:
         """Sensor time of the newest event, None before the first."""
         return None if self._first_ns is None else self._newest_ns
-
-    @property
-    def first_new(self) -> int:
-        """Where in `buffer` the events begin that were written since the last call; a filter may still drop some."""
-        return max(self._examined - self.buffer.base, self.buffer.begin)
 
     def push(self, events: EventArray) -> list[EventWindow]:
         """Add events; returns the windows they close. ValueError: events of another sensor."""
@@ -130,6 +142,8 @@ class WindowSlicer:
         """Walk over the events written since the last call: see that time does not fall, close windows."""
         buffer = self.buffer
         index = self._examined - buffer.base
+        if index < buffer.end:
+            self._on_new(buffer, index)
         while index < buffer.end:
             fall = _first_fall(buffer.t_ns, index, buffer.end, self._newest_ns)
             if fall > index:
@@ -140,7 +154,6 @@ class WindowSlicer:
             if fall < buffer.end:
                 if buffer.t_ns[fall] < self._newest_ns - TIME_JUMP_NS:
                     self.time_jumps += 1
-                    self.epoch += 1
                     self._start_anew(fall)
                 else:
                     self.late_events += _hold(buffer.t_ns, fall, buffer.end, self._newest_ns)
@@ -186,6 +199,12 @@ class WindowSlicer:
         while k > 1 and self._end_ns(k - 1) > t_ns:
             k -= 1
         return k
+
+
+def window_slicer(config, height: int, width: int, max_events: int = MAX_HELD_EVENTS, **options) -> WindowSlicer:
+    """For the windows that a model was made for: config is its ModelConfig. options: of WindowSlicer."""
+    window_ns, stride_ns = round(config.window_ms * 1_000_000), config.stride_ms * 1_000_000
+    return WindowSlicer(width, height, window_ns, stride_ns, max_events, **options)
 
 
 @njit(nogil=True, cache=True)

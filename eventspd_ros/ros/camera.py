@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CameraInfo
 
 from eventspd_ros.events.hot_pixels import HotPixelFilter, load_filter
 from eventspd_ros.inputs.camera_model import CameraModel, focal_length_px
+from eventspd_ros.inputs.event_intake import EventIntake
+from eventspd_ros.inputs.image_intake import ImageIntake
 from eventspd_ros.inputs.intake import Intake
 from eventspd_ros.inputs.keypoints import KeypointSource
 from eventspd_ros.msg import KeypointArray
 from eventspd_ros.predictor import Answer, Predictor
 from eventspd_ros.ros.desk import Request
 from eventspd_ros.ros.encoder import Encoder
-from eventspd_ros.ros.image_intake import IMAGE_INPUT, ImageIntake
+from eventspd_ros.ros.images import IMAGE_INPUT
 from eventspd_ros.ros.live_parameters import LiveParameters
 from eventspd_ros.ros.messages import (
     CAMERA_INFO_QOS,
@@ -66,19 +70,18 @@ class Camera:
         waiting = values.max_waiting_windows if images else values.max_waiting_packets
         settings = StreamSettings(max_packets=waiting, max_requests=values.max_waiting_requests)
         parts = StreamParts(
+            self.make_intake,
             self.make_predictor,
             self.publish,
             self._source.parse,
-            self.make_filter,
             self._node.report_fault,
             self.outputs.wants_events,
-            ImageIntake if images else Intake,
         )
         self.stream = Stream(self.name, settings, parts, encoder, self.reporter)
         self.apply()
         own = self._own
         if own.sensor_width and own.sensor_height:
-            self.stream.intake.expect_sensor(own.sensor_height, own.sensor_width)
+            self.stream.intake.begin(own.sensor_height, own.sensor_width)
         self.stream.start()
         self.topics.subscribe(self._inputs())
         names = self.topics.topic_names
@@ -113,7 +116,13 @@ class Camera:
         self.stream.settings.event_time_offset_ms = own.event_time_offset_ms
         if (predictor := self.stream.predictor) is not None:
             predictor.max_cache_age_ms = values.max_cache_age_ms
+            self.stream.intake.history_ns = predictor.history_ns
             predictor.fx_px = self.focal_length_px(predictor.width)
+
+    def make_intake(self, on_begin: Callable[[int, int, int], None]) -> Intake:
+        if self._parameters.values.input == "image":
+            return ImageIntake(on_begin, self.reporter)
+        return EventIntake(self._model.config, on_begin, self.reporter, self.make_filter)
 
     def make_predictor(self, height: int, width: int) -> Predictor:
         """Called by the stream when it knows the sensor's size."""

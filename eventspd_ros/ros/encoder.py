@@ -138,7 +138,7 @@ class Encoder:
     @staticmethod
     def _drop_void(lane: Lane) -> None:
         """Windows that closed before their stream was reset belong to the past."""
-        while lane.waiting and lane.waiting[0][0].resets != lane.waiting[0][0].predictor.resets:
+        while lane.waiting and lane.waiting[0][0].void:
             lane.waiting.popleft()
             lane.void += 1
 

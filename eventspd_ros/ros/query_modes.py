@@ -6,9 +6,10 @@ import threading
 import time
 from collections.abc import Callable
 
+from eventspd_ros.events.types import EventWindow
 from eventspd_ros.inputs.intake import Intake
 from eventspd_ros.model.feature_cache import FeatureCache
-from eventspd_ros.predictor import EncodeJob, Predictor, QueryMode
+from eventspd_ros.predictor import Predictor, QueryMode
 
 
 class CacheWait:
@@ -47,18 +48,17 @@ class CacheWait:
             self.expired += cache is None
             return cache or predictor.cache
 
-    def serve(self, intake: Intake) -> EncodeJob | None:
-        """Called by the intake: the exact window that is asked for, once, as soon as all its events have come."""
+    def serve(self, intake: Intake) -> EventWindow | None:
+        """Called in the intake's thread: the exact window asked for, once, as soon as all its events have come."""
         with self._changed:
             if self._wanted_ns is None or not intake.has_reached(self._wanted_ns):
                 return None
-            window = intake.predictor.slicer.cut(self._wanted_ns)
+            window = intake.cut(self._wanted_ns)
             self._wanted_ns = None
             if window is None:
                 self._gone = True
                 self._changed.notify_all()
-                return None
-            return intake.predictor.job(window, exact=True)
+            return window
 
     def notify(self) -> None:
         """A cache is there, or the stream was reset."""

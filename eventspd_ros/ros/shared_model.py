@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from eventspd_ros.events.codecs import ENCODINGS, make_decoder
-from eventspd_ros.events.types import EventArray
+from eventspd_ros.events.types import EventArray, ImageWindow
+from eventspd_ros.events.windows import window_slicer
 from eventspd_ros.model.export import load_model as load_weights
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.predictor import Predictor, QueryMode
@@ -57,14 +58,15 @@ def warm_up(model) -> None:
     model.prepare(height, width)  # as streams do: other loops run with a table
     predictor = Predictor(model, height, width, fx_px=64.0, allow_untrained=True)
     if model.config.input == "image":
-        predictor.encode(predictor.image_window(np.zeros((height, width, 3), np.uint8), 0))
+        predictor.encode(ImageWindow(np.zeros((height, width, 3), np.uint8), 0))
         predictor.query([[0.0, 0.0]])
         return
     for encoding in ENCODINGS:
         make_decoder(encoding, width=8, height=8)
     columns = (np.zeros(2, dtype) for dtype in (np.uint16, np.uint16, np.uint8))
     times = np.array([0, 1_000_000_000], np.int64)
-    for window in predictor.push(EventArray(*columns, times, width=width, height=height)):
+    slicer = window_slicer(model.config, height, width)
+    for window in slicer.push(EventArray(*columns, times, width=width, height=height)):
         predictor.encode(window)
         predictor.query([[0.0, 0.0]])
     model.drop_tables()

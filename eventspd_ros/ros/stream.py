@@ -14,13 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from eventspd_ros.events.hot_pixels import HotPixelFilter
 from eventspd_ros.events.types import EventPacket, EventWindow, ImageWindow
+from eventspd_ros.inputs.image_intake import ImageFrame
 from eventspd_ros.inputs.intake import Intake
 from eventspd_ros.predictor import NS_PER_MS, Answer, Predictor, Status
 from eventspd_ros.ros.desk import NO_WINDOW, Request, RequestDesk
 from eventspd_ros.ros.encoder import Encoder
-from eventspd_ros.ros.image_intake import ImageFrame, ImageIntake
 from eventspd_ros.ros.latency import Latencies
 from eventspd_ros.ros.query_modes import CacheWait
 from eventspd_ros.ros.queues import WorkQueue
@@ -46,18 +45,17 @@ class StreamSettings:
 
 @dataclass(frozen=True)
 class StreamParts:
-    """What a stream is given. make_predictor, make_filter(height, width); parse(raw) → what the intake takes, in its
-    thread, ValueError where it is none; intake: of events or of images; publish(message, answer, (window_start_ns,
-    window_end_ns) in ROS time); on_fault(reason); keeps_windows() → bool, whether the events of encoded windows are
-    asked for by window_of()."""
+    """What a stream is given. make_intake(on_begin); make_predictor(height, width), ValueError where there is no such
+    sensor; publish(message, answer, (window_start_ns, window_end_ns) in ROS time); parse(raw) → what the intake takes,
+    in its thread, ValueError where it is none; on_fault(reason); keeps_windows() → bool, whether the events of encoded
+    windows are asked for by window_of()."""
 
+    make_intake: Callable[[Callable[[int, int, int], None]], Intake]
     make_predictor: Callable[[int, int], Predictor]
     publish: Callable[[object, Answer, tuple[int, int]], None]
     parse: Callable[[Any], EventPacket | ImageFrame] = lambda raw: raw
-    make_filter: Callable[[int, int], HotPixelFilter | None] = lambda height, width: None
     on_fault: Callable[[str], None] = lambda reason: None
     keeps_windows: Callable[[], bool] = lambda: False
-    intake: type[Intake] | type[ImageIntake] = Intake
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +74,17 @@ _NUDGE = object()
 
 
 class Stream:
-    """Threads and queues around one Intake; start() and then close(), once each."""
+    """Threads and queues between one Intake and one Predictor; start() and then close(), once each.
+
+    predictor: None before the sensor is known; another one for another sensor.
+    """
 
     def __init__(self, name: str, settings: StreamSettings, parts: StreamParts, encoder: Encoder, reporter: Reporter):
         self.name, self.settings = name, settings
         self._parts, self._reporter = parts, reporter
         self.latencies = Latencies()
-        self.intake = parts.intake(parts.make_predictor, parts.make_filter, reporter)
+        self.intake = parts.make_intake(self._on_begin)
+        self.predictor: Predictor | None = None
         self.desk = RequestDesk(parts.publish, settings.max_requests)
         self.cache_wait = CacheWait()
         self.lane = encoder.lane(self.latencies, self.cache_wait.notify, parts.keeps_windows)
@@ -97,10 +99,6 @@ class Stream:
         ]
 
     @property
-    def predictor(self) -> Predictor | None:
-        return self.intake.predictor
-
-    @property
     def packets_dropped(self) -> int:
         """Packets that were never decoded: too many waited for the decoder, or they waited too long."""
         return self._packets.dropped + self.packets_late
@@ -108,7 +106,7 @@ class Stream:
     @property
     def windows_dropped(self) -> int:
         """Windows that were never encoded: the encoder was busy, or events came faster than the slicer may hold."""
-        return self.lane.dropped + (self.predictor.slicer.windows_dropped if self.predictor else 0)
+        return self.lane.dropped + self.intake.windows_dropped
 
     @property
     def offset_ns(self) -> int | None:
@@ -170,6 +168,14 @@ class Stream:
         self.desk.refuse_all(Status.NO_CACHE)  # what a thread that hangs still holds
         return ended
 
+    def _on_begin(self, height: int, width: int, epoch: int) -> None:
+        """Called by the intake, ahead of all that is new: no request may rest on what was before."""
+        if self.predictor is None or (self.predictor.height, self.predictor.width) != (height, width):
+            self.predictor = self._parts.make_predictor(height, width)
+            self.intake.history_ns = self.predictor.history_ns
+        self.predictor.begin(epoch)
+        self.cache_wait.notify()
+
     def _nudge(self) -> None:
         if not len(self._packets):
             self._packets.put(_NUDGE)
@@ -179,7 +185,6 @@ class Stream:
         if item is None:
             return False
         intake = self.intake
-        resets = intake.predictor.resets if intake.predictor else 0
         if (cause := self._reset_cause) is not None:
             self._reset_cause = None
             intake.forget(cause)
@@ -189,11 +194,8 @@ class Stream:
             intake.ros_clock_fell(item.now_ns)
         elif isinstance(item, int):
             self._hand_over(intake.close_silent(item))
-        if intake.predictor is not None:
-            if (job := self.cache_wait.serve(intake)) is not None:
-                self.lane.put(job)
-            if intake.predictor.resets != resets:
-                self.cache_wait.notify()
+        if (window := self.cache_wait.serve(intake)) is not None:
+            self.lane.put(self.predictor.job(window, exact=True))
         return True
 
     def _take_packet(self, item: _Packet) -> None:

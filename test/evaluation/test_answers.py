@@ -27,7 +27,7 @@ def answers(model, sequences):
 def test_answers_are_those_of_the_predictor(model, sequences, answers, method, forgets):
     """Scenes streamed side by side, and only the needed windows of a forgetful one, against one predictor a scene.
 
-    A predictor's slicer gives no window without events; only a first one is encoded so that each question is answered.
+    A slicer gives no window without events; only a first one is encoded so that each question is answered.
     """
     for sequence, answer in zip(sequences, answers, strict=True):
         camera, asked = sequence.intrinsics, answer.questions

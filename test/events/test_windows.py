@@ -204,8 +204,25 @@ def test_reset_forgets_events_and_windows():
     slicer.push(stream([1000, 1005]))
     slicer.reset()
     (window,) = slicer.push(stream([7, 18]))
-    assert (window.end_ns, window.t_ns.tolist()) == (17, [7])
+    assert (window.end_ns, window.t_ns.tolist(), window.epoch) == (17, [7], 1)
     assert slicer.time_jumps == 0
+
+
+@pytest.mark.parametrize("max_events", [100, 10_000])
+def test_every_new_event_is_shown_once_before_its_windows(max_events):
+    """Also where a part is larger than the buffer; and what is taken out is in no window."""
+    seen = []
+
+    def take_odd_ones_out(buffer, first):
+        seen.extend(buffer.t_ns[first : buffer.end].tolist())
+        even = buffer.t_ns[first : buffer.end][buffer.t_ns[first : buffer.end] % 2 == 0]
+        buffer.t_ns[first : first + len(even)] = even
+        buffer.end = first + len(even)
+
+    slicer, t_ns = WindowSlicer(640, 480, 20, 10, max_events, take_odd_ones_out), np.arange(0, 5000)
+    closed = [w for part in np.split(t_ns, [7, 8, 3000, 3001]) for w in slicer.push(stream(part))]
+    assert seen == t_ns.tolist()
+    assert closed and all((w.t_ns % 2 == 0).all() for w in closed)
 
 
 def test_a_buffer_that_let_go_of_enough_events_starts_anew(monkeypatch):

@@ -12,6 +12,7 @@ from rclpy.serialization import serialize_message
 
 from eventspd_ros.events.codecs.evt3 import encode_evt3
 from eventspd_ros.events.types import EventArray, EventPacket
+from eventspd_ros.inputs.event_intake import EventIntake
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.predictor import Predictor
 from eventspd_ros.ros.desk import Request
@@ -98,10 +99,13 @@ class Running:
         def make_predictor(height: int, width: int) -> Predictor:
             return Predictor(self.model, height, width, **values)
 
+        def make_intake(on_begin) -> EventIntake:
+            return EventIntake(self.model.config, on_begin, reporter)
+
         reporter = Reporter(self.log)
         self._owns_encoder = encoder is None
         self.encoder = encoder or Encoder(max_windows, reporter, self.faults.append)
-        parts = StreamParts(make_predictor, self._publish, on_fault=self.faults.append)
+        parts = StreamParts(make_intake, make_predictor, self._publish, on_fault=self.faults.append)
         self.stream = Stream("", settings or StreamSettings(), parts, self.encoder, reporter)
         if self._owns_encoder:
             self.encoder.start()

@@ -8,6 +8,7 @@ import torch
 from streams import HEIGHT, WIDTH, Log, make_packets
 
 from eventspd_ros.events.codecs import make_decoder
+from eventspd_ros.events.windows import window_slicer
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.predictor import RECENT_CACHES, Predictor
 from eventspd_ros.ros.encoder import MAX_FAILURES, Encoder
@@ -21,9 +22,9 @@ def model():
 
 
 def windows_of(predictor, width=WIDTH, seed=1, count=15):
-    decoder = make_decoder("evt3", width, HEIGHT)
+    decoder, slicer = make_decoder("evt3", width, HEIGHT), window_slicer(predictor.model.config, HEIGHT, width)
     packets = make_packets(count, width=width, seed=seed)
-    return [window for packet in packets for window in predictor.push(decoder.decode(packet))]
+    return [window for packet in packets for window in slicer.push(decoder.decode(packet))]
 
 
 def predictor_of(model, width=WIDTH):
@@ -110,7 +111,7 @@ def test_windows_of_before_a_reset_are_void(model):
     lane = encoder.lane(Latencies(), lambda: None)
     for window in windows_of(predictor)[:4]:
         lane.put(predictor.job(window))
-    predictor.reset()
+    predictor.forget()
     encoder.start()
     wait_until_idle(encoder)
     assert encoder.close() and lane.void == 4 and lane.encoded == 0 and predictor.cache is None

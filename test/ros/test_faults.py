@@ -12,7 +12,7 @@ from event_camera_msgs.msg import EventPacket as EventPacketMsg
 from eventspd_ros.msg import KeypointArray
 from robots import Robot
 from streams import Running, make_packets, until
-from test_intake import at
+from test_event_intake import at
 
 from eventspd_ros.predictor import Status
 from eventspd_ros.ros.messages import EVENTS_QOS, ns_to_time
@@ -141,10 +141,10 @@ def test_a_machine_that_cannot_keep_up_drops_and_stays_fresh():
             if k % 10 == 9:
                 running.request(POINTS, packet.stamp_ns, message=packet.stamp_ns)
                 assert len(lane.waiting) <= 2
-                sizes.add(len(running.stream.predictor.slicer.buffer.t_ns) if running.stream.predictor else 0)
+                sizes.add(len(running.stream.intake._slicer.buffer.t_ns) if running.stream.predictor else 0)
         running.settle()
         until(lambda: len(running.answers) == 5)
-        slicer = running.stream.predictor.slicer
+        slicer = running.stream.intake._slicer
         assert lane.dropped > 5 and running.stream.intake.decoder.stats.packets + running.stream.packets_dropped == 50
         assert len(sizes - {0}) == 1 and len(slicer.buffer) <= slicer.max_events, "the event buffer does not grow"
         for stamp_ns, answer, window_ns in running.answers:

@@ -6,6 +6,7 @@ import pytest
 from streams import HEIGHT, ROS_BASE_NS, WIDTH, Running, make_packets, until
 
 from eventspd_ros.events.codecs import make_decoder
+from eventspd_ros.events.windows import window_slicer
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.predictor import Predictor, QueryMode, Status
 from eventspd_ros.ros.stream import StreamSettings
@@ -25,15 +26,16 @@ def stamp_of(end_ns: int) -> int:
 def offline(mode: QueryMode, t_ns: int):
     """What a program without threads answers for points observed at t_ns: (answer, cache)."""
     one = Predictor(MODEL, HEIGHT, WIDTH, 60.0, allow_untrained=True, mode=mode)
-    decoder = make_decoder("evt3", WIDTH, HEIGHT)
+    decoder, slicer = make_decoder("evt3", WIDTH, HEIGHT), window_slicer(MODEL.config, HEIGHT, WIDTH)
+    slicer.history_ns = one.history_ns
     for packet in PACKETS:
-        for window in one.push(decoder.decode(packet)):
+        for window in slicer.push(decoder.decode(packet)):
             if mode == QueryMode.EXACT and window.end_ns > t_ns:
                 break
             cache = one.encode(window)
             if mode == QueryMode.COVERING and cache.end_ns > t_ns:
                 return one.query(POINTS, t_ns, cache)
-    return one.query(POINTS, t_ns, one.encode_exact(t_ns))
+    return one.query(POINTS, t_ns, one.encode(slicer.cut(t_ns), exact=True))
 
 
 @pytest.mark.parametrize("mode", [QueryMode.COVERING, QueryMode.EXACT])
@@ -67,7 +69,7 @@ def test_an_exact_window_neither_advances_the_memory_nor_becomes_the_newest():
         before = (predictor.cache, predictor.state)
         running.ask(POINTS, PACKETS[20].stamp_ns)
         assert (predictor.cache, predictor.state) == before
-        assert running.stream.lane.encoded == len(running.answers) + predictor.slicer._k - 1
+        assert running.stream.lane.encoded == len(running.answers) + running.stream.intake._slicer._k - 1
 
 
 @pytest.mark.parametrize("mode", ["covering", "exact"])

@@ -7,6 +7,7 @@ import pytest
 from streams import HEIGHT, ROS_BASE_NS, WIDTH, Running, make_packets, until
 
 from eventspd_ros.events.codecs import make_decoder
+from eventspd_ros.events.windows import window_slicer
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.predictor import Predictor, Status
 from eventspd_ros.ros.queues import WorkQueue
@@ -26,9 +27,9 @@ def test_depths_are_those_of_the_predictor_alone():
         answer, window_ns = running.ask(INSIDE, now_ns(packets))
         model = running.model
     alone = Predictor(model, HEIGHT, WIDTH, 60.0, allow_untrained=True)
-    decoder = make_decoder("evt3", WIDTH, HEIGHT)
+    decoder, slicer = make_decoder("evt3", WIDTH, HEIGHT), window_slicer(model.config, HEIGHT, WIDTH)
     for packet in packets:
-        for window in alone.push(decoder.decode(packet)):
+        for window in slicer.push(decoder.decode(packet)):
             alone.encode(window)
     expected = alone.query(INSIDE)
     assert answer.status.tolist() == [Status.OK] * 3
@@ -109,7 +110,11 @@ def test_a_recording_that_starts_again_starts_a_new_stream():
     packets = make_packets(20)
     with Running() as running:
         running.play(packets)
-        running.play([replace(p, seq=p.seq, stamp_ns=p.stamp_ns + 10**9) for p in packets[:8]])
+        again = [replace(p, seq=p.seq, stamp_ns=p.stamp_ns + 10**9) for p in packets[:8]]
+        running.play(again[:1])
+        answer, _ = running.ask(INSIDE, again[0].stamp_ns)
+        assert answer.status.tolist() == [Status.NO_CACHE] * 3, "forgotten before the first new window"
+        running.play(again[1:])
         answer, window_ns = running.ask(INSIDE, packets[7].stamp_ns + 10**9)
         assert answer.status.tolist() == [Status.OK] * 3
         assert abs(window_ns[1] - packets[7].stamp_ns - 10**9) < 20_000_000

@@ -16,7 +16,7 @@ from eventspd_ros.evaluation.replay.requests import ReplaySettings, Request
 from eventspd_ros.events.files.rosbag import Bag
 from eventspd_ros.events.types import EventWindow
 from eventspd_ros.model.feature_cache import StreamState
-from eventspd_ros.predictor import RECENT_MEMORIES, Answer, QueryMode, Status
+from eventspd_ros.predictor import RECENT_MEMORIES, Answer, Predictor, QueryMode, Status
 
 SAVE_EVERY_S = 10.0
 
@@ -41,9 +41,8 @@ class OfflineReplay:
     """One pass through a bag. answers: of the requests so far, in order. encoded: windows; expired: requests whose
     window did not come within max_wait_ms, or could not be cut, and that the newest answered."""
 
-    def __init__(self, requests: list[Request], reader: PacketReader, settings: ReplaySettings):
-        self.requests, self.reader, self.settings = requests, reader, settings
-        self.predictor = reader.intake.predictor
+    def __init__(self, requests: list[Request], reader: PacketReader, predictor: Predictor, settings: ReplaySettings):
+        self.requests, self.reader, self.predictor, self.settings = requests, reader, predictor, settings
         self.answers: list[ReplayAnswer] = []
         self.encoded = self.expired = 0
         self._asked = 0
@@ -121,7 +120,8 @@ class OfflineReplay:
             return True, None
         cache = predictor.cache_for(head.t_ns)
         if cache is None and predictor.mode == QueryMode.EXACT and self.reader.intake.has_reached(head.t_ns):
-            cache = predictor.encode_exact(head.t_ns)
+            window = self.reader.intake.cut(head.t_ns)
+            cache = None if window is None else predictor.encode(window, exact=True)
             self.expired += cache is None
             return True, cache
         return cache is not None, cache

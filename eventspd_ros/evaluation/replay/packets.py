@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from eventspd_ros.events.codecs.event_array import packet_from_event_array
 from eventspd_ros.events.files.rosbag import EVENT_PACKET, Bag, packet_of
 from eventspd_ros.events.types import EventWindow
-from eventspd_ros.inputs.intake import Intake
-from eventspd_ros.predictor import Predictor
+from eventspd_ros.inputs.event_intake import EventIntake
 
 
 class Complaints:
@@ -38,19 +37,31 @@ def readable(bag: Bag, topics: list[str]) -> Iterator[tuple[str, int, bytes]]:
 
 
 class PacketReader:
-    """An Intake around one predictor, fed with serialized messages of the events topic."""
+    """An EventIntake of one sensor, (height, width), fed with serialized messages of the events topic.
 
-    def __init__(self, bag: Bag, msgtype: str, predictor: Predictor, complaints: Complaints):
-        self._bag, self._msgtype, self.complaints = bag, msgtype, complaints
-        self.intake = Intake(lambda height, width: self._sized(predictor, height, width), lambda *_: None, complaints)
-        self.intake.expect_sensor(predictor.height, predictor.width)
+    config: of the model whose windows are meant. history_ns: how far behind the newest event windows may be cut.
+    on_begin(epoch): called whenever the stream begins anew.
+    """
 
-    @staticmethod
-    def _sized(predictor: Predictor, height: int, width: int) -> Predictor:
-        if (height, width) != (predictor.height, predictor.width):
-            was = f"{predictor.width}x{predictor.height}"
+    def __init__(
+        self,
+        bag: Bag,
+        msgtype: str,
+        config,
+        sensor_hw: tuple[int, int],
+        history_ns: int,
+        on_begin: Callable[[int], object] = lambda epoch: None,
+    ):
+        self._bag, self._msgtype, self._sensor_hw, self._tell = bag, msgtype, sensor_hw, on_begin
+        self.complaints = Complaints()
+        self.intake = EventIntake(config, self._on_begin, self.complaints, history_ns=history_ns)
+        self.intake.begin(*sensor_hw)
+
+    def _on_begin(self, height: int, width: int, epoch: int) -> None:
+        if (height, width) != self._sensor_hw:
+            was = "{1}x{0}".format(*self._sensor_hw)
             raise ValueError(f"the sensor changes from {was} to {width}x{height} px; replay such a bag in two parts")
-        return predictor
+        self._tell(epoch)
 
     def take(self, data: bytes) -> list[EventWindow]:
         """The windows that a message closes; one that cannot be read is counted and left out."""
@@ -67,8 +78,8 @@ class PacketReader:
     @property
     def reached_ns(self) -> int | None:
         """ROS time up to which all events have come."""
-        newest_ns = self.intake.predictor.slicer.newest_ns
-        return None if newest_ns is None or self.intake.offset_ns is None else newest_ns + self.intake.offset_ns
+        newest_ns, offset_ns = self.intake.newest_ns, self.intake.offset_ns
+        return None if newest_ns is None or offset_ns is None else newest_ns + offset_ns
 
     def has_reached(self, stamp_ns: int) -> bool:
         """Whether all events before that ROS time have come."""
@@ -78,4 +89,4 @@ class PacketReader:
         """The window that ends at that ROS time; None where it has no events, or they were let go."""
         if not self.has_reached(stamp_ns):
             return None
-        return self.intake.predictor.slicer.cut(stamp_ns - self.intake.offset_ns)
+        return self.intake.cut(stamp_ns - self.intake.offset_ns)

@@ -15,14 +15,14 @@ from eventspd_ros import __version__
 from eventspd_ros.evaluation.partial import Partial, fingerprint
 from eventspd_ros.evaluation.replay.ground_truth import DepthImages, GroundTruth, LidarDepth
 from eventspd_ros.evaluation.replay.offline import OfflineReplay, ReplayAnswer
-from eventspd_ros.evaluation.replay.packets import Complaints, PacketReader
+from eventspd_ros.evaluation.replay.packets import PacketReader
 from eventspd_ros.evaluation.replay.requests import BagQuestions, ReplaySettings, collect_requests
 from eventspd_ros.evaluation.replay.topics import BagTopics, TopicNames, choose_topics, first_message, read_lens
 from eventspd_ros.events.files import open_events
 from eventspd_ros.events.files.rosbag import Bag, open_bag
 from eventspd_ros.inputs.camera_model import CameraModel, focal_length_px
 from eventspd_ros.model.checkpoints import load_checkpoint
-from eventspd_ros.predictor import Predictor
+from eventspd_ros.predictor import Predictor, exact_history_ns
 
 HISTORY_MS = 1000.0  # how far behind the newest event corners may still be looked for
 Progress = Callable[[str, int, int], object]
@@ -84,8 +84,8 @@ def open_session(
         source = open_events(bag.path, topics.events)
         calibration = _calibrate(bag, topics, source.height, source.width, fx_px)
         truth = _ground_truth(bag, topics, source.height, source.width, calibration, extrinsics)
-        predictor = Predictor(model, source.height, source.width, None, HISTORY_MS, mode="exact")
-        reader = PacketReader(bag, topics.events_type, predictor, Complaints())
+        history_ns = exact_history_ns(model.config, HISTORY_MS)
+        reader = PacketReader(bag, topics.events_type, model.config, (source.height, source.width), history_ns)
         report = _reporter(progress, "reading", bag)
         found = collect_requests(bag, topics, reader, calibration.lens, truth, settings, report)
         return ReplaySession(
@@ -156,18 +156,18 @@ def replay_offline(
 
 
 def _offline_run(session: ReplaySession, model, bag: Bag) -> OfflineReplay:
-    settings = session.settings
+    settings, sensor_hw = session.settings, (session.height, session.width)
     predictor = Predictor(
         model,
-        session.height,
-        session.width,
+        *sensor_hw,
         session.calibration.fx_px,
         settings.max_cache_age_ms,
         allow_untrained=True,  # whoever names weights wants their answers; the result says whether they are trained
         mode=settings.mode,
     )
-    reader = PacketReader(bag, session.topics.events_type, predictor, Complaints())
-    return OfflineReplay(session.found.requests, reader, settings)
+    events_type, history_ns = session.topics.events_type, predictor.history_ns
+    reader = PacketReader(bag, events_type, model.config, sensor_hw, history_ns, predictor.begin)
+    return OfflineReplay(session.found.requests, reader, predictor, settings)
 
 
 def method_names(weights: Sequence[Path]) -> list[str]:

@@ -17,6 +17,7 @@ from eventspd_ros.evaluation.replay.topics import TopicNames
 from eventspd_ros.evaluation.replay.writers import ANSWERS_TOPIC, POINTS_TOPIC, write_answer_bag, write_csv
 from eventspd_ros.events.files import open_events
 from eventspd_ros.events.files.rosbag import open_bag
+from eventspd_ros.events.windows import window_slicer
 from eventspd_ros.inputs.keypoints import cloud_field
 from eventspd_ros.model.checkpoints import load_checkpoint
 from eventspd_ros.predictor import Predictor, QueryMode, Status
@@ -97,9 +98,11 @@ def test_answers_are_those_of_a_plain_loop(mode, small_bag, model, weights):
     given = replay_offline(session, [weights])[0]
     fx = session.calibration.fx_px
     plain = Predictor(model, session.height, session.width, fx, 1e5, True, "exact")
+    slicer = window_slicer(model.config, session.height, session.width)
+    slicer.history_ns = plain.history_ns
     caches, memories, closed = [], [], []
     for chunk in open_events(small_bag).chunks():
-        for window in plain.push(chunk):
+        for window in slicer.push(chunk):
             memories.append(plain.state)
             caches.append(plain.encode(window))
         closed.append(len(caches))
@@ -113,8 +116,8 @@ def test_answers_are_those_of_a_plain_loop(mode, small_bag, model, weights):
             cache = next((cache for cache in caches if cache.end_ns > t_ns), caches[-1])
             covering += cache.end_ns > t_ns
         else:
-            reached = t_ns <= plain.slicer.newest_ns
-            cache = plain.encode_exact(t_ns) if reached else caches[-1]
+            reached = t_ns <= slicer.newest_ns
+            cache = plain.encode(slicer.cut(t_ns), exact=True) if reached else caches[-1]
             covering += cache.end_ns == t_ns
         expected = Predictor(model, session.height, session.width, fx, 200.0, True).query(request.uv_px, t_ns, cache)
         for name in ("depth_m", "depth_stddev_m", "status"):

@@ -1,4 +1,4 @@
-"""Images in place of events: conversion, the intake alone, and the node over DDS."""
+"""Images in place of events: conversion, and the node over DDS."""
 
 import array
 import importlib.util
@@ -11,25 +11,17 @@ import streams
 import torch
 from rclpy.serialization import serialize_message
 from reference.models import small_model
-from reference.windows import random_image
 from robots import Robot
 from sensor_msgs.msg import Image
-from streams import ROS_BASE_NS, Log
+from streams import ROS_BASE_NS
+from test_image_intake import HEIGHT, WIDTH, frame
 
+from eventspd_ros.events.types import ImageWindow
 from eventspd_ros.model.checkpoints import load_checkpoint, save_checkpoint
 from eventspd_ros.predictor import Predictor, Status
-from eventspd_ros.ros.image_intake import (
-    ENCODINGS,
-    ImageFrame,
-    ImageIntake,
-    frame_from_bytes,
-    image_from_msg,
-)
+from eventspd_ros.ros.images import ENCODINGS, frame_from_bytes, image_from_msg
 from eventspd_ros.ros.messages import ns_to_time, time_to_ns
 from eventspd_ros.ros.shared_model import load_model
-from eventspd_ros.ros.workers import Reporter
-
-WIDTH, HEIGHT, STEP_NS = 64, 48, 30_000_000
 
 
 def message(pixels: np.ndarray, encoding: str, stamp_ns: int = ROS_BASE_NS, padding: int = 0) -> Image:
@@ -94,65 +86,12 @@ def test_bytes_that_are_no_image(raw):
         frame_from_bytes(raw)
 
 
-# ---- the intake
+# ---- the node
 
 
 @pytest.fixture(scope="module")
 def model():
     return small_model(image=True)
-
-
-@pytest.fixture
-def intake(model):
-    log = Log()
-    made = ImageIntake(lambda height, width: Predictor(model, height, width), None, Reporter(log))
-    made.log = log
-    return made
-
-
-def frame(number: int, width: int = WIDTH, stamp_ns: int | None = None) -> ImageFrame:
-    stamp_ns = ROS_BASE_NS + number * STEP_NS if stamp_ns is None else stamp_ns
-    return ImageFrame(random_image(width, HEIGHT, number).image, stamp_ns)
-
-
-def test_an_image_is_a_window_of_its_moment(intake):
-    assert intake.offset_ns is None
-    (window,) = intake.take(frame(0))
-    assert (window.start_ns, window.end_ns) == (ROS_BASE_NS, ROS_BASE_NS + 1)
-    assert (intake.offset_ns, intake.packets) == (0, 1)
-    assert (intake.predictor.height, intake.predictor.width) == (HEIGHT, WIDTH)
-    assert intake.close_silent(ROS_BASE_NS + 10**9) == [] and not intake.has_reached(ROS_BASE_NS)
-
-
-def test_an_image_of_another_size_is_odd_and_three_are_another_camera(intake):
-    intake.take(frame(0))
-    for number in (1, 2):
-        assert intake.take(frame(number, width=80)) == []
-    assert intake.take(frame(3)) and intake.packets_rejected == 2  # and starts the count anew
-    for number in (4, 5):
-        assert intake.take(frame(number, width=80)) == []
-    assert intake.take(frame(6, width=80))
-    assert intake.resets["sensor"] == 1 and intake.predictor.width == 80
-    assert any("this stream is 64x48" in line for line in intake.log.lines)
-
-
-def test_stamps_that_stand_still_are_refused_and_those_that_fall_begin_anew(intake):
-    intake.take(frame(5))
-    assert intake.take(frame(6, stamp_ns=frame(5).stamp_ns)) == []
-    assert "is that of the one before" in intake.last_error
-    resets = intake.predictor.resets
-    assert intake.take(frame(1)) and intake.resets["time_fell"] == 1 and intake.predictor.resets == resets + 1
-
-
-def test_the_ros_clock_falls_with_or_without_the_images(intake):
-    intake.take(frame(0))
-    intake.ros_clock_fell(frame(0).stamp_ns)
-    assert not intake.resets
-    intake.ros_clock_fell(frame(0).stamp_ns - 10**9)
-    assert intake.resets["ros_clock_fell"] == 1 and intake.offset_ns is None
-
-
-# ---- the node
 
 
 @pytest.fixture
@@ -186,7 +125,7 @@ def test_the_node_answers_as_the_predictor_does(robot, tmp_path):
     uv = [[5.0, 5.0], [30.25, 20.5], [np.nan, 1.0], [64.0, 1.0]]
     answer = bot.ask(uv, stamp_ns)
     predictor = Predictor(load_checkpoint(tmp_path / "image.safetensors"), HEIGHT, WIDTH, 60.0)
-    predictor.encode(predictor.image_window(frame(1).image, stamp_ns))
+    predictor.encode(ImageWindow(frame(1).image, stamp_ns))
     expected = predictor.query(uv)
     np.testing.assert_array_equal(answer.status, expected.status)
     assert list(answer.status) == [Status.OK, Status.OK, Status.NOT_FINITE, Status.OUT_OF_IMAGE]

@@ -1,34 +1,40 @@
 """Time and its accidents: the stream begins anew exactly when it must, and every cause is counted."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from streams import HEIGHT, PACKET_NS, WIDTH, Log, make_packets
 
-import eventspd_ros.predictor as predictor_module
+import eventspd_ros.inputs.event_intake as event_intake
 from eventspd_ros.events.codecs import make_decoder
 from eventspd_ros.events.codecs.evt3 import encode_evt3
 from eventspd_ros.events.hot_pixels import HotPixelFilter
 from eventspd_ros.events.types import EventArray
-from eventspd_ros.inputs.intake import Intake
-from eventspd_ros.model.presets import build_model
-from eventspd_ros.predictor import Predictor
+from eventspd_ros.inputs.event_intake import EventIntake
+from eventspd_ros.model.presets import preset_config
 from eventspd_ros.ros.workers import Reporter
 
 S = 1_000_000_000
-MODEL = build_model("minimal")
+CONFIG = preset_config("minimal")
 
 
 class Taken:
-    """An intake, its log, and the windows of every packet it took."""
+    """An intake, its log, the beginnings it told of, and the windows of every packet it took."""
 
     def __init__(self, make_filter=lambda height, width: None):
-        self.log = Log()
-        self.intake = Intake(lambda h, w: Predictor(MODEL, h, w, 60.0), make_filter, Reporter(self.log))
+        self.log, self.begun = Log(), []
+        on_begin = lambda height, width, epoch: self.begun.append((height, width, epoch))  # noqa: E731
+        self.intake = EventIntake(CONFIG, on_begin, Reporter(self.log), make_filter)
 
     def take(self, packets):
-        return [window for packet in packets for window in self.intake.take(packet)]
+        windows = []
+        for packet in packets:
+            windows += self.intake.take(packet)
+            assert all(window.epoch == self.intake.epoch for window in windows[-1:])
+            assert self.begun[-1:] in ([], [(self.intake.height, self.intake.width, self.intake.epoch)])
+        return windows
 
     @property
     def causes(self):
@@ -79,9 +85,9 @@ def test_a_clock_that_falls_before_its_packets_come_begins_anew_once():
     one, packets = Taken(), make_packets(100)
     one.take(packets)
     one.intake.ros_clock_fell(packets[0].stamp_ns)
-    assert one.causes == {"ros_clock_fell": 1} and one.intake.predictor.cache is None
+    assert one.causes == {"ros_clock_fell": 1} and len(one.begun) == 2
     one.take(packets)
-    assert one.causes == {"ros_clock_fell": 1}
+    assert one.causes == {"ros_clock_fell": 1} and len(one.begun) == 2
 
 
 def test_unnumbered_packets_show_a_loop_by_their_times():
@@ -102,9 +108,41 @@ def as_libcaer(packet):
 
 def test_time_that_falls_in_an_encoding_without_roll_over_begins_anew():
     one, packets = Taken(), [as_libcaer(p) for p in make_packets(100)]
-    one.take(packets)
-    one.take(packets)
+    before = one.take(packets)
+    after = one.take(packets)
     assert one.causes == {"time_fell": 1}
+    assert {w.epoch for w in before} == {1} and {w.epoch for w in after} == {2} and len(one.begun) == 2
+
+
+def test_windows_of_before_a_time_that_fell_are_not_handed_on():
+    """They close with the packet that shows it where one before, which held their events, could not be decoded."""
+    packets = [as_libcaer(p) for p in make_packets(100)]
+    for count in (1, 12):
+        one = Taken()
+        one.take(packets[:1])
+        one.intake._slicer.buffer.append(decoded(packets[-1]))
+        windows = one.take(packets[:count])
+        assert one.causes == {"time_fell": 1} and bool(windows) == (count == 12)
+        assert {window.epoch for window in windows} <= {2}
+
+
+@pytest.mark.parametrize(
+    ("cause", "begin_anew", "moved"),
+    [
+        ("requested", lambda intake: intake.forget("requested"), {}),
+        ("ros_clock_fell", lambda intake: intake.ros_clock_fell(0), {}),
+        ("restart", lambda intake: None, {"host_s": 5.0}),
+        ("gap", lambda intake: None, {"sensor_s": 9.0, "host_s": 9.0, "seq_by": 100}),
+        ("sensor_leapt", lambda intake: None, {"sensor_s": 9.0, "seq_by": 20}),
+    ],
+)
+def test_every_cause_is_another_epoch_ahead_of_its_windows(cause, begin_anew, moved):
+    one, packets = Taken(), make_packets(20)
+    before = one.take(packets)
+    begin_anew(one.intake)
+    after = one.take(at(packets, **moved))
+    assert one.causes == {cause: 1} and one.begun == [(HEIGHT, WIDTH, 1), (HEIGHT, WIDTH, 2)]
+    assert {w.epoch for w in before} == {1} and {w.epoch for w in after} == {2} and len(after) >= 7
 
 
 def test_sensor_time_that_leaps_ahead_of_the_stamps_begins_anew():
@@ -169,10 +207,26 @@ def test_one_odd_packet_is_not_another_sensor_three_are():
 
 def test_an_expected_sensor_is_not_replaced_by_one_odd_first_packet():
     one, packets = Taken(), make_packets(10)
-    one.intake.expect_sensor(HEIGHT, WIDTH)
-    expected = one.intake.predictor
+    one.intake.begin(HEIGHT, WIDTH)
     one.take([replace(packets[0], width=4000, height=3000), *packets])
-    assert one.intake.predictor is expected and one.intake.packets_rejected == 1
+    assert {begun[:2] for begun in one.begun} == {(HEIGHT, WIDTH)}
+    assert one.intake.packets_rejected == 1
+
+
+def test_a_sensor_that_is_refused_leaves_all_as_it_was():
+    def refuse(height, width, epoch):
+        if width > WIDTH:
+            raise ValueError(f"no room for {width}x{height} px")
+
+    one, packets = Taken(), make_packets(40)
+    one.intake._on_begin = refuse
+    one.intake.take(packets[0])
+    before = one.intake.epoch, one.intake.decoder, one.intake.offset_ns
+    for packet in make_packets(6, width=2 * WIDTH):
+        one.intake.take(packet)
+    assert (one.intake.epoch, one.intake.decoder, one.intake.offset_ns) == before and one.causes == {}
+    assert one.intake.packets_rejected == 6 and "no room for 128x48 px" in one.intake.last_error
+    assert len(one.intake.take(packets[1]) + [w for p in packets[2:] for w in one.intake.take(p)]) > 10
 
 
 def silence_of(one, packets, lag_ns):
@@ -217,14 +271,14 @@ def test_hot_pixels_of_another_sensor_leave_all_as_it_was():
 
     one, packets = Taken(make_filter), make_packets(40)
     one.take(packets[:10])
-    before = one.intake.predictor, one.intake.filter, one.intake.decoder
+    before = one.intake.epoch, one.intake.filter, one.intake.decoder
     one.take(make_packets(6, width=2 * WIDTH))
-    assert (one.intake.predictor, one.intake.filter, one.intake.decoder) == before and one.causes == {}
+    assert (one.intake.epoch, one.intake.filter, one.intake.decoder) == before and one.causes == {}
     assert one.intake.packets_rejected == 6 and "outside the sensor of 128x48" in one.intake.last_error
     assert len(one.take(packets[10:])) > 10
     # The first sensor of all: no packet passes unfiltered.
     first = Taken(make_filter)
-    assert first.take(make_packets(20, width=2 * WIDTH)) == [] and first.intake.predictor is None
+    assert first.take(make_packets(20, width=2 * WIDTH)) == [] and not first.begun
     assert first.intake.packets_rejected == 20
 
 
@@ -250,10 +304,11 @@ def test_events_of_a_rejected_payload_do_not_begin_anything():
 
 
 def test_a_packet_of_more_events_than_may_be_held_does_not_grow_the_buffer(monkeypatch):
-    monkeypatch.setattr(predictor_module, "MAX_HELD_EVENTS", 100_000)
+    slicer = partial(event_intake.window_slicer, max_events=100_000)
+    monkeypatch.setattr(event_intake, "window_slicer", slicer)
     one, packet = Taken(), make_packets(1)[0]
     base = np.array([3 << 12], np.uint16)  # VECT_BASE_X 0, then VECT_12 of twelve events each, again and again
     bomb = np.tile(np.concatenate((base, np.full(4, 4 << 12 | 0xFFF, np.uint16))), 20_000).view(np.uint8)
     one.take([replace(packet, payload=np.concatenate((packet.payload, bomb)))])
-    buffer = one.intake.predictor.slicer.buffer
+    buffer = one.intake._slicer.buffer
     assert one.intake.decoder.stats.events > 900_000 and len(buffer.t_ns) < 250_000

@@ -1,0 +1,75 @@
+"""From a camera's images to windows. No threads, no ROS.
+
+An image is a window of its own, stamped in ROS time: there is no sensor clock to follow and nothing to wait for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from eventspd_ros.events.types import ImageWindow
+from eventspd_ros.inputs.intake import Intake
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFrame:
+    """image: uint8 (H, W, 3), RGB. stamp_ns: of its header, ROS time."""
+
+    image: np.ndarray
+    stamp_ns: int
+
+
+class ImageIntake(Intake):
+    """Images as windows, whenever they came."""
+
+    unit = "image"
+
+    def take(self, frame: ImageFrame, received_ns: int | None = None) -> list[ImageWindow]:
+        try:
+            if self._is_odd(*frame.image.shape[:2]) or not self._is_next(frame.stamp_ns):
+                return []
+            window = ImageWindow(frame.image, frame.stamp_ns, self.epoch)
+        except ValueError as error:
+            self.reject(f"image left out: {error}")
+            return []
+        self.packets += 1
+        self.offset_ns = 0  # its stamps are ROS time
+        return [window]
+
+    def close_silent(self, now_ns: int) -> list[ImageWindow]:
+        """No image waits to be closed."""
+        return []
+
+    def has_reached(self, t_ns: int) -> bool:
+        """Images are not cut at a stamp."""
+        return False
+
+    def cut(self, end_ns: int) -> None:
+        """As has_reached()."""
+
+    def _is_odd(self, height: int, width: int) -> bool:
+        """Whether the image is of another size, and not yet the third such one."""
+        if not self.height:
+            self.begin(height, width)
+        if (self.height, self.width) == (height, width):
+            self._odd = None
+            return False
+        found, was = f"{width}x{height}", f"{self.width}x{self.height}"
+        if not self._is_other_sensor((height, width), f"image left out: it is {found}, this stream is {was}"):
+            return True
+        self.begin(height, width)
+        self._newest_stamp_ns = None
+        self._sensor_changed(f"images changed from {was} to {found}")
+        return False
+
+    def _is_next(self, stamp_ns: int) -> bool:
+        """Whether it is newer than the last one; one that is older begins the stream anew (a bag loop)."""
+        if stamp_ns == self._newest_stamp_ns:
+            self.reject(f"image left out: its stamp, {stamp_ns} ns, is that of the one before; stamp every image")
+            return False
+        if self._newest_stamp_ns is not None and stamp_ns < self._newest_stamp_ns:
+            self.forget("time_fell")
+        self._newest_stamp_ns = stamp_ns
+        return True
