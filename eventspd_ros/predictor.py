@@ -10,6 +10,11 @@ The node, the evaluation and a notebook all hold this one object:
         answer = predictor.query(uv_px)          # metres, standard deviations, a status for every point
 
 With a model on images a window is a picture: predictor.encode(ImageWindow(image, t_ns)).
+
+Where the camera's poses are known, motion (motion/depth_from_motion.py) holds them and the events beside the cache, and
+query() answers with both:
+
+    predictor = Predictor(model, height, width, fx_px, motion=MotionDepth(height, width, trajectory))
 """
 
 from __future__ import annotations
@@ -18,7 +23,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, IntEnum
 
 import numpy as np
@@ -27,6 +32,7 @@ import torch
 from eventspd_ros.events.types import EventWindow, ImageWindow
 from eventspd_ros.model.feature_cache import FeatureCache, StreamState
 from eventspd_ros.model.geometry import inside_image
+from eventspd_ros.motion.depth_from_motion import START_STDDEV, Basis, MotionDepth, Points
 
 NS_PER_MS = 1_000_000
 # Kept for requests whose stamp lies some windows back: caches for `covering`, memories (some 100 kB) for `exact`.
@@ -61,13 +67,18 @@ class Status(IntEnum):
     UNCALIBRATED = 8
 
 
+# Why there may be no learned depth where motion has one.
+MOTION_MAY_ANSWER = (Status.NO_CACHE, Status.STALE_CACHE, Status.UNTRAINED)
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """Depths at K points, in the order asked.
 
     depth_m, depth_stddev_m: float32 (K,), metres along the optical axis; NaN where status is not OK.
-    status: uint8 (K,), Status. window_start_ns, window_end_ns: the events the answer rests on, sensor clock;
-    both 0 where no window has been encoded.
+    status: uint8 (K,), Status. window_start_ns, window_end_ns: the events the learned depths rest on, sensor clock;
+    both 0 where no window has been encoded. basis: uint8 (K,), Basis, what each depth rests on. log_scale_stddev:
+    standard deviation of the log scale that the learned depths share; NaN where there is none.
     """
 
     depth_m: np.ndarray
@@ -75,12 +86,14 @@ class Answer:
     status: np.ndarray
     window_start_ns: int
     window_end_ns: int
+    basis: np.ndarray
+    log_scale_stddev: float = float("nan")
 
     @classmethod
-    def refused(cls, count: int, status: Status) -> Answer:
+    def refused(cls, count: int, status: Status, window_ns: tuple[int, int] = (0, 0)) -> Answer:
         """An answer of that length without any depth."""
         nan = np.full(count, np.nan, np.float32)
-        return cls(nan, nan.copy(), np.full(count, status, np.uint8), 0, 0)
+        return cls(nan, nan.copy(), np.full(count, status, np.uint8), *window_ns, np.zeros(count, np.uint8))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,10 +133,12 @@ class Predictor:
         max_cache_age_ms: float = 200.0,
         allow_untrained: bool = False,
         mode: QueryMode | str = QueryMode.LATEST,
+        motion: MotionDepth | None = None,
     ):
         """model: what build_model, load_checkpoint or load_package (model/export.py) returns. fx_px: focal length in
         pixels; without it no depth is metric and every point is UNCALIBRATED. max_cache_age_ms: how far from the
-        points' time the end of the window may lie that answers them. Both may change later."""
+        points' time the end of the window may lie that answers them. Both may change later. motion: is given this
+        stream's events and poses; None: learned depth alone."""
         if height <= 0 or width <= 0:
             raise ValueError(f"sensor size {width}x{height}: give its width and height in pixels")
         self.model = model
@@ -132,6 +147,7 @@ class Predictor:
         self.allow_untrained = allow_untrained
         self.mode = QueryMode(mode)
         self.max_cache_age_ms = max_cache_age_ms
+        self.motion = motion
         self.last_encode_s = 0.0
         self.resets = self._epoch = 0
         self._lock = threading.RLock()
@@ -150,7 +166,10 @@ class Predictor:
                 self.forget()
 
     def forget(self) -> None:
-        """Forget the recurrent memory and the caches; jobs under way are void. For any thread."""
+        """Forget the recurrent memory, the caches and the events of the motion; jobs under way are void. For any
+        thread."""
+        if self.motion is not None:
+            self.motion.restart()
         with self._lock:
             self.resets += 1
             self.state = StreamState()
@@ -202,24 +221,62 @@ class Predictor:
                 self._memories.append((cache.end_ns, state))
 
     @torch.inference_mode()
-    def query(self, uv_px: np.ndarray, now_ns: int | None = None, cache: FeatureCache | None = None) -> Answer:
-        """Phase B: depth at the points uv_px, (K, 2) pixels, from the newest cache or the one given.
+    def query(
+        self,
+        uv_px: np.ndarray,
+        now_ns: int | None = None,
+        cache: FeatureCache | None = None,
+        ids: np.ndarray | None = None,
+        offset_ns: int = 0,
+    ) -> Answer:
+        """Phase B: depth at the points uv_px, (K, 2) pixels, from the newest cache or the one given, and from motion.
 
-        now_ns: sensor time the points belong to. A cache further from it than max_cache_age_ms is STALE_CACHE.
+        now_ns: sensor time the points belong to; None: the cache's end. A cache further from it than max_cache_age_ms
+        is STALE_CACHE. ids: of tracks, (K,), where they persist. offset_ns: ROS time, which poses have, minus sensor
+        time.
         """
         uv = np.asarray(uv_px, np.float32).reshape(-1, 2)
         cache = cache or self.cache
-        if cache is None:
-            return self._check_points(Answer.refused(len(uv), Status.NO_CACHE), uv)
-        answer = Answer.refused(len(uv), self._status_of(cache, now_ns))
-        answer = Answer(answer.depth_m, answer.depth_stddev_m, answer.status, cache.start_ns, cache.end_ns)
-        answer = self._check_points(answer, uv)
+        window_ns = (0, 0) if cache is None else (cache.start_ns, cache.end_ns)
+        answer = Answer.refused(len(uv), self._status_of(cache, now_ns), window_ns)
+        self._check_points(answer, uv)
         wanted = answer.status == Status.OK
         if wanted.any():
             self._decode(cache, uv, wanted, answer)
+            answer = replace(answer, log_scale_stddev=START_STDDEV)
+        if self.motion is not None and (now_ns is not None or cache is not None):
+            answer = self._with_motion(answer, uv, window_ns[1] if now_ns is None else now_ns, ids, offset_ns)
         return answer
 
-    def _status_of(self, cache: FeatureCache, now_ns: int | None) -> Status:
+    def _with_motion(
+        self, answer: Answer, uv: np.ndarray, now_ns: int, ids: np.ndarray | None, offset_ns: int
+    ) -> Answer:
+        """The answer with what motion knows of it. Where the learned depth is missing or of no use, motion may do alone."""
+        learned = answer.status == Status.OK
+        asked = learned | np.isin(answer.status, MOTION_MAY_ANSWER)
+        usable = learned & self.model.trained
+        with np.errstate(invalid="ignore"):
+            log_depth = np.where(usable, np.log(answer.depth_m), np.nan).astype(np.float64)
+            log_stddev = np.where(usable, answer.depth_stddev_m / answer.depth_m, np.nan).astype(np.float64)
+        places = np.where(asked[:, None], uv, np.nan).astype(np.float64)
+        # The events of the learned depth's window and before, so that it does not matter what has come since.
+        until_ns = answer.window_end_ns if usable.any() else now_ns
+        points = Points(places, log_depth if self.model.trained else None, log_stddev, ids)
+        seen = self.motion.answer(points, now_ns, until_ns, offset_ns)
+        known = asked & np.isfinite(seen.depth_m)
+        basis = np.where(known, seen.basis, answer.basis).astype(np.uint8)
+        return replace(
+            answer,
+            depth_m=np.where(known, seen.depth_m, answer.depth_m).astype(np.float32),
+            depth_stddev_m=np.where(known, seen.depth_stddev_m, answer.depth_stddev_m).astype(np.float32),
+            status=np.where(known, Status.OK, answer.status).astype(np.uint8),
+            basis=basis,
+            log_scale_stddev=seen.log_scale_stddev if usable.any() else answer.log_scale_stddev,
+        )
+
+    def _status_of(self, cache: FeatureCache | None, now_ns: int | None) -> Status:
+        if cache is None:
+            return Status.NO_CACHE
         if not (self.model.trained or self.allow_untrained):
             return Status.UNTRAINED
         if self.fx_px is None:
@@ -228,12 +285,11 @@ class Predictor:
             return Status.STALE_CACHE
         return Status.OK
 
-    def _check_points(self, answer: Answer, uv: np.ndarray) -> Answer:
+    def _check_points(self, answer: Answer, uv: np.ndarray) -> None:
         """What is wrong with a point itself stands above what is wrong with the stream."""
         finite = np.isfinite(uv).all(axis=1)
         answer.status[finite & ~inside_image(uv, self.height, self.width)] = Status.OUT_OF_IMAGE
         answer.status[~finite] = Status.NOT_FINITE
-        return answer
 
     def _decode(self, cache: FeatureCache, uv: np.ndarray, wanted: np.ndarray, answer: Answer) -> None:
         """Fill in the wanted points: canonical depth (focal length = sensor width) times fx / width is metric."""
@@ -245,6 +301,7 @@ class Predictor:
         answer.depth_m[wanted] = np.where(good, depth, np.nan)
         answer.depth_stddev_m[wanted] = np.where(good, stddev, np.nan)
         answer.status[wanted] = np.where(good, Status.OK, Status.NOT_FINITE)
+        answer.basis[wanted] = np.where(good, Basis.LEARNED, Basis.NOTHING)
 
 
 @torch.inference_mode()

@@ -1,0 +1,228 @@
+"""THE STORY of this room: one stream's events and poses, and the depth that they give at keypoints.
+
+    motion = MotionDepth(height, width, trajectory)
+    motion.set_lens(lens)                              # rays of pixels; without one it abstains
+    motion.add(events.x, events.y, events.p, events.t_ns)   # each event once
+    trajectory.add(pose)                               # as they come, ROS time
+    answer = motion.answer(Points(uv_px, log_depth, log_stddev, ids), t_ns, until_ns, offset_ns)
+
+Learned depths are the prior of what events (likelihood.py) and tracks (tracks.py) show under the known motion
+(fusion.py); learned_scale.py keeps what the stream has learnt about them. Where there is no parallax, or no pose, the
+learned depth is the answer. docs/motion.md explains it to a SLAM engineer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntFlag
+from typing import Protocol
+
+import numpy as np
+
+from eventspd_ros.motion.fusion import posterior
+from eventspd_ros.motion.learned_scale import START_STDDEV, LearnedScale
+from eventspd_ros.motion.likelihood import Camera, Likelihoods, depth_likelihoods
+from eventspd_ros.motion.slices import SLICE_NS, EventSlices
+from eventspd_ros.motion.tracks import Tracks, Triangulated
+from eventspd_ros.motion.trajectory import Motion, Trajectory
+
+MIN_PARALLAX_PX = 0.3  # between a depth and its double over 80 ms; below it events tell nothing of depth
+SHARP_STDDEV, SHARP_NATS = 0.2, 4.0  # of likelihoods that the stream learns from
+# Without a learned depth: one to ten metres, and what is answered then.
+FLAT_LOG_DEPTH, FLAT_STDDEV, SUFFICIENT_STDDEV = float(np.log(3.0)), 1.0, 0.3
+# Displacement of patterns that poses do not explain: sensor latency, rounding to pixels.
+PLACE_ERROR_PX = 0.1
+
+
+class Basis(IntFlag):
+    """What a depth rests on; the constants of KeypointDepthArray.msg."""
+
+    NOTHING = 0
+    LEARNED = 1
+    MOTION = 2
+    TRACKS = 4
+
+
+class Lens(Protocol):
+    """inputs/camera_model.py has one. k: (3, 3), of the raw image and of the undistorted one."""
+
+    k: np.ndarray
+
+    def rays(self, uv_px: np.ndarray) -> np.ndarray:
+        """Raw pixels (K, 2) to (x, y) of the ray (x, y, 1), NaN where the lens has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoseErrors:
+    """Declared errors of the motion, as standard deviations: drift of the rotation (rad/s), of the translation (m/s,
+    and as a share of the velocity), and white noise of each pose (rad, m). What messages declare counts where it is
+    larger."""
+
+    rotation_rad_s: float = 0.002
+    translation_m_s: float = 0.0
+    translation_share: float = 0.01
+    white_rotation_rad: float = 0.0
+    white_translation_m: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """K points in raw pixels. log_depth, log_stddev: the network's, of metric depth, (K,); NaN or None: it has none.
+    ids: of a front-end's tracks, (K,) int; None where they do not persist."""
+
+    uv_px: np.ndarray
+    log_depth: np.ndarray | None = None
+    log_stddev: np.ndarray | None = None
+    ids: np.ndarray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MotionAnswer:
+    """Of K points. depth_m, depth_stddev_m: float64 (K,), NaN where nothing is known. basis: uint8 (K,), Basis.
+    log_scale_stddev: standard deviation of the log scale that the learned depths share. parallax_px: (K,), between
+    the learned depth and its double over 80 ms; 0 where the motion is not known."""
+
+    depth_m: np.ndarray
+    depth_stddev_m: np.ndarray
+    basis: np.ndarray
+    log_scale_stddev: float
+    parallax_px: np.ndarray
+
+
+class MotionDepth:
+    """One camera. add() may run in one thread and answer() in another; trajectory is fed by whoever has poses."""
+
+    def __init__(self, height: int, width: int, trajectory: Trajectory, errors: PoseErrors | None = None):
+        self.height, self.width = height, width
+        self.trajectory, self.errors = trajectory, errors or PoseErrors()
+        self.learned = LearnedScale()
+        self.without_poses = 0  # answers
+        self._lens: Lens | None = None
+        self._camera: Camera | None = None
+        self._slices: EventSlices | None = None
+        self._tracks: Tracks | None = None
+
+    def set_lens(self, lens: Lens | None) -> None:
+        """The lens, or another one, which begins anew. The same one again changes nothing."""
+        if lens is self._lens:
+            return
+        self._slices = self._camera = None
+        self._lens = lens
+        if lens is None:
+            return
+        k = lens.k
+        camera = Camera(k[0, 0], k[1, 1], k[0, 2], k[1, 2])
+        grid = np.stack(np.meshgrid(np.arange(self.width), np.arange(self.height)), axis=-1)
+        rays = lens.rays(grid.reshape(-1, 2).astype(np.float64))
+        flat = np.nan_to_num(np.rint(rays * (camera.fx, camera.fy) + (camera.cx, camera.cy)), nan=-1.0)
+        flat = np.clip(flat, -1, 1 << 20).astype(np.int64).reshape(self.height, self.width, 2)
+        self._tracks = Tracks(camera.fx)
+        self._camera = camera
+        self._slices = EventSlices(self.height, self.width, flat)
+
+    def restart(self) -> None:
+        """Another epoch of the stream: events, tracks and scale are of the past. Poses stay."""
+        self.learned.restart()
+        if (slices := self._slices) is not None:
+            slices.restart()
+            self._tracks.restart()
+
+    def add(self, x: np.ndarray, y: np.ndarray, p: np.ndarray, t_ns: np.ndarray) -> None:
+        """Events (n,), raw pixels, in order of time (sensor clock), each once."""
+        if (slices := self._slices) is not None:
+            slices.add(x, y, p, t_ns)
+
+    def answer(self, points: Points, t_ns: int, until_ns: int, offset_ns: int = 0) -> MotionAnswer:
+        """Depth of points observed at t_ns, from events before until_ns (sensor clock). offset_ns: ROS time, which
+        poses have, minus sensor time."""
+        count = len(points.uv_px)
+        learned = points.log_depth is not None
+        log_depth = points.log_depth if learned else np.full(count, FLAT_LOG_DEPTH)
+        log_stddev = points.log_stddev if learned else np.full(count, FLAT_STDDEV)
+        has_learned = np.isfinite(log_depth) & np.isfinite(log_stddev) if learned else np.zeros(count, bool)
+        log_depth = np.where(has_learned, log_depth, FLAT_LOG_DEPTH)
+        log_stddev = np.where(has_learned, log_stddev, FLAT_STDDEV)
+        likelihoods, tracked = self._observe(points, log_depth, log_stddev, t_ns, until_ns, offset_ns)
+        return self._fuse(points, log_depth, log_stddev, has_learned, likelihoods, tracked)
+
+    def _observe(self, points, log_depth, log_stddev, t_ns, until_ns, offset_ns) -> tuple[Likelihoods, Triangulated]:
+        """What events and tracks show; nothing where the lens or the motion is not known."""
+        count = len(points.uv_px)
+        nothing = Likelihoods.empty(count), Triangulated(np.full(count, np.nan), np.full(count, np.nan))
+        slices, camera = self._slices, self._camera
+        if slices is None or not count:
+            return nothing
+        rays = self._lens.rays(points.uv_px)
+        tracked = nothing[1]
+        if points.ids is not None:
+            tracked = self._tracks.triangulate(points.ids, rays, t_ns + offset_ns, self.trajectory)
+        with slices.lock:
+            look = slices.look(until_ns)
+            if look is None:
+                return nothing[0], tracked
+            motion = self.trajectory.relative(t_ns + offset_ns, look.middle_ns.ravel() + offset_ns)
+            if not motion.known.any():
+                self.without_poses += 1
+                return nothing[0], tracked
+            prior = self.learned.rough(log_depth, log_stddev)
+            likelihoods = depth_likelihoods(
+                look,
+                (slices.stride, slices.half_stride),
+                (self.height, self.width),
+                motion,
+                camera,
+                rays,
+                prior,
+                self._pose_error_px(motion, prior[0]),
+            )
+        return likelihoods, tracked
+
+    def _pose_error_px(self, motion: Motion, log_depth: np.ndarray) -> np.ndarray:
+        """Displacement that errors of the poses make over the 80 ms around which patterns are compared, (K,)."""
+        errors, span_s = self.errors, 0.08
+        turn = np.hypot(max(errors.rotation_rad_s, motion.drift_rotation_rad_s) * span_s, errors.white_rotation_rad)
+        shift_m = np.hypot(
+            max(errors.translation_m_s, motion.drift_translation_m_s) * span_s, errors.white_translation_m
+        )
+        turn += motion.interpolation_error_rad
+        shift_m += motion.interpolation_error_m
+        return np.sqrt(PLACE_ERROR_PX**2 + self._camera.fx**2 * (turn**2 + (shift_m * np.exp(-log_depth)) ** 2))
+
+    def _fuse(self, points, log_depth, log_stddev, has_learned, likelihoods, tracked) -> MotionAnswer:
+        moved = (likelihoods.level >= 0) & (likelihoods.parallax_px >= MIN_PARALLAX_PX)
+        sharp = moved & has_learned & (likelihoods.stddev < SHARP_STDDEV) & (likelihoods.strength > SHARP_NATS)
+        uv_widths = np.nan_to_num(points.uv_px / self.width, posinf=0, neginf=0)
+        prior = self.learned.learn(uv_widths, log_depth, log_stddev, likelihoods.peak, likelihoods.stddev, sharp)
+        mean, stddev, _ = posterior(likelihoods, prior.mean, prior.stddev, prior.outlier)
+        alone = self.learned.alone(log_depth, log_stddev)
+        mean, stddev = np.where(moved, mean, alone[0]), np.where(moved, stddev, alone[1])
+        stddev = np.where(moved, np.hypot(stddev, self.errors.translation_share), stddev)
+        basis = np.where(moved, Basis.MOTION, Basis.NOTHING) | np.where(has_learned, Basis.LEARNED, Basis.NOTHING)
+        mean, stddev, basis = _with_tracks(mean, stddev, basis, tracked)
+        known = np.isfinite(mean) & (has_learned | ((basis != 0) & (stddev < SUFFICIENT_STDDEV)))
+        depth_m = np.where(known, np.exp(mean), np.nan)
+        return MotionAnswer(
+            depth_m,
+            depth_m * stddev,
+            np.where(known, basis, Basis.NOTHING).astype(np.uint8),
+            float(np.sqrt(self.learned.variance)),
+            likelihoods.parallax_px,
+        )
+
+
+def _with_tracks(mean, stddev, basis, tracked: Triangulated) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where a track's depth agrees with the posterior, both together; where it does not, the wider of the two says how
+    little is known."""
+    known = tracked.known & (tracked.stddev < 1.0)
+    track, width = np.where(known, tracked.log_depth, mean), np.where(known, tracked.stddev, 1.0)
+    both = 1 / (1 / stddev**2 + 1 / width**2)
+    gap = (track - mean) / np.hypot(stddev, width)
+    share = both / width**2
+    fused = mean + share * (track - mean)
+    fused_stddev = np.sqrt(both * np.maximum(1.0, gap**2))
+    use = known & (np.abs(gap) < 4.0)
+    mean, stddev = np.where(use, fused, mean), np.where(use, fused_stddev, stddev)
+    return mean, stddev, np.where(use, basis | Basis.TRACKS, basis)
+
+
+__all__ = ["START_STDDEV", "SLICE_NS", "Basis", "Lens", "MotionAnswer", "MotionDepth", "Points", "PoseErrors"]

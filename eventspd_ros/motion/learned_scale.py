@@ -1,0 +1,163 @@
+"""What a stream has learnt about its learned depths: their common scale, how they err across the image, how far to
+trust them.
+
+The ratio of true to learned log depth at point i is taken as
+
+    f_i = S + κ σ_i g_i,   g ~ GP(0, (1 − ν) exp(−|u_i − u_k| / D − |z_i − z_k| / Z) + ν δ_ik),
+
+S the stream's scale (a random walk), σ_i what the network declares, κ how much that is too small here, g an error that
+neighbours of like depth share, as one surface is misread as a whole (measured on simulated scenes and on real events:
+the semivariance grows from ν near 0 to 1 over a few tenths of the image). Points whose likelihood from motion is sharp
+measure f. From these anchors follows each point's prior, an anchor's own without itself (leave-one-out; Rasmussen and
+Williams, Gaussian Processes for Machine Learning, eq. 5.12).
+
+A thing that moves by itself shows as anchors that disagree with the learned depth by far more than the others of the
+stream do. They are kept out, and are told to trust the learned depth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+START_STDDEV = 0.3  # of S, before anything is known
+WALK = 0.03  # of S from one request to the next
+SHARED_WIDTHS = 0.15  # D, image widths
+SHARED_LOG_DEPTH = 0.5  # Z
+OWN_SHARE = 0.1  # ν
+MAX_ANCHORS = 96
+CELLS = 12  # across the width: at most one anchor in each cell
+MIN_ANCHORS = 8
+ANCHOR_STDDEV = 0.02  # added to what an anchor's likelihood says
+GATE = 3.5  # standard deviations from what the other anchors say
+MAX_TRUST = 6.0  # κ
+TRUST_GAIN = 0.6
+TRUST_QUANTILE, TRUST_NORMAL = 0.5, 0.6745  # of |error|, and what it is of a normal law
+# Movers: conflict with the learned depth, averaged over neighbours, in standard deviations.
+NEIGHBOUR_WIDTHS, NEIGHBOUR_LOG_DEPTH = 0.06, 0.3
+SUSPECT, SUSPECT_WIDTH = 1.8, 0.25
+OUTLIER, MAX_OUTLIER = 0.1, 0.9
+FAR_STDDEV = 0.2  # by which the scale of far points differs from that of near ones
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """Of K points. mean, stddev: of log depth; outlier: probability that the likelihood is not of the point's depth;
+    conflict: with the learned depth, standard deviations, averaged over neighbours."""
+
+    mean: np.ndarray
+    stddev: np.ndarray
+    outlier: np.ndarray
+    conflict: np.ndarray
+
+
+class LearnedScale:
+    """scale, variance: of S. trust: κ."""
+
+    def __init__(self):
+        self.restart()
+
+    def restart(self) -> None:
+        """Another scene."""
+        self.scale, self.variance, self.trust = 0.0, START_STDDEV**2, 1.0
+        self._asked = 0
+
+    def rough(self, log_depth: np.ndarray, stddev: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of log depth before this request's likelihoods are known."""
+        return log_depth + self.scale, np.sqrt(stddev**2 + self.variance)
+
+    def alone(self, log_depth: np.ndarray, stddev: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation where motion tells nothing. Such points are mostly far ones; the scale, measured
+        on near ones, is theirs as far as it stands out of what the two differ by."""
+        share = self.scale**2 / (self.scale**2 + FAR_STDDEV**2)
+        doubt = (1 - share) ** 2 * self.scale**2
+        known = self.variance if self._asked else 0.0  # what is not known yet is in the network's own σ
+        return log_depth + share * self.scale, np.sqrt((self.trust * stddev) ** 2 + share * known + doubt)
+
+    def learn(
+        self,
+        uv_widths: np.ndarray,
+        log_depth: np.ndarray,
+        stddev: np.ndarray,
+        measured: np.ndarray,
+        measured_stddev: np.ndarray,
+        sharp: np.ndarray,
+    ) -> Prior:
+        """Take a request's likelihoods, and give its points their priors.
+
+        uv_widths: (K, 2) places, in image widths. log_depth, stddev: the network's. measured, measured_stddev: log
+        depth by motion; sharp: bool (K,), which of these are to be learnt from.
+        """
+        self.variance += WALK**2
+        ratio = measured - log_depth
+        conflict = np.zeros(len(ratio))
+        if sharp.sum() >= MIN_ANCHORS:
+            conflict = self._conflicts(uv_widths, log_depth, stddev, ratio, measured_stddev, sharp)
+        suspicion = MAX_OUTLIER / (1 + np.exp(-(conflict - SUSPECT) / SUSPECT_WIDTH))
+        suspect = conflict >= SUSPECT
+        width = self.trust * stddev
+        mean, variance = np.full(len(ratio), self.scale), self.variance + width**2
+        anchors = _spread(uv_widths, measured_stddev, sharp & ~suspect)
+        if len(anchors):
+            noise = measured_stddev[anchors] ** 2 + ANCHOR_STDDEV**2
+            mean, variance = self._predict(uv_widths, log_depth, width, anchors, ratio[anchors], noise)
+        mean = np.where(suspect, self.scale, mean)
+        variance = np.where(suspect, self.variance + width**2, variance)
+        return Prior(log_depth + mean, np.sqrt(variance), np.maximum(OUTLIER, suspicion), conflict)
+
+    def _conflicts(self, uv, log_depth, stddev, ratio, measured_stddev, sharp) -> np.ndarray:
+        """How far sharp points lie from the stream's scale, in the stream's standard deviations, seen from each."""
+        middle = np.median(ratio[sharp])
+        doubt = 0.02 + (1.48 * np.median(np.abs(ratio[sharp] - middle))) ** 2 / 8
+        middle = (self.scale / self.variance + middle / doubt) / (1 / self.variance + 1 / doubt)
+        away = np.abs(ratio - middle)
+        spread = np.quantile((away / np.hypot(stddev, measured_stddev))[sharp], TRUST_QUANTILE)
+        seen = np.clip(spread / TRUST_NORMAL, 1.0, MAX_TRUST)
+        self.trust += (TRUST_GAIN if self._asked else 1.0) * (seen - self.trust)
+        self._asked += 1
+        away = np.minimum(away / np.hypot(self.trust * stddev, measured_stddev), 6.0)[sharp]
+        distance = _distances(uv, uv[sharp]) / NEIGHBOUR_WIDTHS
+        weight = np.exp(-(distance**2) - np.abs(log_depth[:, None] - log_depth[sharp]) / NEIGHBOUR_LOG_DEPTH)
+        return weight @ away / (weight.sum(axis=1) + 0.05)
+
+    def _predict(self, uv, log_depth, width, anchors, ratio, noise) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance of f at all points, and the stream's scale, from the anchors that agree with one another."""
+        shared = np.exp(
+            -_distances(uv, uv[anchors]) / SHARED_WIDTHS
+            - np.abs(log_depth[:, None] - log_depth[anchors]) / SHARED_LOG_DEPTH
+        )
+        covariance = self.variance + (1 - OWN_SHARE) * width[:, None] * width[anchors] * shared
+        own = noise + OWN_SHARE * width[anchors] ** 2
+        kept = np.ones(len(anchors), bool)
+        for last in (False, True):
+            inverse = np.linalg.inv(covariance[anchors[kept]][:, kept] + np.diag(own[kept]))
+            weights = inverse @ (ratio[kept] - self.scale)
+            left_out = 1 / np.diag(inverse)
+            far = np.abs(weights) * np.sqrt(left_out) > GATE
+            if last or not far.any() or far.all():
+                break
+            kept[np.flatnonzero(kept)[far]] = False
+        covariance, chosen = covariance[:, kept], anchors[kept]
+        mean = self.scale + covariance @ weights
+        variance = self.variance + width**2 - np.einsum("ij,ij->i", covariance @ inverse, covariance)
+        mean[chosen] = ratio[kept] - weights * left_out
+        variance[chosen] = left_out - noise[kept]
+        scale_covariance = np.full(len(chosen), self.variance)
+        self.scale += float(scale_covariance @ weights)
+        self.variance -= float(scale_covariance @ inverse @ scale_covariance)
+        self.variance = max(self.variance, 1e-5)
+        return mean, np.maximum(variance, 1e-4)
+
+
+def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.hypot(a[:, None, 0] - b[None, :, 0], a[:, None, 1] - b[None, :, 1])
+
+
+def _spread(uv_widths: np.ndarray, stddev: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """Indices of the sharpest candidate in each cell of the image, at most MAX_ANCHORS."""
+    which = np.flatnonzero(candidates)
+    which = which[np.argsort(stddev[which], kind="stable")]
+    cell = np.floor(uv_widths[which] * CELLS).astype(np.int64)
+    _, first = np.unique(cell[:, 0] * 1000 + cell[:, 1], return_index=True)
+    return which[np.sort(first)[:MAX_ANCHORS]]
