@@ -45,10 +45,12 @@ class WindowSlicer:
         stride_ns: float,
         max_events: int = 2_000_000,
         on_new: Callable[[EventBuffer, int], object] = lambda buffer, first: None,
+        on_sorted: Callable[[EventBuffer, int], object] = lambda buffer, first: None,
     ):
         """window_ns, stride_ns: in ns; a stride below, at or above the window length. max_events: held at most.
         on_new(buffer, first): called once for the events buffer[first:end], before any window of them is cut; it may
-        take some out and lower buffer.end."""
+        take some out and lower buffer.end. on_sorted(buffer, first): called once for the events buffer[first:end] when
+        their times no longer fall, less those of before where sensor time fell; ahead of the windows, too."""
         for name, value in (("window_ns", window_ns), ("stride_ns", stride_ns), ("max_events", max_events)):
             if not 1 <= value < 2**53:
                 raise ValueError(f"{name} = {value}: must be at least 1")
@@ -60,7 +62,7 @@ class WindowSlicer:
         self.windows_dropped = self.windows_empty = self.time_jumps = self.late_events = 0
         self.history_ns = 0
         self.epoch = -1  # the first stream is of epoch 0
-        self._on_new = on_new
+        self._on_new, self._on_sorted = on_new, on_sorted
         self._closed: list[EventWindow] = []
         self.reset()
 
@@ -144,6 +146,7 @@ class WindowSlicer:
         index = self._examined - buffer.base
         if index < buffer.end:
             self._on_new(buffer, index)
+        first = index
         while index < buffer.end:
             fall = _first_fall(buffer.t_ns, index, buffer.end, self._newest_ns)
             if fall > index:
@@ -155,10 +158,13 @@ class WindowSlicer:
                 if buffer.t_ns[fall] < self._newest_ns - TIME_JUMP_NS:
                     self.time_jumps += 1
                     self._start_anew(fall)
+                    first = fall
                 else:
                     self.late_events += _hold(buffer.t_ns, fall, buffer.end, self._newest_ns)
             index = fall
         self._examined = buffer.base + buffer.end
+        if first < buffer.end:
+            self._on_sorted(buffer, first)
 
     def _close_until(self, t_ns: int, stop: int) -> None:
         """Close the windows that end at or before t_ns, from the events before index `stop`."""

@@ -85,6 +85,8 @@ class EventIntake(Intake):
             return []
         until_ns = self.clock.to_sensor(heard_ns - SILENCE_NS)
         self._closed_until_ns = max(until_ns, self._closed_until_ns or until_ns)
+        if self.listener is not None:
+            self.listener.advance_to(until_ns)
         return self._hand_on(self._slicer.advance_to(until_ns))
 
     def has_reached(self, t_ns: int) -> bool:
@@ -99,7 +101,8 @@ class EventIntake(Intake):
         hot_pixels = self._make_filter(height, width) if is_other else self.filter
         super().begin(height, width)
         if is_other:
-            self._slicer, self.filter = window_slicer(self._config, height, width, on_new=self._screen), hot_pixels
+            self.filter = hot_pixels
+            self._slicer = window_slicer(self._config, height, width, on_new=self._screen, on_sorted=self._tell)
         self._slicer.reset()
         self._slicer.epoch = self.epoch
         if self.filter is not None:
@@ -171,13 +174,18 @@ class EventIntake(Intake):
         if self.filter is not None:
             self.filter.apply(buffer, first)
 
+    def _tell(self, buffer: EventBuffer, first: int) -> None:
+        """And here, buffer[first:end], once their times are in order; where sensor time fell they begin an epoch."""
+        if self._slicer.epoch != self.epoch:
+            self.resets["time_fell"] += 1
+            self.epoch = self._slicer.epoch
+            self._on_begin(self.height, self.width, self.epoch)
+        if self.listener is not None:
+            events = buffer.view(first, buffer.end)
+            self.listener.add(events.x, events.y, events.p, events.t_ns)
+
     def _hand_on(self, windows: list[EventWindow]) -> list[EventWindow]:
         """The windows, less those of before where sensor time fell."""
-        if self._slicer.epoch == self.epoch:
-            return windows
-        self.resets["time_fell"] += 1
-        self.epoch = self._slicer.epoch
-        self._on_begin(self.height, self.width, self.epoch)
         return [window for window in windows if window.epoch == self.epoch]
 
     def _leapt(self, stamp_ns: int, first_ns: int) -> bool:

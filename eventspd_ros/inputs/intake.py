@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Hashable
 from typing import Any, Protocol
 
+import numpy as np
+
 from eventspd_ros.events.codecs import Decoder
 from eventspd_ros.events.hot_pixels import HotPixelFilter
 from eventspd_ros.events.types import EventWindow, ImageWindow
@@ -27,18 +29,30 @@ class Reports(Protocol):
         """cause: a word for faults of one kind; text: one line."""
 
 
+class EventListener(Protocol):
+    """Who is told every event, not only windows of them; motion/depth_from_motion.py has one."""
+
+    def add(self, x: np.ndarray, y: np.ndarray, p: np.ndarray, t_ns: np.ndarray) -> None:
+        """Events (n,) in order of time, sensor clock."""
+
+    def advance_to(self, t_ns: int) -> None:
+        """No event before t_ns will come any more."""
+
+
 class Intake(ABC):
     """One camera's messages → windows; what those of events and of images share.
 
     epoch: of the windows handed on from now on; it grows whenever the stream begins anew. resets: how often that was,
     by cause. height, width: of the sensor, 0 before it is known. offset_ns: ROS time minus sensor time, None before the
     first message; for other threads to read. packets: messages taken. packets_rejected: that could not be.
-    windows_dropped: given up before they closed. history_ns: how long events are held for cut().
+    windows_dropped: given up before they closed. history_ns: how long events are held for cut(). listener: is told each
+    event once, ahead of its windows and after on_begin() of its epoch; views that it must not keep. Both may change.
     """
 
     unit: str
     decoder: Decoder | None = None
     filter: HotPixelFilter | None = None
+    listener: EventListener | None = None
     packets = windows_dropped = history_ns = 0
 
     def __init__(self, on_begin: Callable[[int, int, int], object], reporter: Reports):

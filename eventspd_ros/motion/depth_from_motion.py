@@ -132,6 +132,11 @@ class MotionDepth:
         if (slices := self._slices) is not None:
             slices.add(x, y, p, t_ns)
 
+    def advance_to(self, t_ns: int) -> None:
+        """No event before t_ns (sensor clock) will come any more: the sensor is silent."""
+        if (slices := self._slices) is not None:
+            slices.advance_to(t_ns)
+
     def answer(self, points: Points, t_ns: int, until_ns: int, offset_ns: int = 0) -> MotionAnswer:
         """Depth of points observed at t_ns, from events before until_ns (sensor clock). offset_ns: ROS time, which
         poses have, minus sensor time."""

@@ -303,6 +303,87 @@ def test_events_of_a_rejected_payload_do_not_begin_anything():
     assert one.take([packet] * 3) == [] and one.intake.offset_ns is None
 
 
+class Listener:
+    """What was told, by epoch; beginnings come first."""
+
+    def __init__(self, taken):
+        self.taken, self.events, self.silent_until_ns = taken, {}, None
+        taken.intake.listener = self
+
+    def add(self, x, y, p, t_ns):
+        assert len({len(x), len(y), len(p), len(t_ns)}) == 1 and len(t_ns)
+        assert (np.diff(t_ns) >= 0).all(), "out of order"
+        assert self.taken.begun[-1][2] == self.taken.intake.epoch, "told ahead of on_begin"
+        self.events.setdefault(self.taken.intake.epoch, []).append(np.stack((t_ns, x, y, p), axis=1))
+
+    def advance_to(self, t_ns):
+        self.silent_until_ns = t_ns
+
+    def of(self, epoch):
+        return np.concatenate(self.events[epoch])
+
+
+def all_of(packets):
+    decoder = make_decoder(packets[0].encoding, WIDTH, HEIGHT)
+    events = [decoder.decode(packet) for packet in packets]
+    return np.concatenate([np.stack((e.t_ns, e.x, e.y, e.p), axis=1) for e in events])
+
+
+def test_a_listener_is_told_every_event_once_ahead_of_its_windows():
+    one, packets = Taken(), make_packets(40)
+    listener = Listener(one)
+    for packet in packets:
+        for window in one.intake.take(packet):
+            assert listener.of(1)[-1, 0] >= window.end_ns
+    np.testing.assert_array_equal(listener.of(1), all_of(packets))
+
+
+def test_a_listener_is_told_no_hot_pixel():
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[:, :10] = True
+    one, packets = Taken(lambda height, width: HotPixelFilter(mask)), make_packets(20)
+    listener, expected = Listener(one), all_of(packets)
+    one.take(packets)
+    np.testing.assert_array_equal(listener.of(1), expected[expected[:, 1] >= 10])
+
+
+def test_a_listener_is_told_all_of_a_storm_though_windows_drop(monkeypatch):
+    monkeypatch.setattr(event_intake, "window_slicer", partial(event_intake.window_slicer, max_events=1000))
+    one, packets = Taken(), make_packets(40)
+    listener = Listener(one)
+    one.take(packets)
+    assert one.intake.windows_dropped
+    np.testing.assert_array_equal(listener.of(1), all_of(packets))
+
+
+def test_a_fall_of_time_in_the_middle_of_a_packet_parts_two_epochs_for_the_listener():
+    packets = [as_libcaer(p) for p in make_packets(100)]
+    both = replace(packets[99], payload=np.concatenate((packets[99].payload, packets[0].payload)))
+    one = Taken()
+    listener = Listener(one)
+    for packet in [*packets[:99], both, *packets[1:12]]:
+        one.intake.take(packet)
+    assert one.causes == {"time_fell": 1}
+    np.testing.assert_array_equal(listener.of(1), all_of(packets[:99]))
+    np.testing.assert_array_equal(listener.of(2), all_of(packets[:12]))
+
+
+def test_events_that_came_late_are_told_at_the_newest_time():
+    one, packets = Taken(), [as_libcaer(p) for p in make_packets(12)]
+    listener = Listener(one)
+    one.take([*packets[:9], packets[10], packets[9], packets[11]])
+    assert one.causes == {} and len(listener.of(1)) == len(all_of(packets))
+
+
+def test_a_listener_is_told_how_far_a_silent_sensors_time_is_known():
+    one, packets = Taken(), make_packets(20)
+    listener = Listener(one)
+    one.take(packets)
+    assert listener.silent_until_ns is None
+    windows = one.intake.close_silent(packets[-1].stamp_ns + 100_000_000)
+    assert listener.silent_until_ns >= windows[-1].end_ns and one.intake.has_reached(listener.silent_until_ns)
+
+
 def test_a_packet_of_more_events_than_may_be_held_does_not_grow_the_buffer(monkeypatch):
     slicer = partial(event_intake.window_slicer, max_events=100_000)
     monkeypatch.setattr(event_intake, "window_slicer", slicer)
