@@ -220,7 +220,6 @@ class Predictor:
             if self.mode == QueryMode.EXACT:
                 self._memories.append((cache.end_ns, state))
 
-    @torch.inference_mode()
     def query(
         self,
         uv_px: np.ndarray,
@@ -235,6 +234,11 @@ class Predictor:
         is STALE_CACHE. ids: of tracks, (K,), where they persist. offset_ns: ROS time, which poses have, minus sensor
         time.
         """
+        return self.with_motion(self.learned(uv_px, now_ns, cache), uv_px, now_ns, ids, offset_ns)
+
+    @torch.inference_mode()
+    def learned(self, uv_px: np.ndarray, now_ns: int | None = None, cache: FeatureCache | None = None) -> Answer:
+        """query() without motion."""
         uv = np.asarray(uv_px, np.float32).reshape(-1, 2)
         cache = cache or self.cache
         window_ns = (0, 0) if cache is None else (cache.start_ns, cache.end_ns)
@@ -244,14 +248,22 @@ class Predictor:
         if wanted.any():
             self._decode(cache, uv, wanted, answer)
             answer = replace(answer, log_scale_stddev=START_STDDEV)
-        if self.motion is not None and (now_ns is not None or cache is not None):
-            answer = self._with_motion(answer, uv, window_ns[1] if now_ns is None else now_ns, ids, offset_ns)
         return answer
 
-    def _with_motion(
-        self, answer: Answer, uv: np.ndarray, now_ns: int, ids: np.ndarray | None, offset_ns: int
+    def with_motion(
+        self,
+        answer: Answer,
+        uv_px: np.ndarray,
+        now_ns: int | None = None,
+        ids: np.ndarray | None = None,
+        offset_ns: int = 0,
     ) -> Answer:
-        """The answer with what motion knows of it. Where the learned depth is missing or of no use, motion may do alone."""
+        """An answer of learned() with what motion knows of it. Where the learned depth is missing or of no use, motion
+        may do alone."""
+        if self.motion is None or (now_ns is None and not answer.window_end_ns):
+            return answer
+        uv = np.asarray(uv_px, np.float32).reshape(-1, 2)
+        now_ns = answer.window_end_ns if now_ns is None else now_ns
         learned = answer.status == Status.OK
         asked = learned | np.isin(answer.status, MOTION_MAY_ANSWER)
         usable = learned & self.model.trained

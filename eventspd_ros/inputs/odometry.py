@@ -119,6 +119,13 @@ class PoseIntake:
             self.trajectory.restart("ros_clock_fell")
 
 
+def is_pose_due(trajectory: Trajectory, stamp_ns: int, max_silence_ns: int) -> bool:
+    """Whether a request of that stamp (ROS time) should wait for a pose that covers it: none does yet, but poses have
+    not been silent for so long. Node and replay both ask here."""
+    newest_ns = trajectory.newest_ns
+    return newest_ns is not None and newest_ns < stamp_ns <= newest_ns + max_silence_ns
+
+
 def parse_camera_pose(pose: Sequence[float] | str) -> np.ndarray:
     """x y z qx qy qz qw, as numbers or as text with spaces or commas, to (7,) float64 with a unit quaternion.
 

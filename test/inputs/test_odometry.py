@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rosbags.typesys import Stores, get_typestore
 
-from eventspd_ros.inputs.odometry import PoseIntake, PoseSource, declared_errors, parse_camera_pose
+from eventspd_ros.inputs.odometry import PoseIntake, PoseSource, declared_errors, is_pose_due, parse_camera_pose
 from eventspd_ros.motion import rotations
 from eventspd_ros.motion.trajectory import Trajectory
 
@@ -254,3 +254,11 @@ def test_a_ros_clock_that_fell_forgets_poses_of_the_future():
     assert poses.trajectory.newest_ns == STAMP_NS
     poses.ros_clock_fell(STAMP_NS - 1_000_000_000)
     assert poses.trajectory.newest_ns is None and poses.trajectory.counts == {"ros_clock_fell": 1}
+
+
+def test_a_request_waits_for_a_pose_only_where_one_may_come():
+    poses, _ = intake()
+    assert not is_pose_due(poses.trajectory, STAMP_NS, 10**9), "there are none"
+    poses.take(odometry())
+    for behind_ns, due in ((0, False), (-1, False), (1, True), (200, True), (201, False)):
+        assert is_pose_due(poses.trajectory, STAMP_NS + behind_ns, 200) == due
