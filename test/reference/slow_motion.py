@@ -1,0 +1,151 @@
+"""Slow, readable twins of what eventspd_ros/motion computes: slices, ℓ(ρ), its fusion with a prior, triangulation."""
+
+from collections import defaultdict
+
+import numpy as np
+from scipy import optimize, stats
+
+from eventspd_ros.motion import likelihood, slices
+
+
+def add_saturating(image: np.ndarray, at: tuple, p: np.ndarray) -> None:
+    """±1 at every event's place, kept within int8 event by event."""
+    order_free = np.zeros(image.shape, np.int64)
+    np.add.at(order_free, at, 1)
+    if order_free.max(initial=0) < 100:  # nothing comes near the limits
+        np.add.at(image, at, np.where(p != 0, 1, -1).astype(image.dtype))
+        return
+    for *place, sign in zip(*at, np.where(p != 0, 1, -1), strict=True):
+        image[tuple(place)] = np.clip(int(image[tuple(place)]) + sign, -128, 127)
+
+
+class SlowSlices:
+    """All events of the stream, by the finest slice they count in; whatever is asked for is counted anew."""
+
+    def __init__(self, height: int, width: int, pixel_map: np.ndarray | None = None):
+        self.height, self.width = height, width
+        self.pixel_map = np.moveaxis(np.mgrid[:height, :width][::-1], 0, 2) if pixel_map is None else pixel_map
+        self.restart()
+
+    def restart(self) -> None:
+        self.events, self.first, self.newest = defaultdict(list), None, None
+
+    def advance_to(self, t_ns: int) -> None:
+        if self.newest is not None:
+            self.newest = max(self.newest, t_ns // slices.SLICE_NS)
+
+    def add(self, x, y, p, t_ns) -> None:
+        for one_x, one_y, one_p, one_t_ns in zip(x.tolist(), y.tolist(), p.tolist(), t_ns.tolist(), strict=True):
+            index = one_t_ns // slices.SLICE_NS
+            self.newest = index if self.newest is None else max(index, self.newest)
+            self.first = self.newest if self.first is None else self.first
+            u, v = self.pixel_map[one_y, one_x].tolist()
+            if 0 <= u < self.width and 0 <= v < self.height:
+                self.events[self.newest].append((v, u, one_p))
+
+    def counts(self, level: int, index: int, half: bool) -> np.ndarray:
+        """Slice `index` of a level, (H, W) int8; half: at half the size, a larger half where a side is odd."""
+        if level == 0:
+            divide = 2 if half else 1
+            image = np.zeros((-(-self.height // divide), -(-self.width // divide)), np.int8)
+            if events := self.events.get(index):
+                v, u, p = np.array(events).T
+                add_saturating(image, (v // divide, u // divide), p)
+            return image
+        early, late = (self.counts(level - 1, 2 * index + i, half).astype(np.int64) for i in (0, 1))
+        return np.clip(early + late, -128, 127).astype(np.int8)
+
+    def look(self, until_ns: int | None = None) -> list[range] | None:
+        """None, or of each level the indices of its slices."""
+        if until_ns is not None:
+            self.advance_to(until_ns)
+        if self.newest is None:
+            return None
+        end = self.newest if until_ns is None else until_ns // slices.SLICE_NS
+        if (self.newest - end) * slices.SLICE_NS > slices.LATE_NS:
+            return None
+        return [range((end >> level) - slices.SLICES, end >> level) for level in range(slices.LEVELS)]
+
+    def known(self, level: int, index: int) -> bool:
+        return index << level >= self.first
+
+
+def project(rotation, translation, camera, ray, rho):
+    """c(ρ), px, (2,); None where the point is behind the camera or all but."""
+    place = rotation @ [*ray, 1.0] + rho * translation
+    if place[2] < likelihood.NEAR_Z:
+        return None
+    return np.array([camera.fx * place[0] / place[2] + camera.cx, camera.fy * place[1] / place[2] + camera.cy])
+
+
+def patch(image: np.ndarray, centre_px: np.ndarray, reach: int) -> np.ndarray:
+    """Bilinear values (2 reach + 1, 2 reach + 1) around a place (u, v); zero outside the image."""
+    padded = np.pad(image.astype(np.float64), reach + 2)
+    u, v = centre_px + reach + 2
+    left, top = int(np.floor(u)), int(np.floor(v))
+    fu, fv = u - left, v - top
+    whole = padded[top - reach : top + reach + 2, left - reach : left + reach + 2]
+    rows = (1 - fv) * whole[:-1] + fv * whole[1:]
+    return (1 - fu) * rows[:, :-1] + fu * rows[:, 1:]
+
+
+def gaussian(reach: int, stddev_px: float) -> np.ndarray:
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    return np.exp(-0.5 * (x**2 + y**2) / stddev_px**2)
+
+
+def correlation(images, places_px, size, coarse: bool) -> tuple[float, int]:
+    """r of the patches around one place (or None) in each full-size or half-size image, and how many are inside.
+
+    size: (H, W) of the full images, in whose pixels the places are.
+    """
+    reach, stddev_px = (3, 1.5) if coarse else (6, 3.0)
+    seen = []
+    for image, place in zip(images, places_px, strict=True):
+        if place is None or not ((place > -0.5) & (place < np.array(size)[::-1] - 0.5)).all():
+            continue
+        seen.append(patch(image, (place - 0.5) / 2 if coarse else place, reach))
+    if len(seen) < 2:
+        return 0.0, len(seen)
+    w, v, n = gaussian(reach, stddev_px), np.array(seen), len(seen)
+    pattern, energy = (w * v.sum(axis=0) ** 2).sum(), (w * (v**2).sum(axis=0)).sum()
+    return (pattern - energy) / ((n - 1) * (energy + likelihood.ENERGY_0)), n
+
+
+def log_likelihood(r: float, seen: int) -> float:
+    """ℓ above its floor, for so many of a level's slices."""
+    if seen < likelihood.MIN_SLICES:
+        return 0.0
+    share = (seen - 1) / (slices.SLICES - 1)
+    return -likelihood.N * share * np.log(max(1 - r, 1e-3)) - likelihood.FLOOR
+
+
+def posterior(low, width, log_density, log_uniform, mean, stddev, outlier, draws=40_001):
+    """Median, standard deviation around it and outlier probability, from quantiles of the prior, evenly weighted."""
+    prior = stats.t(likelihood.STUDENT)
+    z = mean + stddev / prior.std() * prior.ppf((np.arange(draws) + 0.5) / draws)
+    bins = np.floor((z - low) / width)
+    inside = (bins >= 0) & (bins < len(log_density))
+    inlier = (1 - outlier) * np.where(inside, np.exp(log_density[bins.astype(int) * inside]), 0.0)
+    away = outlier * np.exp(log_uniform)
+    weight = inlier + away
+    below = np.cumsum(weight) - weight / 2
+    median = np.interp(weight.sum() / 2, below, z)
+    return median, np.sqrt((weight * (z - median) ** 2).sum() / weight.sum()), away * draws / weight.sum()
+
+
+def triangulate(ray, rays, rotations, translations, noise, max_residual=np.inf) -> float:
+    """Inverse depth at which a point on `ray` is seen nearest to its rays in other cameras, by search over all of them.
+
+    Beyond max_residual (of the noise) what an observation is off by counts less and less (Geman-McClure).
+    """
+
+    def cost(rho):
+        places = rotations @ [*ray, 1.0] + rho * translations
+        off = (((places[:, :2] / places[:, 2:] - rays) / noise) ** 2).sum(axis=1)
+        return (off / (1 + off / (2 * max_residual**2))).sum()
+
+    grid = np.geomspace(1e-4, 1e2, 4000)
+    best = int(np.argmin([cost(rho) for rho in grid]))
+    low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+    return optimize.minimize_scalar(cost, bounds=(low, high), method="bounded", options={"xatol": 1e-10}).x
