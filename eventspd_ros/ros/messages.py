@@ -128,4 +128,6 @@ def answer_to_msg(request: KeypointArray, answer: Answer, window_ns: tuple[int, 
         depth=array.array("f", answer.depth_m.tobytes()),
         depth_stddev=array.array("f", answer.depth_stddev_m.tobytes()),
         status=array.array("B", answer.status.tobytes()),
+        basis=array.array("B", answer.basis.tobytes()),
+        log_scale_stddev=answer.log_scale_stddev,
     )

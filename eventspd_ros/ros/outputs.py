@@ -18,7 +18,7 @@ from std_msgs.msg import Header
 
 from eventspd_ros.events.types import EventArray, ImageWindow
 from eventspd_ros.inputs.camera_model import CameraModel
-from eventspd_ros.inputs.point_cloud import CLOUD_COLUMNS, CLOUD_FIELDS, keypoint_cloud
+from eventspd_ros.inputs.point_cloud import CLOUD_COLUMNS, cloud_fields, keypoint_cloud
 from eventspd_ros.msg import KeypointDepthArray
 from eventspd_ros.ros.queues import WorkQueue
 from eventspd_ros.ros.workers import Reporter, Worker
@@ -35,8 +35,17 @@ Seen = EventArray | ImageWindow
 class Outputs:
     """One stream's publishers of these: put() takes every answer and returns at once; close() ends the thread."""
 
-    def __init__(self, create_publisher: Callable, reporter: Reporter, on_fault: Callable[[str], None], name: str = ""):
-        """create_publisher(message type, topic, QoS): puts the stream's own place before the topic."""
+    def __init__(
+        self,
+        create_publisher: Callable,
+        reporter: Reporter,
+        on_fault: Callable[[str], None],
+        name: str = "",
+        noise_px: float | None = None,
+    ):
+        """create_publisher(message type, topic, QoS): puts the stream's own place before the topic. noise_px: as of
+        point_cloud()."""
+        self._noise_px = noise_px
         self.points = create_publisher(PointCloud2, "points", OUTPUTS_QOS)
         self.depth = create_publisher(Image, "depth/image", OUTPUTS_QOS)
         self.depth_info = create_publisher(CameraInfo, "depth/camera_info", OUTPUTS_QOS)
@@ -73,7 +82,7 @@ class Outputs:
     def _publish(self, answer: KeypointDepthArray, camera: CameraModel | None, events: Seen | None) -> None:
         if camera is not None:
             if _heard(self.points):
-                self.points.publish(point_cloud(answer, camera))
+                self.points.publish(point_cloud(answer, camera, self._noise_px))
             if _heard(self.depth) or _heard(self.depth_info):
                 image = depth_image(answer, camera)
                 self.depth.publish(image)
@@ -97,10 +106,14 @@ def _optical_header(answer: KeypointDepthArray, camera: CameraModel) -> Header:
     return Header(stamp=answer.header.stamp, frame_id=camera.frame_id or answer.header.frame_id)
 
 
-def point_cloud(answer: KeypointDepthArray, camera: CameraModel) -> PointCloud2:
-    """The keypoints that have a depth as points in the optical frame, distortion removed: inputs/point_cloud.py."""
-    points = keypoint_cloud(camera, *(np.asarray(getattr(answer, name)) for name in CLOUD_COLUMNS))
-    fields = [PointField(name=n, offset=at, datatype=kind, count=count) for n, at, kind, count in CLOUD_FIELDS]
+def point_cloud(answer: KeypointDepthArray, camera: CameraModel, noise_px: float | None = None) -> PointCloud2:
+    """The keypoints that have a depth as points in the optical frame, distortion removed: inputs/point_cloud.py.
+    noise_px: of the keypoints, for the points' covariance; None: without it."""
+    columns = (np.asarray(getattr(answer, name)) for name in CLOUD_COLUMNS)
+    points = keypoint_cloud(camera, *columns, noise_px=noise_px)
+    fields = [
+        PointField(name=n, offset=at, datatype=kind, count=count) for n, at, kind, count in cloud_fields(points.dtype)
+    ]
     return PointCloud2(
         header=_optical_header(answer, camera),
         height=1,

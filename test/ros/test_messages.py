@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from rclpy.serialization import serialize_message
 
 from eventspd_ros.inputs.keypoints import points_from_msg
+from eventspd_ros.motion.depth_from_motion import Basis
 from eventspd_ros.predictor import Answer, Status
 from eventspd_ros.ros.messages import (
     EVENT_TYPES,
@@ -24,7 +25,8 @@ def test_status_constants_are_those_of_the_message():
     constants = {name: getattr(KeypointDepthArray, name) for name in Status.__members__}
     assert constants == {name: member.value for name, member in Status.__members__.items()}
     text = [line.split()[1] for line in KeypointDepthArray.__doc__.splitlines() if line.startswith("uint8 ")]
-    assert set(text) <= set(Status.__members__)
+    assert set(text) <= set(Status.__members__) | set(Basis.__members__)
+    assert all(getattr(KeypointDepthArray, basis.name) == basis for basis in Basis if basis)
 
 
 @given(st.integers(0, 2**31 * 10**9 - 1))
@@ -78,19 +80,26 @@ def test_arrays_of_unequal_length_are_malformed(lengths):
     request = keypoints(ids, u, v)
     assert points_from_msg(request) is None
     msg = answer_to_msg(request, Answer.refused(len(ids), Status.MALFORMED), (0, 0))
-    assert [len(f) for f in (msg.id, msg.u, msg.v, msg.depth, msg.depth_stddev, msg.status)] == [lengths[0]] * 6
+    columns = (msg.id, msg.u, msg.v, msg.depth, msg.depth_stddev, msg.status, msg.basis)
+    assert [len(column) for column in columns] == [lengths[0]] * 7 and np.isnan(msg.log_scale_stddev)
     assert list(msg.status) == [Status.MALFORMED] * lengths[0]
 
 
 def test_an_answer_carries_the_request_header_ids_and_points():
     request = keypoints([2**63, 5], [1.5, 2.5], [3.5, 4.5])
     answer = Answer(
-        np.array([2.0, np.nan], np.float32), np.array([0.25, np.nan], np.float32), np.array([0, 2], np.uint8), 0, 0
+        depth_m=np.array([2.0, np.nan], np.float32),
+        depth_stddev_m=np.array([0.25, np.nan], np.float32),
+        status=np.array([0, 2], np.uint8),
+        window_start_ns=0,
+        window_end_ns=0,
+        basis=np.array([3, 0], np.uint8),
+        log_scale_stddev=0.125,
     )
     msg = answer_to_msg(request, answer, (10**9, 2 * 10**9))
     assert msg.header == request.header
     assert list(msg.id) == [2**63, 5] and list(msg.u) == [1.5, 2.5] and list(msg.v) == [3.5, 4.5]
     np.testing.assert_array_equal(np.array(msg.depth), answer.depth_m.astype(float))
     np.testing.assert_array_equal(np.array(msg.depth_stddev), answer.depth_stddev_m.astype(float))
-    assert list(msg.status) == [0, 2]
+    assert list(msg.status) == [0, 2] and list(msg.basis) == [3, 0] and msg.log_scale_stddev == 0.125
     assert (time_to_ns(msg.window_start), time_to_ns(msg.window_end)) == (10**9, 2 * 10**9)

@@ -17,7 +17,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from eventspd_ros.events.types import EventArray
 from eventspd_ros.inputs.camera_model import CameraModel
 from eventspd_ros.inputs.keypoints import KeypointSource
-from eventspd_ros.inputs.point_cloud import POINT
+from eventspd_ros.inputs.point_cloud import COVARIANCE, POINT, POINT_WITH_COVARIANCE
 from eventspd_ros.predictor import Status
 from eventspd_ros.ros.messages import ns_to_time
 from eventspd_ros.ros.outputs import (
@@ -104,6 +104,25 @@ def test_the_fields_say_where_the_numbers_are():
         field.name = {"x": "u", "y": "v"}.get(field.name, field.name)
     keypoints = KeypointSource("point_cloud2").read(cloud, None)
     assert keypoints.id.tolist() == [3 << 32 | 9] and np.abs(keypoints.uv_px).max() < 1e-6
+
+
+@pytest.mark.parametrize("lens", [("plumb_bob", (-0.2, 0.05, 1e-3, 1e-3, 0.0)), ("equidistant", (0.02, -0.01, 0, 0))])
+def test_the_covariance_is_that_of_keypoints_and_depths_with_noise(lens):
+    model, rng, n = camera(*lens), np.random.default_rng(0), 40_000
+    for uv, depth, stddev in (((50.0, 9.0), 4.0, 0.2), ((31.0, 24.0), 2.0, 0.02), ((0.0, 0.0), 10.0, 0.1)):
+        asked = answer([uv], [depth])
+        asked.depth_stddev = array.array("f", [stddev])
+        cloud = point_cloud(asked, model, noise_px=0.4)
+        (point,) = np.frombuffer(cloud.data, POINT_WITH_COVARIANCE)
+        assert [(f.name, f.offset) for f in cloud.fields[5:]] == [(c, 24 + 4 * k) for k, c in enumerate(COVARIANCE)]
+        rays = model.rays(rng.normal(uv, 0.4, (n, 2)))
+        xyz = np.concatenate([rays, np.ones((n, 1))], axis=1) * rng.normal(depth, stddev, (n, 1))
+        expected = np.cov(xyz[np.isfinite(xyz).all(axis=1)].T)
+        size = np.sqrt(np.diag(expected))
+        found = np.array([point[name] for name in COVARIANCE])
+        np.testing.assert_allclose(
+            found, expected[np.triu_indices(3)], atol=0.03 * np.outer(size, size).max(), rtol=0.05
+        )
 
 
 def test_sensor_msgs_py_reads_the_cloud():

@@ -20,7 +20,7 @@ from eventspd_ros.inputs.point_cloud import CLOUD_FIELDS, keypoint_cloud
 from eventspd_ros.predictor import Status
 
 COLUMNS = ("request", "stamp_ns", "window_start_ns", "window_end_ns", "kind", "id", "u_px", "v_px")
-COLUMNS += ("depth_m", "depth_stddev_m", "status", "true_depth_m")
+COLUMNS += ("depth_m", "depth_stddev_m", "status", "true_depth_m", "basis", "log_scale_stddev")
 ANSWERS_TOPIC, POINTS_TOPIC = "/eventspd/keypoint_depths", "/eventspd/points"
 POINT_CLOUD2 = "sensor_msgs/msg/PointCloud2"
 
@@ -32,7 +32,7 @@ def check_free(path: Path) -> None:
 
 
 def write_csv(path: Path, requests: Sequence[Request], answers: Sequence[ReplayAnswer]) -> None:
-    """A row a point, COLUMNS; unknown depths are empty."""
+    """A row a point, COLUMNS; what is unknown is empty."""
     names = {number: name for name, number in KINDS.items()}
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
@@ -40,11 +40,12 @@ def write_csv(path: Path, requests: Sequence[Request], answers: Sequence[ReplayA
         for number, (request, given) in enumerate(zip(requests, answers, strict=True)):
             answer, (start_ns, end_ns) = given.answer, given.window_ns
             ids, kinds, statuses = request.id.tolist(), request.kind.tolist(), answer.status.tolist()
+            shared = "" if np.isnan(answer.log_scale_stddev) else np.float32(answer.log_scale_stddev)
             for k, (u, v) in enumerate(request.uv_px):
                 depths = (answer.depth_m[k], answer.depth_stddev_m[k], request.true_m[k])
                 depth, stddev, true = ("" if np.isnan(value) else str(value) for value in depths)
                 head = (number, request.stamp_ns, start_ns, end_ns, names[kinds[k]], ids[k], u, v)
-                writer.writerow((*head, depth, stddev, Status(statuses[k]).name, true))
+                writer.writerow((*head, depth, stddev, Status(statuses[k]).name, true, answer.basis[k], shared))
 
 
 def write_answer_bag(
@@ -83,7 +84,8 @@ class _Maker:
             stamp=self._time(request.stamp_ns), frame_id=self.lens.frame_id if self.lens else ""
         )
         start, end = map(self._time, given.window_ns)
-        messages = {ANSWERS_TOPIC: types[KEYPOINT_DEPTH_ARRAY](header, start, end, *columns)}
+        rest = (answer.basis, answer.log_scale_stddev)
+        messages = {ANSWERS_TOPIC: types[KEYPOINT_DEPTH_ARRAY](header, start, end, *columns, *rest)}
         if self.lens is not None:
             field, points = types["sensor_msgs/msg/PointField"], keypoint_cloud(self.lens, *columns)
             messages[POINTS_TOPIC] = types[POINT_CLOUD2](
