@@ -32,7 +32,8 @@ import torch
 from eventspd_ros.events.types import EventWindow, ImageWindow
 from eventspd_ros.model.feature_cache import FeatureCache, StreamState
 from eventspd_ros.model.geometry import inside_image
-from eventspd_ros.motion.depth_from_motion import START_STDDEV, Basis, MotionDepth, Points
+from eventspd_ros.motion.depth_from_motion import Basis, MotionDepth, Points
+from eventspd_ros.motion.learned_scale import START_STDDEV
 
 NS_PER_MS = 1_000_000
 # Kept for requests whose stamp lies some windows back: caches for `covering`, memories (some 100 kB) for `exact`.
@@ -272,7 +273,7 @@ class Predictor:
             log_stddev = np.where(usable, answer.depth_stddev_m / answer.depth_m, np.nan).astype(np.float64)
         places = np.where(asked[:, None], uv, np.nan).astype(np.float64)
         # The events of the learned depth's window and before, so that it does not matter what has come since.
-        until_ns = answer.window_end_ns if usable.any() else now_ns
+        until_ns = answer.window_end_ns if usable.any() else None
         points = Points(places, log_depth if self.model.trained else None, log_stddev, ids)
         seen = self.motion.answer(points, now_ns, until_ns, offset_ns)
         known = asked & np.isfinite(seen.depth_m)

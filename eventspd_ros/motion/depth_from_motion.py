@@ -20,9 +20,9 @@ from typing import Protocol
 import numpy as np
 
 from eventspd_ros.motion.fusion import posterior
-from eventspd_ros.motion.learned_scale import START_STDDEV, LearnedScale
+from eventspd_ros.motion.learned_scale import LearnedScale, Prior
 from eventspd_ros.motion.likelihood import Camera, Likelihoods, depth_likelihoods
-from eventspd_ros.motion.slices import SLICE_NS, EventSlices
+from eventspd_ros.motion.slices import EventSlices
 from eventspd_ros.motion.tracks import Tracks, Triangulated
 from eventspd_ros.motion.trajectory import Motion, Trajectory
 
@@ -137,9 +137,12 @@ class MotionDepth:
         if (slices := self._slices) is not None:
             slices.advance_to(t_ns)
 
-    def answer(self, points: Points, t_ns: int, until_ns: int, offset_ns: int = 0) -> MotionAnswer:
-        """Depth of points observed at t_ns, from events before until_ns (sensor clock). offset_ns: ROS time, which
-        poses have, minus sensor time."""
+    def answer(self, points: Points, t_ns: int, until_ns: int | None = None, offset_ns: int = 0) -> MotionAnswer:
+        """Depth of points observed at t_ns (sensor clock).
+
+        until_ns: only events before it count, and all of them have come, so that the answer does not depend on when it
+        is asked; None: those there are. offset_ns: ROS time, which poses have, minus sensor time.
+        """
         count = len(points.uv_px)
         learned = points.log_depth is not None
         log_depth = points.log_depth if learned else np.full(count, FLAT_LOG_DEPTH)
@@ -147,10 +150,11 @@ class MotionDepth:
         has_learned = np.isfinite(log_depth) & np.isfinite(log_stddev) if learned else np.zeros(count, bool)
         log_depth = np.where(has_learned, log_depth, FLAT_LOG_DEPTH)
         log_stddev = np.where(has_learned, log_stddev, FLAT_STDDEV)
-        likelihoods, tracked = self._observe(points, log_depth, log_stddev, t_ns, until_ns, offset_ns)
+        prior = self.learned.rough(log_depth, log_stddev) if learned else (log_depth, log_stddev)
+        likelihoods, tracked = self._observe(points, prior, t_ns, until_ns, offset_ns)
         return self._fuse(points, log_depth, log_stddev, has_learned, likelihoods, tracked)
 
-    def _observe(self, points, log_depth, log_stddev, t_ns, until_ns, offset_ns) -> tuple[Likelihoods, Triangulated]:
+    def _observe(self, points, prior, t_ns, until_ns, offset_ns) -> tuple[Likelihoods, Triangulated]:
         """What events and tracks show; nothing where the lens or the motion is not known."""
         count = len(points.uv_px)
         nothing = Likelihoods.empty(count), Triangulated(np.full(count, np.nan), np.full(count, np.nan))
@@ -169,39 +173,31 @@ class MotionDepth:
             if not motion.known.any():
                 self.without_poses += 1
                 return nothing[0], tracked
-            prior = self.learned.rough(log_depth, log_stddev)
-            likelihoods = depth_likelihoods(
-                look,
-                (slices.stride, slices.half_stride),
-                (self.height, self.width),
-                motion,
-                camera,
-                rays,
-                prior,
-                self._pose_error_px(motion, prior[0]),
-            )
+            errors_px = self._errors_px(motion, prior[0])
+            likelihoods = depth_likelihoods(look, slices, motion, camera, rays, prior, errors_px)
         return likelihoods, tracked
 
-    def _pose_error_px(self, motion: Motion, log_depth: np.ndarray) -> np.ndarray:
-        """Displacement that errors of the poses make over the 80 ms around which patterns are compared, (K,)."""
-        errors, span_s = self.errors, 0.08
-        turn = np.hypot(max(errors.rotation_rad_s, motion.drift_rotation_rad_s) * span_s, errors.white_rotation_rad)
-        shift_m = np.hypot(
-            max(errors.translation_m_s, motion.drift_translation_m_s) * span_s, errors.white_translation_m
-        )
-        turn += motion.interpolation_error_rad
-        shift_m += motion.interpolation_error_m
-        return np.sqrt(PLACE_ERROR_PX**2 + self._camera.fx**2 * (turn**2 + (shift_m * np.exp(-log_depth)) ** 2))
+    def _errors_px(self, motion: Motion, log_depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Displacement that errors of the poses make, (K,): from pose to pose, px, and for each second, px/s."""
+        errors, inverse_depth = self.errors, np.exp(-log_depth)
+        turn = errors.white_rotation_rad + motion.interpolation_error_rad
+        shift_m = errors.white_translation_m + motion.interpolation_error_m
+        white_px = np.sqrt(PLACE_ERROR_PX**2 + self._camera.fx**2 * (turn**2 + (shift_m * inverse_depth) ** 2))
+        turn_s = max(errors.rotation_rad_s, motion.drift_rotation_rad_s)
+        shift_m_s = max(errors.translation_m_s, motion.drift_translation_m_s)
+        return white_px, self._camera.fx * np.hypot(turn_s, shift_m_s * inverse_depth)
 
     def _fuse(self, points, log_depth, log_stddev, has_learned, likelihoods, tracked) -> MotionAnswer:
         moved = (likelihoods.level >= 0) & (likelihoods.parallax_px >= MIN_PARALLAX_PX)
         sharp = moved & has_learned & (likelihoods.stddev < SHARP_STDDEV) & (likelihoods.strength > SHARP_NATS)
         uv_widths = np.nan_to_num(points.uv_px / self.width, posinf=0, neginf=0)
         prior = self.learned.learn(uv_widths, log_depth, log_stddev, likelihoods.peak, likelihoods.stddev, sharp)
+        if not has_learned.any():
+            prior = Prior.flat(log_depth, log_stddev)
         mean, stddev, _ = posterior(likelihoods, prior.mean, prior.stddev, prior.outlier)
         alone = self.learned.alone(log_depth, log_stddev)
         mean, stddev = np.where(moved, mean, alone[0]), np.where(moved, stddev, alone[1])
-        stddev = np.where(moved, np.hypot(stddev, self.errors.translation_share), stddev)
+        stddev = np.where(moved, np.sqrt(stddev**2 + prior.doubt**2 + self.errors.translation_share**2), stddev)
         basis = np.where(moved, Basis.MOTION, Basis.NOTHING) | np.where(has_learned, Basis.LEARNED, Basis.NOTHING)
         mean, stddev, basis = _with_tracks(mean, stddev, basis, tracked)
         known = np.isfinite(mean) & (has_learned | ((basis != 0) & (stddev < SUFFICIENT_STDDEV)))
@@ -228,6 +224,3 @@ def _with_tracks(mean, stddev, basis, tracked: Triangulated) -> tuple[np.ndarray
     use = known & (np.abs(gap) < 4.0)
     mean, stddev = np.where(use, fused, mean), np.where(use, fused_stddev, stddev)
     return mean, stddev, np.where(use, basis | Basis.TRACKS, basis)
-
-
-__all__ = ["START_STDDEV", "SLICE_NS", "Basis", "Lens", "MotionAnswer", "MotionDepth", "Points", "PoseErrors"]

@@ -7,7 +7,9 @@ that repeats. So, with ℓ as a density per pixel of displacement and u an even 
     p(z | events) ∝ p(z) [(1 − π) e^ℓ(z) + π u],
 
 a mixture of the prior sharpened by the likelihood and of the prior alone (as in REMODE, Pizzoli et al., ICRA 2014). Its
-median is the answer; its standard deviation around it, σ.
+median is the answer. σ is the standard deviation of the logistic law whose intervals of 68 and 95 % are as wide, in
+a geometric mean of the two: the one law by which the package turns σ into intervals. A standard deviation would be
+ruled by the tails.
 """
 
 from __future__ import annotations
@@ -19,7 +21,11 @@ from numba import njit
 
 from eventspd_ros.motion.likelihood import BINS, STUDENT, Likelihoods
 
-MEDIAN_STEPS = 14
+BISECTIONS = 14
+WEIGHT_95 = 2 / 3
+SPREAD = 0.95  # chosen on simulated scenes, docs/motion.md
+# Half-widths of intervals of the logistic law (evaluation/uncertainty.py) with standard deviation 1.
+_HALF_68, _HALF_95 = (2 * math.sqrt(3) / math.pi * math.atanh(level) for level in (0.68, 0.95))
 # The Student-t law's density at its middle, and its variance, for scale 1 and four degrees of freedom.
 _DENSITY_0 = 0.375
 _VARIANCE = 2.0
@@ -46,40 +52,45 @@ def _student_below(t):
 
 @njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
 def _all(low, width, log_density, log_uniform, mean, stddev, outlier, out):
-    weights = np.empty(BINS)
+    below = np.empty(BINS + 1)
     for n in range(len(mean)):
-        _one(low[n], width[n], log_density[n], log_uniform[n], mean[n], stddev[n], outlier[n], weights, out, n)
+        _one(low[n], width[n], log_density[n], log_uniform[n], mean[n], stddev[n], outlier[n], below, out, n)
 
 
 @njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
-def _one(low, width, log_density, log_uniform, mean, stddev, outlier, weights, out, n):
+def _one(low, width, log_density, log_uniform, mean, stddev, outlier, below, out, n):
+    """below: (BINS + 1,), of the inlier's part at the bins' borders."""
     scale = stddev / math.sqrt(_VARIANCE)
-    inlier, first, second = 0.0, 0.0, 0.0
+    below[0] = 0.0
     for i in range(BINS):
-        z = low + (i + 0.5) * width
-        d = (z - mean) / scale
+        d = (low + (i + 0.5) * width - mean) / scale
         t = 1 + d * d / STUDENT
         prior = _DENSITY_0 / (scale * t * t * math.sqrt(t))
-        weights[i] = (1 - outlier) * prior * width * math.exp(log_density[i])
-        inlier += weights[i]
-        first += weights[i] * z
-        second += weights[i] * z * z
+        below[i + 1] = below[i] + (1 - outlier) * prior * width * math.exp(log_density[i])
     away = outlier * math.exp(log_uniform)
-    total = inlier + away
-    low_z, high_z = min(low, mean - 12 * stddev), max(low + BINS * width, mean + 12 * stddev)
-    for _ in range(MEDIAN_STEPS):
-        z = (low_z + high_z) / 2
-        below = away * _student_below((z - mean) / scale)
+    total = below[BINS] + away
+    start, end = min(low, mean - 12 * stddev), max(low + BINS * width, mean + 12 * stddev)
+    args = low, width, below, away, mean, scale, start, end
+    out[0, n] = _quantile(0.5 * total, *args)
+    log_spread = 0.0
+    for share, half_width, weight in ((0.68, _HALF_68, 1 - WEIGHT_95), (0.95, _HALF_95, WEIGHT_95)):
+        lower = _quantile(0.5 * (1 - share) * total, *args)
+        half = (_quantile(0.5 * (1 + share) * total, *args) - lower) / 2
+        log_spread += weight * math.log(half / half_width + 1e-6)
+    out[1, n] = SPREAD * math.exp(log_spread)
+    out[2, n] = away / total
+
+
+@njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+def _quantile(wanted, low, width, below, away, mean, scale, start, end):
+    """The log depth below which that much of the mixture lies."""
+    for _ in range(BISECTIONS):
+        z = (start + end) / 2
         place = min(max((z - low) / width, 0.0), BINS * 1.0)
         whole = min(int(place), BINS - 1)
-        for i in range(whole):
-            below += weights[i]
-        below += weights[whole] * (place - whole)
-        if below < total / 2:
-            low_z = z
+        share = below[whole] + (below[whole + 1] - below[whole]) * (place - whole)
+        if share + away * _student_below((z - mean) / scale) < wanted:
+            start = z
         else:
-            high_z = z
-    median = (low_z + high_z) / 2
-    variance = (second - 2 * median * first + median * median * inlier) / total
-    variance += away / total * (stddev * stddev + (mean - median) ** 2)
-    out[0, n], out[1, n], out[2, n] = median, math.sqrt(max(variance, 1e-8)), away / total
+            end = z
+    return (start + end) / 2

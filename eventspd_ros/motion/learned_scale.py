@@ -17,9 +17,11 @@ stream do. They are kept out, and are told to trust the learned depth.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 
 START_STDDEV = 0.3  # of S, before anything is known
 WALK = 0.03  # of S from one request to the next
@@ -38,18 +40,27 @@ TRUST_QUANTILE, TRUST_NORMAL = 0.5, 0.6745  # of |error|, and what it is of a no
 NEIGHBOUR_WIDTHS, NEIGHBOUR_LOG_DEPTH = 0.06, 0.3
 SUSPECT, SUSPECT_WIDTH = 1.8, 0.25
 OUTLIER, MAX_OUTLIER = 0.1, 0.9
+DOUBT, DOUBT_FROM = 0.8, 0.8  # of the network's σ that is added for each standard deviation of conflict from there on
 FAR_STDDEV = 0.2  # by which the scale of far points differs from that of near ones
 
 
 @dataclass(frozen=True, slots=True)
 class Prior:
     """Of K points. mean, stddev: of log depth; outlier: probability that the likelihood is not of the point's depth;
-    conflict: with the learned depth, standard deviations, averaged over neighbours."""
+    conflict: with the learned depth, standard deviations, averaged over neighbours; doubt: standard deviation of log
+    depth that this adds to what is answered."""
 
     mean: np.ndarray
     stddev: np.ndarray
     outlier: np.ndarray
     conflict: np.ndarray
+    doubt: np.ndarray
+
+    @classmethod
+    def flat(cls, mean: np.ndarray, stddev: np.ndarray) -> Prior:
+        """Of points without learned depths."""
+        zero = np.zeros(len(mean))
+        return cls(mean, stddev, np.full(len(mean), OUTLIER), zero, zero)
 
 
 class LearnedScale:
@@ -89,7 +100,7 @@ class LearnedScale:
         uv_widths: (K, 2) places, in image widths. log_depth, stddev: the network's. measured, measured_stddev: log
         depth by motion; sharp: bool (K,), which of these are to be learnt from.
         """
-        self.variance += WALK**2
+        self.variance = min(self.variance + WALK**2, START_STDDEV**2)
         ratio = measured - log_depth
         conflict = np.zeros(len(ratio))
         if sharp.sum() >= MIN_ANCHORS:
@@ -104,7 +115,8 @@ class LearnedScale:
             mean, variance = self._predict(uv_widths, log_depth, width, anchors, ratio[anchors], noise)
         mean = np.where(suspect, self.scale, mean)
         variance = np.where(suspect, self.variance + width**2, variance)
-        return Prior(log_depth + mean, np.sqrt(variance), np.maximum(OUTLIER, suspicion), conflict)
+        doubt = DOUBT * np.maximum(conflict - DOUBT_FROM, 0.0) * stddev
+        return Prior(log_depth + mean, np.sqrt(variance), np.maximum(OUTLIER, suspicion), conflict, doubt)
 
     def _conflicts(self, uv, log_depth, stddev, ratio, measured_stddev, sharp) -> np.ndarray:
         """How far sharp points lie from the stream's scale, in the stream's standard deviations, seen from each."""
@@ -116,13 +128,12 @@ class LearnedScale:
         seen = np.clip(spread / TRUST_NORMAL, 1.0, MAX_TRUST)
         self.trust += (TRUST_GAIN if self._asked else 1.0) * (seen - self.trust)
         self._asked += 1
-        away = np.minimum(away / np.hypot(self.trust * stddev, measured_stddev), 6.0)[sharp]
-        distance = _distances(uv, uv[sharp]) / NEIGHBOUR_WIDTHS
-        weight = np.exp(-(distance**2) - np.abs(log_depth[:, None] - log_depth[sharp]) / NEIGHBOUR_LOG_DEPTH)
-        return weight @ away / (weight.sum(axis=1) + 0.05)
+        away = np.minimum(away / np.hypot(self.trust * stddev, measured_stddev), 6.0)
+        which = np.flatnonzero(sharp)
+        return _mean_of_neighbours(uv, log_depth, uv[which], log_depth[which], away[which])
 
     def _predict(self, uv, log_depth, width, anchors, ratio, noise) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and variance of f at all points, and the stream's scale, from the anchors that agree with one another."""
+        """Mean and variance of f at all points, from the anchors that agree with one another; the scale learns too."""
         shared = np.exp(
             -_distances(uv, uv[anchors]) / SHARED_WIDTHS
             - np.abs(log_depth[:, None] - log_depth[anchors]) / SHARED_LOG_DEPTH
@@ -151,7 +162,25 @@ class LearnedScale:
 
 
 def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.hypot(a[:, None, 0] - b[None, :, 0], a[:, None, 1] - b[None, :, 1])
+    right, down = a[:, None, 0] - b[:, 0], a[:, None, 1] - b[:, 1]
+    return np.sqrt(right * right + down * down)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _mean_of_neighbours(uv, log_depth, other_uv, other_log_depth, values):
+    """Of values (A,) at other places, weighted by how near those are; towards 0 where none is."""
+    out = np.zeros(len(uv))
+    for n in range(len(uv)):
+        total, weight = 0.0, 0.05
+        for k in range(len(values)):
+            right, down = uv[n, 0] - other_uv[k, 0], uv[n, 1] - other_uv[k, 1]
+            square = (right * right + down * down) / NEIGHBOUR_WIDTHS**2
+            if square < 9.0:
+                w = math.exp(-square - abs(log_depth[n] - other_log_depth[k]) / NEIGHBOUR_LOG_DEPTH)
+                total += w * values[k]
+                weight += w
+        out[n] = total / weight
+    return out
 
 
 def _spread(uv_widths: np.ndarray, stddev: np.ndarray, candidates: np.ndarray) -> np.ndarray:

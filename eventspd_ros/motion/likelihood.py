@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit, uint64
 
-from eventspd_ros.motion.slices import LEVELS, MARGIN, SLICES, Look
+from eventspd_ros.motion.slices import LEVELS, MARGIN, SLICES, SPANS_NS, EventSlices, Look
 from eventspd_ros.motion.trajectory import Motion
 
 BINS = 64  # of log depth, around the likelihood's peak
@@ -33,10 +33,10 @@ PARALLAX_LEVEL = LEVELS - 2  # whose newer half spans 80 ms
 N = 12.0
 NOISE_R = 0.07  # correlation that noise reaches: what a hypothesis without any support is worth
 FLOOR = -N * math.log(1 - NOISE_R)
-STEP_PX = 0.7
+STEP_PX = 1.0
 COARSE = 2.0  # the coarse search's step, and its slices' pixels, are that many times larger
 MAX_NODES = 96
-MAX_PX_PER_SLICE = 3.0  # a pattern that moves by more inside a slice is smeared
+MAX_PX_PER_SLICE = 5.0  # a pattern that moves by more inside a slice is smeared
 MIN_SLICES = 4
 LOW_LEVEL_PX = 4.0  # a shorter span in which all hypotheses lie closer tells nothing more
 ENERGY_0 = 3.0  # events' energy in a patch below which its correlation means little
@@ -60,7 +60,8 @@ def _gaussian(rows: int, columns: int, stddev_px: float) -> np.ndarray:
     return weights.astype(np.float32)
 
 
-_WEIGHTS = _gaussian(_ROWS, _COLUMNS, 3.0), _gaussian(_ROWS, _COLUMNS, 1.5), _gaussian(_HALF_ROWS, _HALF_COLUMNS, 1.5)
+_WEIGHTS, _NARROW = _gaussian(_ROWS, _COLUMNS, 3.0), _gaussian(_ROWS, _COLUMNS, 1.5)
+_HALF_WEIGHTS = _gaussian(_HALF_ROWS, _HALF_COLUMNS, 1.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +107,16 @@ class Likelihoods:
 
 def depth_likelihoods(
     look: Look,
-    strides: tuple[int, int],
-    size: tuple[int, int],
+    slices: EventSlices,
     motion: Motion,
     camera: Camera,
     rays: np.ndarray,
     prior: tuple[np.ndarray, np.ndarray],
-    pose_error_px: np.ndarray,
+    errors_px: tuple[np.ndarray, np.ndarray],
 ) -> Likelihoods:
-    """look, strides, size: of the EventSlices. motion: to look.middle_ns, flattened. rays: (K, 2). prior: mean and
-    standard deviation of log depth, (K,) each. pose_error_px: (K,), displacement that errors of the poses make."""
+    """look: of slices, whose lock is held. motion: to look.middle_ns, flattened. rays: (K, 2). prior: mean and standard
+    deviation of log depth, (K,) each. errors_px: by how much errors of the poses move patterns, (K,) each: from pose to
+    pose (px), and for each second (px/s)."""
     out = Likelihoods.empty(len(rays))
     shape = look.known.shape
     scene = (
@@ -127,12 +128,13 @@ def depth_likelihoods(
         np.nan_to_num(motion.rotation).reshape(*shape, 3, 3),
         np.nan_to_num(motion.translation_m).reshape(*shape, 3),
     )
-    lens = np.array([camera.fx, camera.fy, camera.cx, camera.cy, *size], np.float64)
+    lens = np.array([camera.fx, camera.fy, camera.cx, camera.cy, slices.height, slices.width], np.float64)
+    strides = np.uint64(slices.stride), np.uint64(slices.half_stride)
+    # Compiled code knows no NaN (fastmath): what is none of its business does not get there.
+    valid = np.isfinite(rays).all(axis=1) & np.isfinite(prior[0]) & np.isfinite(prior[1])
     columns = out.low, out.width, out.log_density, out.log_uniform, out.level
     columns += out.parallax_px, out.peak, out.stddev, out.strength
-    _all_points(
-        scene, (np.uint64(strides[0]), np.uint64(strides[1])), lens, rays, *prior, pose_error_px, _WEIGHTS, columns
-    )
+    _all_points(scene, strides, lens, rays, prior, errors_px, valid, columns)
     return out
 
 
@@ -207,15 +209,20 @@ def displacement(known, rotation, translation, lens, x, y, far, near):
 def _choose_level(known, rotation, translation, lens, x, y, far, near, middle, max_px):
     """The longest slices in which neither the hypotheses lie too far apart nor the pattern is smeared; −1: none."""
     for level in range(len(known) - 1, -1, -1):
-        slices = 0
+        slices, oldest, newest = 0, -1, -1
         for j in range(SLICES):
-            slices += known[level, j]
+            if known[level, j]:
+                slices, newest = slices + 1, j
+                if oldest < 0:
+                    oldest = j
         if slices < MIN_SLICES:
             continue
-        args = known[level], rotation[level], translation[level], lens, x, y
-        if displacement(*args, far, near)[0] > max_px:
+        reach_px, where = displacement(known[level], rotation[level], translation[level], lens, x, y, far, near)
+        if where < 0 or reach_px > max_px:
             continue
-        if displacement(*args, 0.0, middle)[0] <= MAX_PX_PER_SLICE * slices:
+        u0, v0 = _project(rotation[level, oldest], translation[level, oldest], lens, x, y, middle)
+        u1, v1 = _project(rotation[level, newest], translation[level, newest], lens, x, y, middle)
+        if math.hypot(u1 - u0, v1 - v0) <= MAX_PX_PER_SLICE * (newest - oldest):
             return level
     return -1
 
@@ -248,7 +255,7 @@ def _place_patches(known, rotation, translation, lens, x, y, rho, coarse, begins
 
 
 @njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
-def _scan(scene, strides, lens, weights, level, x, y, far, near, coarse, rhos, ells, at, k):
+def _scan(scene, strides, lens, level, x, y, far, near, coarse, rhos, ells, at, k):
     """ℓ above the floor at inverse depths from far to near, even in displacement. Returns their number and step, px."""
     full, half, full_at, half_at, known, rotation, translation = scene
     known, rotation, translation = known[level], rotation[level], translation[level]
@@ -256,7 +263,7 @@ def _scan(scene, strides, lens, weights, level, x, y, far, near, coarse, rhos, e
     if j < 0:
         return 0, 0.0
     step_px = STEP_PX * COARSE if coarse else STEP_PX
-    nodes = min(max(int(math.ceil(reach_px / step_px)) + 1, 3), MAX_NODES)
+    nodes = min(max(math.ceil(reach_px / step_px) + 1, 3), MAX_NODES)
     # The displacement in slice j goes with ρ / (1 + ρ q).
     q = translation[j, 2] / (rotation[j, 2, 0] * x + rotation[j, 2, 1] * y + rotation[j, 2, 2])
     first, last = far / (1 + far * q), near / (1 + near * q)
@@ -271,9 +278,9 @@ def _scan(scene, strides, lens, weights, level, x, y, far, near, coarse, rhos, e
         if seen < MIN_SLICES:
             continue
         if coarse:
-            pattern, total = _half_energies(half, strides[1], at, k, weights[2])
+            pattern, total = _half_energies(half, strides[1], at, k, _HALF_WEIGHTS)
         else:
-            pattern, total = _full_energies(full, strides[0], at, k, weights[0])
+            pattern, total = _full_energies(full, strides[0], at, k, _WEIGHTS)
         r = (pattern - total) / ((total + ENERGY_0) * (seen - 1.0))
         ells[i] = -N * (seen - 1.0) / (SLICES - 1.0) * math.log(max(1.0 - r, 1e-3)) - FLOOR
     return nodes, reach_px / (nodes - 1)
@@ -291,13 +298,13 @@ def _add_interpolated(rhos, ells, nodes, other_rhos, other_ells, others):
 
 
 @njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
-def _central_share(scene, strides, lens, weights, level, x, y, rho, at, k):
+def _central_share(scene, strides, lens, level, x, y, rho, at, k):
     """How much of the patches' energy lies in the middle, where the point is: 1 for CENTRAL_SHARE and more."""
     full, _, full_at, _, known, rotation, translation = scene
     args = known[level], rotation[level], translation[level], lens, x, y, rho, False
     _place_patches(*args, full_at[level], strides[0], at, k)
-    _, wide = _full_energies(full, strides[0], at, k, weights[0])
-    _, narrow = _full_energies(full, strides[0], at, k, weights[1])
+    _, wide = _full_energies(full, strides[0], at, k, _WEIGHTS)
+    _, narrow = _full_energies(full, strides[0], at, k, _NARROW)
     return min(1.0, narrow / (wide * CENTRAL_SHARE + 1e-9))
 
 
@@ -311,7 +318,7 @@ def _blur(ells, nodes, stddev, scratch):
         highest = max(highest, ells[i])
     for i in range(nodes):
         scratch[i] = math.exp(ells[i] - highest)
-    reach = min(int(math.ceil(3 * stddev)), nodes)
+    reach = min(math.ceil(3 * stddev), nodes)
     for i in range(nodes):
         total, weight = 0.0, 0.0
         for d in range(-reach, reach + 1):
@@ -324,14 +331,14 @@ def _blur(ells, nodes, stddev, scratch):
 @njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
 def _onto_bins(low, width, rhos, ells, nodes, values):
     """ℓ at the bins of log depth."""
-    j = nodes - 1
+    j, rho, step = nodes - 1, math.exp(-(low + 0.5 * width)), math.exp(-width)
     for i in range(BINS):
-        rho = math.exp(-(low + (i + 0.5) * width))
         while j > 1 and rhos[j - 1] > rho:
             j -= 1
         f = (rho - rhos[j - 1]) / (rhos[j] - rhos[j - 1])
         f = min(max(f, 0.0), 1.0)
         values[i] = ells[j - 1] * (1 - f) + ells[j] * f
+        rho *= step
 
 
 @njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
@@ -355,92 +362,76 @@ def _with_prior(low, width, values, mean, stddev):
 
 
 @njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
-def _one_point(scene, strides, lens, x, y, mean, stddev, error_px, weights, scratch, out, n):
+def _one_point(scene, strides, lens, point, scratch, out, n):
+    x, y, mean, stddev, white_px, drift_px_s = point
     low_, width_, log_density, log_uniform, level_, parallax_px, peak_, stddev_, strength_ = out
     known, rotation, translation = scene[4], scene[5], scene[6]
     rhos, ells, other_rhos, other_ells, at, k = scratch
-    rho, newer = math.exp(-mean), slice(SLICES // 2, SLICES)
-    p = PARALLAX_LEVEL
-    parallax_px[n], _ = displacement(
-        known[p, newer], rotation[p, newer], translation[p, newer], lens, x, y, rho / 2, rho
-    )
+    rho, newer, p = math.exp(-mean), slice(SLICES // 2, SLICES), PARALLAX_LEVEL
+    args = known[p, newer], rotation[p, newer], translation[p, newer], lens, x, y
+    parallax_px[n], _ = displacement(*args, rho / 2, rho)
     reach = REACH * max(stddev, MIN_STDDEV)
-    low, high, now, now_stddev = mean - reach, mean + reach, mean, stddev
+    low, high, now = mean - reach, mean + reach, mean
     values = log_density[n]
     for coarse in (True, False):
         far, near = math.exp(-high), math.exp(-low)
         step_px = STEP_PX * COARSE if coarse else STEP_PX
-        args = known, rotation, translation, lens, x, y, far, near, math.exp(-now), (MAX_NODES - 2) * step_px
-        level = _choose_level(*args)
+        args = known, rotation, translation, lens, x, y, far, near
+        level = _choose_level(*args, math.exp(-now), (MAX_NODES - 2) * step_px)
         if level < 0:
-            return
-        nodes, step_px = _scan(scene, strides, lens, weights, level, x, y, far, near, coarse, rhos, ells, at, k)
-        for lower in range(level - 1, -1, -1):
-            span_px, _ = displacement(known[lower], rotation[lower], translation[lower], lens, x, y, far, near)
-            if span_px < LOW_LEVEL_PX:
+            break
+        nodes, step_px = _scan(scene, strides, lens, level, x, y, far, near, coarse, rhos, ells, at, k)
+        for lower in range(level - 1, max(level - 3, -1), -1):
+            args = known[lower], rotation[lower], translation[lower], lens, x, y, far, near
+            if displacement(*args)[0] < LOW_LEVEL_PX:
                 break
-            others, _ = _scan(
-                scene, strides, lens, weights, lower, x, y, far, near, coarse, other_rhos, other_ells, at, k
-            )
-            if others:
-                _add_interpolated(rhos, ells, nodes, other_rhos, other_ells, others)
+            others, _ = _scan(scene, strides, lens, lower, x, y, far, near, coarse, other_rhos, other_ells, at, k)
+            _add_interpolated(rhos, ells, nodes, other_rhos, other_ells, others)
         top = 0
         for i in range(nodes):
             if ells[i] > ells[top]:
                 top = i
-        share = _central_share(scene, strides, lens, weights, level, x, y, rhos[top], at, k)
+        share = _central_share(scene, strides, lens, level, x, y, rhos[top], at, k)
         for i in range(nodes):
             ells[i] *= share
-        strength_[n] = ells[top]
+        level_[n], low_[n], width_[n], strength_[n] = level, low, (high - low) / BINS, ells[top]
+        error_px = math.hypot(white_px, drift_px_s * SPANS_NS[level] * 1e-9)
         _blur(ells, nodes, error_px / max(step_px, 1e-3), other_ells)
-        width = (high - low) / BINS
-        _onto_bins(low, width, rhos, ells, nodes, values)
-        now, now_stddev = _with_prior(low, width, values, mean, stddev)
-        level_[n], low_[n], width_[n] = level, low, width
+        _onto_bins(low, width_[n], rhos, ells, nodes, values)
+        now, now_stddev = _with_prior(low, width_[n], values, mean, stddev)
         if now_stddev > VAGUE or not coarse:
             break
-        span_px, _ = displacement(known[level], rotation[level], translation[level], lens, x, y, 0.0, math.exp(-now))
+        args = known[level], rotation[level], translation[level], lens, x, y
+        span_px, _ = displacement(*args, 0.0, math.exp(-now))
         half = REACH * max(now_stddev, min(1.2 * step_px / max(span_px, 1e-3), 0.3))
         if half > 0.8 * (high - low) / 2:
             break
         low, high = now - half, now + half
-    _describe(
-        known[level],
-        rotation[level],
-        translation[level],
-        lens,
-        x,
-        y,
-        mean,
-        reach,
-        low_[n],
-        width_[n],
-        values,
-        log_uniform,
-        peak_,
-        stddev_,
-        n,
-    )
+    level = level_[n]
+    if level >= 0:
+        args = known[level], rotation[level], translation[level], lens, x, y
+        described = _describe(args, mean, reach, low_[n], width_[n], values)
+        peak_[n], stddev_[n], log_uniform[n] = described
 
 
 @njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
-def _describe(
-    known, rotation, translation, lens, x, y, mean, reach, low, width, values, log_uniform, peak_, stddev_, n
-):
-    """Peak and spread of the likelihood above its floor; then ℓ as a density per px of displacement."""
+def _describe(motion, mean, reach, low, width, values):
+    """Turn ℓ at the bins into the logarithm of a density per px of displacement. Returns mean and standard deviation of
+    what of it is above the floor, and the logarithm of an even density over all that was searched."""
+    _, rotation, translation, lens, x, y = motion
     highest = 0.0
     for i in range(BINS):
         highest = max(highest, values[i])
     floor = math.exp(-highest)
-    range_px, j = displacement(
-        known, rotation, translation, lens, x, y, math.exp(-mean - reach), math.exp(-mean + reach)
-    )
+    range_px, j = displacement(*motion, math.exp(-mean - reach), math.exp(-mean + reach))
     range_px = max(range_px, 1.0)
     total, first, second, area = 1e-12, 0.0, 0.0, 0.0
-    u0, v0 = _project(rotation[j], translation[j], lens, x, y, math.exp(-low))
+    rho, step = math.exp(-low), math.exp(-width)
+    u0, v0 = _project(rotation[j], translation[j], lens, x, y, rho)
     for i in range(BINS):
         z = low + (i + 0.5) * width
-        u1, v1 = _project(rotation[j], translation[j], lens, x, y, math.exp(-low - (i + 1) * width))
+        rho *= step
+        u1, v1 = _project(rotation[j], translation[j], lens, x, y, rho)
         e = math.exp(values[i] - highest)
         if u0 > -1e8 and u1 > -1e8:
             area += e * math.hypot(u1 - u0, v1 - v0)
@@ -450,17 +441,15 @@ def _describe(
         first += p * (z - mean)
         second += p * (z - mean) ** 2
     first /= total
-    peak_[n] = mean + first
-    stddev_[n] = math.sqrt(max(second / total - first * first, 1e-6))
     # Outside the bins the likelihood is at its floor.
     log_area = math.log(area + floor * range_px) + highest
     for i in range(BINS):
         values[i] -= log_area
-    log_uniform[n] = -math.log(range_px)
+    return mean + first, math.sqrt(max(second / total - first * first, 1e-6)), -math.log(range_px)
 
 
 @njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
-def _all_points(scene, strides, lens, rays, mean, stddev, error_px, weights, out):
+def _all_points(scene, strides, lens, rays, prior, errors_px, valid, out):
     scratch = (
         np.empty(MAX_NODES),
         np.empty(MAX_NODES),
@@ -470,7 +459,6 @@ def _all_points(scene, strides, lens, rays, mean, stddev, error_px, weights, out
         np.zeros((SLICES, 4), np.float32),
     )
     for n in range(len(rays)):
-        if np.isfinite(rays[n, 0]) and np.isfinite(rays[n, 1]) and np.isfinite(mean[n]):
-            _one_point(
-                scene, strides, lens, rays[n, 0], rays[n, 1], mean[n], stddev[n], error_px[n], weights, scratch, out, n
-            )
+        if valid[n]:
+            point = rays[n, 0], rays[n, 1], prior[0][n], prior[1][n], errors_px[0][n], errors_px[1][n]
+            _one_point(scene, strides, lens, point, scratch, out, n)

@@ -79,17 +79,21 @@ class EventSlices:
     def advance_to(self, t_ns: int) -> None:
         """No event before t_ns will come any more: slices that end by then are complete."""
         with self.lock:
-            if self._state[0] != _NONE and t_ns // SLICE_NS > self._state[0]:
-                _advance(self._full, self._half, self._state, (self._size, self._half_size), t_ns // SLICE_NS)
+            self._advance_to(t_ns)
 
-    def newest_ns(self) -> int | None:
-        """Up to where slices are complete; None before the first event."""
-        return None if self._state[0] == _NONE else int(self._state[0]) * SLICE_NS
+    def _advance_to(self, t_ns: int) -> None:
+        if self._state[0] != _NONE and t_ns // SLICE_NS > self._state[0]:
+            _advance(self._full, self._half, self._state, (self._size, self._half_size), t_ns // SLICE_NS)
 
-    def look(self, until_ns: int) -> Look | None:
-        """Slices that end by until_ns (sensor clock) and are complete; None where they were overwritten."""
+    def look(self, until_ns: int | None = None) -> Look | None:
+        """Slices that end by until_ns (sensor clock) and are complete; None where they were overwritten.
+
+        until_ns: before which no event will come any more; None: as far as there are events.
+        """
+        if until_ns is not None:
+            self._advance_to(until_ns)
         newest, first = self._state.tolist()
-        end = min(until_ns // SLICE_NS, newest)
+        end = newest if until_ns is None else until_ns // SLICE_NS
         if newest == _NONE or (newest - end) * SLICE_NS > LATE_NS:
             return None
         level = np.arange(LEVELS)[:, None]
@@ -132,7 +136,7 @@ def _advance(full, half, state, sizes, index):
         _clear(full, half, index, size, half_size)
     else:
         # After a long silence nothing is left of what was: a look's worth of empty slices says so.
-        for done in range(max(state[0], index - _SLOTS[LEVELS - 1] * (1 << LEVELS - 1)), index):
+        for done in range(max(state[0], index - ((_SLOTS[LEVELS - 1] + 1) << (LEVELS - 1))), index):
             _sum_pairs(full, size, done)
             _sum_pairs(half, half_size, done)
             _clear(full, half, done + 1, size, half_size)
