@@ -57,6 +57,10 @@ def add_commands(command: Command) -> None:
     sub.add_argument("--keypoints", metavar="TOPIC", help="without one: corners of the events")
     sub.add_argument("--keypoints-layout", metavar="LAYOUT", help="as the node's parameter; needed for a PointCloud")
     sub.add_argument("--keypoints-coordinates", default="pixel", metavar="C", help="pixel, rectified or normalized")
+    sub.add_argument("--poses", metavar="TOPIC", help="Odometry, PoseStamped or PoseWithCovarianceStamped")
+    sub.add_argument("--no-motion", action="store_true", help="do without the bag's poses: learned depth alone")
+    text = "x y z qx qy qz qw of the camera's optical frame in the frame whose poses these are (default: it is that)"
+    sub.add_argument("--camera-pose", nargs="+", metavar="X", help=text)
     sub.add_argument("--depth", metavar="TOPIC", help="ground truth: Image, 32FC1 (m) or 16UC1 (mm), of the raw sensor")
     sub.add_argument("--lidar", metavar="TOPIC", help="ground truth: PointCloud2, with --extrinsics")
     text = "T_camera_lidar (x_camera = T x_lidar): YAML or JSON file, or x y z qx qy qz qw"
@@ -131,6 +135,7 @@ def replay(options) -> None:
     from eventspd_ros.evaluation.replay.result import Outputs, replay_result, show_replay
     from eventspd_ros.evaluation.replay.session import open_session, replay_configuration, replay_offline
     from eventspd_ros.evaluation.replay.topics import TopicNames
+    from eventspd_ros.inputs.odometry import parse_camera_pose
     from eventspd_ros.model.checkpoints import load_checkpoint
     from eventspd_ros.resources import find_weights
 
@@ -146,14 +151,19 @@ def replay(options) -> None:
         options.keypoints_coordinates,
         options.depth,
         options.lidar,
+        options.poses,
+        not options.no_motion,
     )
-    settings = ReplaySettings(options.query_mode, options.queries)
+    camera_pose = options.camera_pose and tuple(parse_camera_pose(" ".join(options.camera_pose)).tolist())
+    settings = ReplaySettings(options.query_mode, options.queries, camera_pose=camera_pose)
     with time_bar() as progress:
         model = load_checkpoint(weights[0])
         session = open_session(options.input, model, names, settings, extrinsics, options.fx, progress)
         warn(session.found.damage)
         if session.calibration.fx_px is None:
             warn(f"{session.calibration.why}: without a focal length no depth is metric; give --fx")
+        elif session.calibration.lens is None and not options.no_motion:
+            warn(f"{session.calibration.why}: without a lens poses are of no use")
         with outputs.partial(replay_configuration(session, weights, options.device)) as partial:
             if options.online:
                 from eventspd_ros.ros.replay import replay_online

@@ -46,6 +46,8 @@ def _comparison(result: dict, kind: str) -> str:
     rows = []
     for method, metrics in result["comparison"][kind].items():
         for metric, values in metrics.items():
+            if groups[0] not in values:
+                continue  # it answered nothing
             pooled = values[groups[0]]
             low, high = pooled["interval"] or (None, None)
             won = [f"{values[group]['won']:.0%}" if group in values else "–" for group in groups]

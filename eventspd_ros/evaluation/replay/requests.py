@@ -6,7 +6,7 @@ Requests stand where they came among the event packets, so that offline and onli
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,13 +25,15 @@ CORNER_PERIOD_NS = 33_333_333  # where a bag asks nothing by itself
 # Keypoints further from a depth label than this are answered, but not scored.
 LABEL_NS = 5_000_000
 RECENT_LABELS = 8
+FIRST_OWN_ID = 1 << 32  # of points that the replay makes itself: no front-end's 32-bit ids are among them
 # That wait for the events of their stamp, each with its depth; more do so only where stamps are of another clock.
 MAX_LOOKS = 64
 
 
 @dataclass(eq=False)
 class Request:
-    """K points that were observed at stamp_ns (ROS time).
+    """K points that were observed at stamp_ns (ROS time). id: of tracks; those of points that the replay makes itself
+    never come again.
 
     after: how many event packets come before it. arrival_ns: the bag's time at which it comes. kind: uint8 (K,),
     UNIFORM or KEYPOINT. true_m: float32 (K,), NaN where unknown. on_event: bool (K,), whether the window that ends at
@@ -50,12 +52,12 @@ class Request:
     label_distance_ns: int = LABEL_NS
 
     @classmethod
-    def of(cls, stamp_ns: int, arrival_ns: int, after: int, uv_px: np.ndarray, kind: np.ndarray, **fields) -> Request:
-        count = len(uv_px)
-        unknown = np.full(count, np.nan, np.float32)
+    def of(
+        cls, stamp_ns: int, arrival_ns: int, after: int, ids: np.ndarray, uv_px: np.ndarray, kind: np.ndarray, **fields
+    ) -> Request:
+        unknown = np.full(len(ids), np.nan, np.float32)
         uv_px = np.asarray(uv_px, np.float32).reshape(-1, 2)
-        ids = fields.pop("id", np.arange(count, dtype=np.uint64))
-        return cls(stamp_ns, arrival_ns, after, ids, uv_px, kind, unknown, np.zeros(count, bool), **fields)
+        return cls(stamp_ns, arrival_ns, after, ids, uv_px, kind, unknown, np.zeros(len(ids), bool), **fields)
 
     def learn_truth(self, label_ns: int, depth_m: np.ndarray, radius_px: int) -> None:
         """Take the depth of a label that is nearer in time than any before."""
@@ -82,7 +84,7 @@ class ReplaySettings:
 
     mode: which window answers, as in the node; `covering` gives the same answers offline and online. uniform: pixels
     drawn at a depth label; keypoints: corners where the bag has none. max_wait_ms: how long, in the bag's time, a
-    request waits for its window. max_cache_age_ms: as in the node.
+    request waits for its window and its pose. max_cache_age_ms, camera_pose: as in the node.
     """
 
     mode: str = "covering"
@@ -91,6 +93,7 @@ class ReplaySettings:
     seed: int = 0
     max_wait_ms: float = 50.0
     max_cache_age_ms: float = 200.0
+    camera_pose: tuple[float, ...] | None = None
 
 
 class _Collector:
@@ -108,6 +111,7 @@ class _Collector:
         self.recent: deque[tuple[int, np.ndarray]] = deque(maxlen=RECENT_LABELS)
         self.asked: deque[Request] = deque(maxlen=64)  # keypoints whose label may still come
         self.next_corners_ns: int | None = None
+        self.next_id = FIRST_OWN_ID
 
     def take_packet(self, data: bytes, time_ns: int) -> None:
         self.found.packets += 1
@@ -142,7 +146,7 @@ class _Collector:
         stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec or time_ns
         kind = np.full(len(points.id), KEYPOINT, np.uint8)
         request = Request.of(
-            stamp_ns, time_ns, self.found.packets, points.uv_px, kind, id=points.id, refusal=points.refusal
+            stamp_ns, time_ns, self.found.packets, points.id, points.uv_px, kind, refusal=points.refusal
         )
         self.found.requests.append(request)
         self.asked.append(request)
@@ -182,13 +186,29 @@ class _Collector:
         if not len(pixels) + len(corners):
             return
         kind = np.repeat(np.array([UNIFORM, KEYPOINT], np.uint8), (len(pixels), len(corners)))
-        request = Request.of(stamp_ns, now_ns, self.found.packets, np.concatenate((pixels, corners)), kind)
+        ids = np.arange(self.next_id, self.next_id + len(kind), dtype=np.uint64)
+        self.next_id += len(kind)
+        request = Request.of(stamp_ns, now_ns, self.found.packets, ids, np.concatenate((pixels, corners)), kind)
         if depth_m is not None:
             request.learn_truth(stamp_ns, depth_m, self.truth.radius_px)
             exact = request.kind == UNIFORM  # drawn where it is known: no need to agree with what is around
             request.true_m[exact] = depth_at(depth_m, request.uv_px[exact], 0)
         self._mark(request, window)
         self.found.requests.append(request)
+
+
+def among_messages(
+    messages: Iterable[tuple[str, int, bytes]], events_topic: str, requests: Sequence[Request]
+) -> Iterator[tuple[str, int, bytes] | Request]:
+    """A bag's messages (topic, time, data) in order, with every request at the place where it came."""
+    waiting, packets = deque(requests), 0
+    for topic, time_ns, data in messages:
+        is_packet = topic == events_topic
+        while waiting and waiting[0].after <= packets and (is_packet or waiting[0].arrival_ns <= time_ns):
+            yield waiting.popleft()
+        packets += is_packet
+        yield topic, time_ns, data
+    yield from waiting
 
 
 def _as_depth(window: EventWindow) -> np.ndarray:

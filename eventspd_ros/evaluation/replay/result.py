@@ -37,12 +37,23 @@ def scene_answers(session: ReplaySession, methods: Sequence[MethodAnswers]) -> S
     )
     scene = SceneAnswers(session.path.name, "bag", questions)
     for method in methods:
-        depth, stddev = (
-            _column([getattr(given.answer, name) for given in method.answers], np.float32)[scored].astype(np.float64)
-            for name in ("depth_m", "depth_stddev_m")
-        )
-        scene.depth_m[method.name], scene.log_stddev[method.name] = depth, stddev / depth
+        for name, answers in _rows(method).items():
+            depth, stddev = (
+                _column(list(c), np.float32)[scored].astype(np.float64) for c in zip(*answers, strict=True)
+            )
+            scene.depth_m[name], scene.log_stddev[name] = depth, stddev / depth
     return scene
+
+
+def _rows(method: MethodAnswers) -> dict[str, list[tuple[np.ndarray, np.ndarray]]]:
+    """What is scored of a method: its answers, under its name, and what they are made of."""
+    rows = {method.name: [(given.answer.depth_m, given.answer.depth_stddev_m) for given in method.answers]}
+    for part in next((given.parts for given in method.answers if given.parts), ()):
+        nothing = [np.full(len(given.answer.depth_m), np.nan, np.float32) for given in method.answers]
+        rows[f"{method.name}: {part}"] = [
+            given.parts.get(part, (nan, nan)) for given, nan in zip(method.answers, nothing, strict=True)
+        ]
+    return rows
 
 
 def _column(parts: list[np.ndarray], dtype: type) -> np.ndarray:

@@ -6,7 +6,7 @@ What `eventspd replay` runs; ros/replay.py answers the same requests through the
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from eventspd_ros import __version__
 from eventspd_ros.evaluation.partial import Partial, fingerprint
 from eventspd_ros.evaluation.replay.ground_truth import DepthImages, GroundTruth, LidarDepth
+from eventspd_ros.evaluation.replay.motion import BagMotion
 from eventspd_ros.evaluation.replay.offline import OfflineReplay, ReplayAnswer
 from eventspd_ros.evaluation.replay.packets import PacketReader
 from eventspd_ros.evaluation.replay.requests import BagQuestions, ReplaySettings, collect_requests
@@ -21,6 +22,7 @@ from eventspd_ros.evaluation.replay.topics import BagTopics, TopicNames, choose_
 from eventspd_ros.events.files import open_events
 from eventspd_ros.events.files.rosbag import Bag, open_bag
 from eventspd_ros.inputs.camera_model import CameraModel, focal_length_px
+from eventspd_ros.inputs.odometry import PoseSource
 from eventspd_ros.model.checkpoints import load_checkpoint
 from eventspd_ros.predictor import Predictor, exact_history_ns
 
@@ -83,6 +85,7 @@ def open_session(
         topics = choose_topics(bag, names, extrinsics is not None)
         source = open_events(bag.path, topics.events)
         calibration = _calibrate(bag, topics, source.height, source.width, fx_px)
+        topics = _usable_poses(bag, topics, calibration, settings)
         truth = _ground_truth(bag, topics, source.height, source.width, calibration, extrinsics)
         history_ns = exact_history_ns(model.config, HISTORY_MS)
         reader = PacketReader(bag, topics.events_type, model.config, (source.height, source.width), history_ns)
@@ -103,6 +106,17 @@ def _calibrate(bag: Bag, topics: BagTopics, height: int, width: int, fx_px: floa
         return Calibration(focal_length_px(info, width), info, lens, why)
     except ValueError as error:
         return Calibration(None, info, lens, str(error))
+
+
+def _usable_poses(bag: Bag, topics: BagTopics, calibration: Calibration, settings: ReplaySettings) -> BagTopics:
+    """The topics without poses where there is no lens, as rays of pixels are what motion is about. ValueError: poses
+    that cannot be read, or a camera pose that is none."""
+    if topics.poses is None:
+        if settings.camera_pose:
+            raise ValueError(f"--camera-pose, but {bag.path} has no poses; its topics are {bag.contents}")
+        return topics
+    PoseSource(topics.motion, settings.camera_pose)
+    return topics if calibration.lens else replace(topics, poses=None, motion="none")
 
 
 def _ground_truth(
@@ -148,15 +162,19 @@ def replay_offline(
         with open_bag(session.path) as bag:
             run = _offline_run(session, model, bag)
             run.run(bag, session.topics.events, partial, f"{number:02d}", _reporter(progress, name, bag))
-        intake = run.reader.intake
-        counters = {"windows_encoded": run.encoded, "requests_expired": run.expired}
-        counters |= {f"resets_{cause}": count for cause, count in intake.resets.items()}
-        methods.append(MethodAnswers(name, path, model.trained, run.answers, counters))
+        methods.append(MethodAnswers(name, path, model.trained, run.answers, _counters(run)))
     return methods
 
 
+def _counters(run: OfflineReplay) -> dict[str, int]:
+    counters = {"windows_encoded": run.encoded, "requests_expired": run.expired}
+    counters |= {f"resets_{cause}": count for cause, count in run.reader.intake.resets.items()}
+    return counters | ({} if run.motion is None else run.motion.counters())
+
+
 def _offline_run(session: ReplaySession, model, bag: Bag) -> OfflineReplay:
-    settings, sensor_hw = session.settings, (session.height, session.width)
+    settings, topics, sensor_hw = session.settings, session.topics, (session.height, session.width)
+    motion = BagMotion(bag, topics, session.calibration.lens, model, settings) if topics.poses else None
     predictor = Predictor(
         model,
         *sensor_hw,
@@ -164,10 +182,17 @@ def _offline_run(session: ReplaySession, model, bag: Bag) -> OfflineReplay:
         settings.max_cache_age_ms,
         allow_untrained=True,  # whoever names weights wants their answers; the result says whether they are trained
         mode=settings.mode,
+        motion=motion and motion.depth,
     )
-    events_type, history_ns = session.topics.events_type, predictor.history_ns
-    reader = PacketReader(bag, events_type, model.config, sensor_hw, history_ns, predictor.begin)
-    return OfflineReplay(session.found.requests, reader, predictor, settings)
+
+    def begin(epoch: int) -> None:
+        predictor.begin(epoch)
+        if motion is not None:
+            motion.begin(epoch)
+
+    reader = PacketReader(bag, topics.events_type, model.config, sensor_hw, predictor.history_ns, begin)
+    reader.intake.listener = motion
+    return OfflineReplay(session.found.requests, reader, predictor, settings, motion)
 
 
 def method_names(weights: Sequence[Path]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Which topics of a bag are events, calibration, keypoints and depth: by name where one is given, else by type."""
+"""Which topics of a bag are events, calibration, keypoints, poses and depth: by the name given, else by type."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from eventspd_ros.events.files.rosbag import EVENT_ARRAYS, EVENT_PACKET, KEYPOINT_ARRAY, Bag
 from eventspd_ros.inputs.camera_model import CameraModel
 from eventspd_ros.inputs.keypoints import LAYOUTS, KeypointSource
+from eventspd_ros.inputs.odometry import MESSAGES
 
 CAMERA_INFO, IMAGE, POINT_CLOUD2 = "sensor_msgs/msg/CameraInfo", "sensor_msgs/msg/Image", "sensor_msgs/msg/PointCloud2"
 DEPTH_ENCODINGS = ("32FC1", "16UC1")
@@ -14,7 +15,8 @@ DEPTH_ENCODINGS = ("32FC1", "16UC1")
 
 @dataclass(frozen=True)
 class TopicNames:
-    """What the user named; None: found by its type. layout, coordinates: as the node's parameters keypoints_…"""
+    """What the user named; None: found by its type. layout, coordinates: as the node's parameters keypoints_…; motion:
+    whether poses are looked for."""
 
     events: str | None = None
     camera_info: str | None = None
@@ -23,11 +25,14 @@ class TopicNames:
     coordinates: str = "pixel"
     depth: str | None = None
     lidar: str | None = None
+    poses: str | None = None
+    motion: bool = True
 
 
 @dataclass(frozen=True)
 class BagTopics:
-    """What the replay reads; None: the bag has none. A LiDAR counts only where its extrinsics are known."""
+    """What the replay reads; None: the bag has none. A LiDAR counts only where its extrinsics are known. motion: what
+    the node's parameter would be, "odometry", "pose" or "none"."""
 
     events: str
     events_type: str
@@ -36,6 +41,8 @@ class BagTopics:
     source: KeypointSource | None
     depth: str | None
     lidar: str | None
+    poses: str | None = None
+    motion: str = "none"
 
     def described(self) -> dict:
         """For JSON."""
@@ -60,6 +67,7 @@ def choose_topics(bag: Bag, names: TopicNames, has_extrinsics: bool = False) -> 
         lidar = _choose(bag, names.lidar, (POINT_CLOUD2,), "lidar", lambda topic: _has_fields(bag, topic, "xyz"))
         if lidar is None:
             raise ValueError(f"{bag.path}: no {POINT_CLOUD2} with x, y, z; its topics are {bag.contents}")
+    poses, motion = _choose_poses(bag, names)
     return BagTopics(
         events,
         _msgtype(bag, events),
@@ -68,6 +76,8 @@ def choose_topics(bag: Bag, names: TopicNames, has_extrinsics: bool = False) -> 
         source,
         depth,
         lidar,
+        poses,
+        motion,
     )
 
 
@@ -138,6 +148,20 @@ def _choose_keypoints(bag: Bag, names: TopicNames) -> tuple[str | None, Keypoint
     if names.layout:
         raise ValueError(f"{bag.path}: no {LAYOUTS[names.layout]} for {names.layout}; its topics are {bag.contents}")
     return None, None
+
+
+def _choose_poses(bag: Bag, names: TopicNames) -> tuple[str | None, str]:
+    """An odometry rather than bare poses: it says how far its motion may be off."""
+    if not names.motion:
+        if names.poses:
+            raise ValueError(f"--poses {names.poses} and --no-motion: give one of them")
+        return None, "none"
+    wanted = [sum(MESSAGES.values(), ())] if names.poses else MESSAGES.values()
+    topics = (_choose(bag, names.poses, types, "poses") for types in wanted)
+    topic = next((topic for topic in topics if topic), None)
+    if topic is None:
+        return None, "none"
+    return topic, next(motion for motion, types in MESSAGES.items() if _msgtype(bag, topic) in types)
 
 
 def _type_or_none(bag: Bag, topic: str) -> str | None:
