@@ -27,7 +27,7 @@ from eventspd_ros.motion.tracks import Tracks, Triangulated
 from eventspd_ros.motion.trajectory import Motion, Trajectory
 
 MIN_PARALLAX_PX = 0.3  # between a depth and its double over 80 ms; below it events tell nothing of depth
-SHARP_STDDEV, SHARP_NATS = 0.2, 4.0  # of likelihoods that the stream learns from
+SHARP_STDDEV, SHARP_NATS, SHARP_PARALLAX_PX = 0.2, 4.0, 0.7  # of likelihoods that the stream learns from
 # Without a learned depth: one to ten metres, and what is answered then.
 FLAT_LOG_DEPTH, FLAT_STDDEV, SUFFICIENT_STDDEV = float(np.log(3.0)), 1.0, 0.3
 # Displacement of patterns that poses do not explain: sensor latency, rounding to pixels.
@@ -189,11 +189,13 @@ class MotionDepth:
 
     def _fuse(self, points, log_depth, log_stddev, has_learned, likelihoods, tracked) -> MotionAnswer:
         moved = (likelihoods.level >= 0) & (likelihoods.parallax_px >= MIN_PARALLAX_PX)
-        sharp = moved & has_learned & (likelihoods.stddev < SHARP_STDDEV) & (likelihoods.strength > SHARP_NATS)
-        uv_widths = np.nan_to_num(points.uv_px / self.width, posinf=0, neginf=0)
-        prior = self.learned.learn(uv_widths, log_depth, log_stddev, likelihoods.peak, likelihoods.stddev, sharp)
-        if not has_learned.any():
-            prior = Prior.flat(log_depth, log_stddev)
+        sharp = moved & has_learned & (likelihoods.parallax_px >= SHARP_PARALLAX_PX)
+        sharp &= (likelihoods.stddev < SHARP_STDDEV) & (likelihoods.strength > SHARP_NATS)
+        prior = Prior.flat(log_depth, log_stddev)
+        if has_learned.any():
+            uv_widths = np.nan_to_num(points.uv_px / self.width, posinf=0, neginf=0)
+            measured = likelihoods.peak, likelihoods.stddev
+            prior = self.learned.learn(uv_widths, log_depth, log_stddev, *measured, sharp)
         mean, stddev, _ = posterior(likelihoods, prior.mean, prior.stddev, prior.outlier)
         alone = self.learned.alone(log_depth, log_stddev)
         mean, stddev = np.where(moved, mean, alone[0]), np.where(moved, stddev, alone[1])

@@ -110,7 +110,7 @@ class LearnedScale:
         width = self.trust * stddev
         mean, variance = np.full(len(ratio), self.scale), self.variance + width**2
         anchors = _spread(uv_widths, measured_stddev, sharp & ~suspect)
-        if len(anchors):
+        if len(anchors) >= MIN_ANCHORS:
             noise = measured_stddev[anchors] ** 2 + ANCHOR_STDDEV**2
             mean, variance = self._predict(uv_widths, log_depth, width, anchors, ratio[anchors], noise)
         mean = np.where(suspect, self.scale, mean)
