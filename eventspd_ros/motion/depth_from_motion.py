@@ -151,31 +151,32 @@ class MotionDepth:
         log_depth = np.where(has_learned, log_depth, FLAT_LOG_DEPTH)
         log_stddev = np.where(has_learned, log_stddev, FLAT_STDDEV)
         prior = self.learned.rough(log_depth, log_stddev) if learned else (log_depth, log_stddev)
-        likelihoods, tracked = self._observe(points, prior, t_ns, until_ns, offset_ns)
-        return self._fuse(points, log_depth, log_stddev, has_learned, likelihoods, tracked)
+        likelihoods, drift_px_s, tracked = self._observe(points, prior, t_ns, until_ns, offset_ns)
+        return self._fuse(points, log_depth, log_stddev, has_learned, likelihoods, drift_px_s, tracked)
 
-    def _observe(self, points, prior, t_ns, until_ns, offset_ns) -> tuple[Likelihoods, Triangulated]:
-        """What events and tracks show; nothing where the lens or the motion is not known."""
+    def _observe(self, points, prior, t_ns, until_ns, offset_ns) -> tuple[Likelihoods, np.ndarray, Triangulated]:
+        """What events show, how fast errors of the poses move it (px/s), and what tracks show; nothing where the lens
+        or the motion is not known."""
         count = len(points.uv_px)
-        nothing = Likelihoods.empty(count), Triangulated(np.full(count, np.nan), np.full(count, np.nan))
+        likelihoods, drift_px_s = Likelihoods.empty(count), np.zeros(count)
+        tracked = Triangulated(np.full(count, np.nan), np.full(count, np.nan))
         slices, camera = self._slices, self._camera
         if slices is None or not count:
-            return nothing
+            return likelihoods, drift_px_s, tracked
         rays = self._lens.rays(points.uv_px)
-        tracked = nothing[1]
         if points.ids is not None:
             tracked = self._tracks.triangulate(points.ids, rays, t_ns + offset_ns, self.trajectory)
         with slices.lock:
             look = slices.look(until_ns)
             if look is None:
-                return nothing[0], tracked
+                return likelihoods, drift_px_s, tracked
             motion = self.trajectory.relative(t_ns + offset_ns, look.middle_ns.ravel() + offset_ns)
             if not motion.known.any():
                 self.without_poses += 1
-                return nothing[0], tracked
-            errors_px = self._errors_px(motion, prior[0])
-            likelihoods = depth_likelihoods(look, slices, motion, camera, rays, prior, errors_px)
-        return likelihoods, tracked
+                return likelihoods, drift_px_s, tracked
+            white_px, drift_px_s = self._errors_px(motion, prior[0])
+            likelihoods = depth_likelihoods(look, slices, motion, camera, rays, prior, (white_px, drift_px_s))
+        return likelihoods, drift_px_s, tracked
 
     def _errors_px(self, motion: Motion, log_depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Displacement that errors of the poses make, (K,): from pose to pose, px, and for each second, px/s."""
@@ -187,7 +188,7 @@ class MotionDepth:
         shift_m_s = max(errors.translation_m_s, motion.drift_translation_m_s)
         return white_px, self._camera.fx * np.hypot(turn_s, shift_m_s * inverse_depth)
 
-    def _fuse(self, points, log_depth, log_stddev, has_learned, likelihoods, tracked) -> MotionAnswer:
+    def _fuse(self, points, log_depth, log_stddev, has_learned, likelihoods, drift_px_s, tracked) -> MotionAnswer:
         moved = (likelihoods.level >= 0) & (likelihoods.parallax_px >= MIN_PARALLAX_PX)
         sharp = moved & has_learned & (likelihoods.parallax_px >= SHARP_PARALLAX_PX)
         sharp &= (likelihoods.stddev < SHARP_STDDEV) & (likelihoods.strength > SHARP_NATS)
@@ -199,7 +200,11 @@ class MotionDepth:
         mean, stddev, _ = posterior(likelihoods, prior.mean, prior.stddev, prior.outlier)
         alone = self.learned.alone(log_depth, log_stddev)
         mean, stddev = np.where(moved, mean, alone[0]), np.where(moved, stddev, alone[1])
-        stddev = np.where(moved, np.sqrt(stddev**2 + prior.doubt**2 + self.errors.translation_share**2), stddev)
+        # Errors of the poses are of all points alike: neighbours that agree do not make them smaller.
+        with np.errstate(divide="ignore"):
+            drift = np.minimum(drift_px_s * 0.08 / (2 * likelihoods.parallax_px), alone[1])
+        together = stddev**2 + prior.doubt**2 + drift**2 + self.errors.translation_share**2
+        stddev = np.where(moved, np.sqrt(together), stddev)
         basis = np.where(moved, Basis.MOTION, Basis.NOTHING) | np.where(has_learned, Basis.LEARNED, Basis.NOTHING)
         mean, stddev, basis = _with_tracks(mean, stddev, basis, tracked)
         known = np.isfinite(mean) & (has_learned | ((basis != 0) & (stddev < SUFFICIENT_STDDEV)))
