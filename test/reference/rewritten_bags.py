@@ -26,6 +26,16 @@ def rewrite(bag: Path, out: Path, changes: dict, storage: StoragePlugin = Storag
     return out
 
 
+def at_other_times(bag: Path, out: Path, later_ns: dict[str, int]) -> Path:
+    """The bag with all messages of some topics recorded so much later."""
+    with open_bag(bag) as reader, Writer(out, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        connections = {c.topic: writer.add_connection(c.topic, c.msgtype, typestore=STORE) for c in reader.connections}
+        messages = [(time_ns + later_ns.get(topic, 0), topic, data) for topic, time_ns, data in reader.messages()]
+        for time_ns, topic, data in sorted(messages, key=lambda message: message[0]):
+            writer.write(connections[topic], time_ns, data)
+    return out
+
+
 def cloud(header, **columns: np.ndarray):
     """A PointCloud2 of these fields (float32, or uint32 for id)."""
     kinds = {name: "<u4" if name == "id" else "<f4" for name in columns}
