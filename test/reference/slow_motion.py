@@ -120,18 +120,22 @@ def log_likelihood(r: float, seen: int) -> float:
     return -likelihood.N * share * np.log(max(1 - r, 1e-3)) - likelihood.FLOOR
 
 
-def posterior(low, width, log_density, log_uniform, mean, stddev, outlier, draws=40_001):
-    """Median, standard deviation around it and outlier probability, from quantiles of the prior, evenly weighted."""
-    prior = stats.t(likelihood.STUDENT)
-    z = mean + stddev / prior.std() * prior.ppf((np.arange(draws) + 0.5) / draws)
-    bins = np.floor((z - low) / width)
-    inside = (bins >= 0) & (bins < len(log_density))
-    inlier = (1 - outlier) * np.where(inside, np.exp(log_density[bins.astype(int) * inside]), 0.0)
-    away = outlier * np.exp(log_uniform)
-    weight = inlier + away
-    below = np.cumsum(weight) - weight / 2
-    median = np.interp(weight.sum() / 2, below, z)
-    return median, np.sqrt((weight * (z - median) ** 2).sum() / weight.sum()), away * draws / weight.sum()
+class SlowPosterior:
+    """The mixture over log depth as weights of many quantiles of its prior."""
+
+    def __init__(self, low, width, log_density, log_uniform, mean, stddev, outlier, draws=60_001):
+        prior = stats.t(likelihood.STUDENT)
+        self.z = mean + stddev / prior.std() * prior.ppf((np.arange(draws) + 0.5) / draws)
+        bins = np.floor((self.z - low) / width)
+        inside = (bins >= 0) & (bins < len(log_density))
+        inlier = (1 - outlier) * np.where(inside, np.exp(log_density[np.where(inside, bins, 0).astype(int)]), 0.0)
+        away = outlier * np.exp(log_uniform)
+        weight = inlier + away
+        self.below = (np.cumsum(weight) - weight / 2) / weight.sum()
+        self.outlier = away * draws / weight.sum()
+
+    def quantile(self, share: float) -> float:
+        return float(np.interp(share, self.below, self.z))
 
 
 def triangulate(ray, rays, rotations, translations, noise, max_residual=np.inf) -> float:
