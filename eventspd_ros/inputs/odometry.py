@@ -98,9 +98,7 @@ class PoseIntake:
         try:
             pose = self.source.read(msg)
         except ValueError as error:
-            self.rejected += 1
-            self.last_error = f"pose left out: {error}"
-            self._reporter.error("pose", self.last_error)
+            self.reject(str(error))
             return
         self.accepted += 1
         frames = self.source.frames(msg)
@@ -111,6 +109,12 @@ class PoseIntake:
             self._reporter.error("frames", text)
         self._frames = frames
         self.trajectory.add(pose)
+
+    def reject(self, reason: str) -> None:
+        """Count a message that is left out."""
+        self.rejected += 1
+        self.last_error = f"pose left out: {reason}"
+        self._reporter.error("pose", self.last_error)
 
     def ros_clock_fell(self, now_ns: int) -> None:
         """The ROS clock jumped back to now_ns; nothing is lost where the poses have followed already."""

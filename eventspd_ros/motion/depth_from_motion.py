@@ -102,6 +102,11 @@ class MotionDepth:
         self._slices: EventSlices | None = None
         self._tracks: Tracks | None = None
 
+    @property
+    def track_noise_px(self) -> float:
+        """Of the front-end, as residuals of its tracks show it; NaN before the lens is known."""
+        return float("nan") if self._tracks is None else self._tracks.noise_px
+
     def set_lens(self, lens: Lens | None) -> None:
         """The lens, or another one, which begins anew. The same one again changes nothing."""
         if lens is self._lens:
@@ -119,6 +124,11 @@ class MotionDepth:
         self._tracks = Tracks(camera.fx)
         self._camera = camera
         self._slices = EventSlices(self.height, self.width, flat)
+
+    @property
+    def has_lens(self) -> bool:
+        """Whether events are kept."""
+        return self._slices is not None
 
     def restart(self) -> None:
         """Another epoch of the stream: events, tracks and scale are of the past. Poses stay."""

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from builtin_interfaces.msg import Time
 from sensor_msgs.msg import CameraInfo
 
 from eventspd_ros.events.hot_pixels import HotPixelFilter, load_filter
-from eventspd_ros.inputs.camera_model import CameraModel, focal_length_px
+from eventspd_ros.inputs.camera_model import CameraModel
 from eventspd_ros.inputs.event_intake import EventIntake
 from eventspd_ros.inputs.image_intake import ImageIntake
 from eventspd_ros.inputs.intake import Intake
 from eventspd_ros.inputs.keypoints import KeypointSource
 from eventspd_ros.msg import KeypointArray
 from eventspd_ros.predictor import Answer, Predictor
+from eventspd_ros.ros.calibration import Calibration, LensTeller
 from eventspd_ros.ros.desk import Request
 from eventspd_ros.ros.encoder import Encoder
 from eventspd_ros.ros.images import IMAGE_INPUT
@@ -28,6 +28,7 @@ from eventspd_ros.ros.messages import (
     message_class,
     time_to_ns,
 )
+from eventspd_ros.ros.motion_parameters import MotionParameters
 from eventspd_ros.ros.outputs import Outputs
 from eventspd_ros.ros.parameters import MAX_SENSOR_SIDE
 from eventspd_ros.ros.shared_model import SensorTables
@@ -47,8 +48,7 @@ class Camera:
         self._keypoints = KeypointSource(values.keypoints_layout, values.keypoints_coordinates, values.keypoints_camera)
         self.name = name
         self.reporter = Reporter(node.get_logger(), f"{name}: " if name else "")
-        self.camera_info: CameraInfo | None = None
-        self._lens: tuple[CameraInfo, tuple[int, int], CameraModel | None] | None = None
+        self.calibration = Calibration(lambda: self._own.fx_px, self.reporter)
         self.stream: Stream | None = None
         own = self._own
         known = own.sensor_width and own.sensor_height
@@ -56,8 +56,13 @@ class Camera:
             tables.prepare(name, own.sensor_height, own.sensor_width)
         # A wrong file is known before anything starts.
         self.make_filter(*((own.sensor_height, own.sensor_width) if known else (MAX_SENSOR_SIDE, MAX_SENSOR_SIDE)))
+        self._lenses: LensTeller | None = None
+        self._motion = None
+        if values.motion != "none":
+            self._motion = MotionParameters(node, values, own.camera_pose, self._frame_id)
         self.topics = StreamTopics(node, name)
-        self.outputs = Outputs(self.topics.publisher, self.reporter, node.report_fault, name)
+        noise_px = values.keypoint_noise_px if values.points_covariance else None
+        self.outputs = Outputs(self.topics.publisher, self.reporter, node.report_fault, name, noise_px)
 
     @property
     def _own(self):
@@ -69,13 +74,18 @@ class Camera:
         # An image is a packet and a window in one.
         waiting = values.max_waiting_windows if images else values.max_waiting_packets
         settings = StreamSettings(max_packets=waiting, max_requests=values.max_waiting_requests)
+        on_fault, poses = self._node.report_fault, None
+        if self._motion is not None:
+            poses = self._motion.make_poses(self.reporter, on_fault)
+            self._lenses = LensTeller(self.reporter, on_fault)
         parts = StreamParts(
             self.make_intake,
             self.make_predictor,
             self.publish,
             self._source.parse,
-            self._node.report_fault,
+            on_fault,
             self.outputs.wants_events,
+            poses,
         )
         self.stream = Stream(self.name, settings, parts, encoder, self.reporter)
         self.apply()
@@ -89,21 +99,25 @@ class Camera:
 
     def _inputs(self) -> list[Subscription]:
         source, keypoints_type = self._source, message_class(self._keypoints.message_type)
-        return [
+        rows = [
             Subscription(source.topic, source.message_type, source.qos, self.on_source, raw=True),
             Subscription("camera_info", CameraInfo, CAMERA_INFO_QOS, self.on_camera_info),
             Subscription("keypoints", keypoints_type, KEYPOINTS_QOS, self.on_keypoints),
         ]
+        return rows if self._motion is None else rows + self._motion.inputs(self.stream.poses)
 
     def deactivate(self) -> bool:
         """Answer what waits and join the threads; whether they ended."""
         self.topics.unsubscribe()
-        return self.stream is None or self.stream.close()
+        ended = self.stream is None or self.stream.close()
+        return (self._lenses is None or self._lenses.close()) and ended
 
     def destroy(self) -> bool:
         """Let go of the publishers; whether the thread that draws ended."""
         ended = self.outputs.close()
         self.topics.destroy()
+        if self._motion is not None:
+            self._motion.close()
         return ended
 
     def apply(self) -> None:
@@ -117,7 +131,7 @@ class Camera:
         if (predictor := self.stream.predictor) is not None:
             predictor.max_cache_age_ms = values.max_cache_age_ms
             self.stream.intake.history_ns = predictor.history_ns
-            predictor.fx_px = self.focal_length_px(predictor.width)
+            self._calibrate(predictor)
 
     def make_intake(self, on_begin: Callable[[int, int, int], None]) -> Intake:
         if self._parameters.values.input == "image":
@@ -131,15 +145,25 @@ class Camera:
         self._node.get_logger().info(
             f"{self.name or 'sensor'} {width}x{height}, {self._model.config.preset} on {self._model.device}"
         )
-        return Predictor(
+        motion = None
+        if self._motion is not None:
+            motion = self._motion.make_motion(height, width, self.stream.poses.trajectory)
+        predictor = Predictor(
             self._model,
             height,
             width,
-            self.focal_length_px(width),
-            values.max_cache_age_ms,
-            values.allow_untrained,
-            values.query_mode,
+            max_cache_age_ms=values.max_cache_age_ms,
+            allow_untrained=values.allow_untrained,
+            mode=values.query_mode,
+            motion=motion,
         )
+        self._calibrate(predictor)
+        return predictor
+
+    def _calibrate(self, predictor: Predictor) -> None:
+        predictor.fx_px = self.calibration.focal_length_px(predictor.width)
+        if predictor.motion is not None:
+            self._lenses.put(predictor.motion, self.calibration.lens(predictor.height, predictor.width))
 
     def make_filter(self, height: int, width: int) -> HotPixelFilter | None:
         own = self._own
@@ -149,12 +173,8 @@ class Camera:
         self.stream.put_packet(raw, self._node.get_clock().now().nanoseconds)
 
     def on_camera_info(self, msg: CameraInfo) -> None:
-        msg.header.stamp = Time()
-        if msg == self.camera_info:
-            return  # it comes with every picture; only what changed matters
-        self.camera_info = msg
-        if (predictor := self.stream.predictor) is not None:
-            predictor.fx_px = self.focal_length_px(predictor.width)
+        if self.calibration.take(msg) and (predictor := self.stream.predictor) is not None:
+            self._calibrate(predictor)
 
     def on_keypoints(self, msg) -> None:
         """msg: as keypoints_layout has it."""
@@ -162,7 +182,7 @@ class Camera:
         k = self._keypoints.read(msg, self.camera_model())
         points = k.uv_px if k.refusal is None else None
         request = Request(
-            keypoints_to_msg(k, msg.header), points, len(k.id), stamp_ns, refusal=k.refusal, reason=k.reason
+            keypoints_to_msg(k, msg.header), points, len(k.id), stamp_ns, refusal=k.refusal, reason=k.reason, ids=k.id
         )
         self.stream.put_request(request)
 
@@ -173,27 +193,9 @@ class Camera:
 
     def camera_model(self) -> CameraModel | None:
         """The lens, as the newest camera_info has it for the sensor; None where it says nothing usable."""
-        info, predictor, lens = self.camera_info, self.stream.predictor, self._lens
-        if info is None or predictor is None:
-            return None
-        size = (predictor.width, predictor.height)
-        if lens is None or lens[0] is not info or lens[1] != size:
-            lens = self._lens = (info, size, self._read_lens(info, *size))
-        return lens[2]
+        predictor = self.stream.predictor
+        return None if predictor is None else self.calibration.camera_model(predictor.height, predictor.width)
 
-    def _read_lens(self, info: CameraInfo, width: int, height: int) -> CameraModel | None:
-        try:
-            return CameraModel.from_info(info, width, height)
-        except ValueError as error:
-            self.reporter.error("lens", f"{error}: no points, no depth image")
-            return None
-
-    def focal_length_px(self, width: int) -> float | None:
-        """The parameter, or what camera_info says of a sensor of that width; None where neither does."""
-        if self._own.fx_px:
-            return self._own.fx_px
-        try:
-            return focal_length_px(self.camera_info, width)
-        except ValueError as error:
-            self.reporter.error("camera_info", str(error))
-            return None
+    def _frame_id(self) -> str:
+        """The optical frame; '' where camera_info did not come or names none."""
+        return "" if self.calibration.info is None else self.calibration.info.header.frame_id

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from eventspd_ros.motion.depth_from_motion import Basis
 from eventspd_ros.predictor import Answer, Status
 
 # What may wait at the very most, 20 bytes a point: beyond it nothing waits any longer.
@@ -21,7 +22,7 @@ NO_WINDOW = (0, 0)
 @dataclass(slots=True, eq=False)
 class Request:
     """points: float32 (K, 2) px, or None for one of `count` points that cannot be answered. stamp_ns: when they were
-    observed.
+    observed. ids: (K,), of the front-end's tracks.
 
     received_s: time.monotonic() of arrival. refusal: the status of all its points where it is not worth computing, and
     reason, one line, why.
@@ -34,14 +35,15 @@ class Request:
     received_s: float = field(default_factory=time.monotonic)
     refusal: Status | None = None
     reason: str = "keypoints: id, u and v are not of one length"
+    ids: np.ndarray | None = None
 
 
 class RequestDesk:
     """put() by the executor, take() and answer() by one thread. publish(message, answer, window_ns) is called under
     a lock of its own, so that answers leave in order and a slow one does not keep requests from coming in.
 
-    received, answered, overloaded: requests so far. points_by_status: points answered. publish_errors: answers that
-    could not be published.
+    received, answered, overloaded: requests so far. points_by_status, points_by_basis: points answered, a point for
+    each bit of its basis. publish_errors: answers that could not be published.
     """
 
     def __init__(self, publish: Callable[[object, Answer, tuple[int, int]], None], max_waiting: int):
@@ -54,6 +56,7 @@ class RequestDesk:
         self._closed = False
         self.received = self.answered = self.overloaded = self.publish_errors = 0
         self.points_by_status = dict.fromkeys(Status, 0)
+        self.points_by_basis = {basis: 0 for basis in Basis if basis}
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -113,6 +116,8 @@ class RequestDesk:
             self._held_points -= request.count
         for status, count in zip(*np.unique(answer.status, return_counts=True), strict=True):
             self.points_by_status[Status(status)] += int(count)
+        for basis in self.points_by_basis:
+            self.points_by_basis[basis] += int(np.count_nonzero(answer.basis & basis))
         self.overloaded += bool(request.count) and answer.status[0] == Status.OVERLOADED
         try:
             self._publish(request.message, answer, window_ns)

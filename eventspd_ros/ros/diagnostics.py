@@ -163,6 +163,33 @@ def stream_values(stream: Stream, rate: Rate) -> dict:
     for stage, (p50, p99) in stream.latencies.summary().items():
         values |= {f"{stage}_ms_p50": f"{p50:.2f}", f"{stage}_ms_p99": f"{p99:.2f}"}
     values |= {f"keypoints_{status.name.lower()}": n for status, n in desk.points_by_status.items() if n}
+    if stream.poses is not None:
+        values |= motion_values(stream)
+    return values
+
+
+def motion_values(stream: Stream) -> dict:
+    """Counters of the poses and of what they gave; what the stream has learnt by them, now."""
+    poses, intake = stream.poses, stream.poses.intake
+    values: dict[str, object] = {
+        "poses": intake.accepted,
+        "poses_rejected": intake.rejected,
+        "poses_dropped": poses.messages.dropped,
+        "requests_without_pose_in_time": stream.cache_wait.expired_poses,
+    }
+    values |= {f"poses_{cause}": n for cause, n in poses.trajectory.counts.copy().items()}
+    if (age_s := poses.age_s) is not None:
+        values["pose_age_ms"] = round(1e3 * age_s, 1)
+    values |= {f"keypoints_by_{basis.name.lower()}": n for basis, n in stream.desk.points_by_basis.items()}
+    if stream.predictor is not None and (motion := stream.predictor.motion) is not None:
+        values |= {
+            "has_lens": motion.has_lens,
+            "answers_without_poses": motion.without_poses,
+            "learned_log_scale": round(motion.learned.scale, 3),
+            "learned_log_scale_stddev": round(motion.learned.variance**0.5, 3),
+            "learned_stddev_factor": round(motion.learned.trust, 2),
+            "track_noise_px": round(motion.track_noise_px, 2),
+        }
     return values
 
 
@@ -171,9 +198,12 @@ def stream_verdict(stream: Stream, node) -> Verdict:
     if not stream.intake.packets or predictor is None:
         return WARN, stream.intake.last_error or f"no {stream.intake.unit} yet"
     if not node.model or not node.model.trained:
-        return WARN, "untrained weights: depths mean nothing"
+        return WARN, "untrained weights: learned depths mean nothing"
     if predictor.fx_px is None:
         return WARN, "no focal length: publish camera_info or set fx_px"
+    if (poses := stream.poses) is not None and not poses.are_coming(predictor.max_cache_age_ms):
+        why = poses.intake.last_error if not poses.intake.accepted else ""
+        return WARN, f"no poses of {poses.messages.name}: depths are learned ones{'; ' if why else ''}{why}"
     return OK, "running"
 
 

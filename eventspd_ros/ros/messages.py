@@ -30,6 +30,8 @@ EVENTS_QOS = QoSProfile(
 )
 # A best-effort subscriber also hears reliable publishers.
 CAMERA_INFO_QOS = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
+# Deep, for a player's bursts: all of an odometry's poses are to come.
+POSES_QOS = QoSProfile(depth=1000, reliability=ReliabilityPolicy.BEST_EFFORT)
 # Requests and answers must not be lost.
 KEYPOINTS_QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
 

@@ -1,7 +1,7 @@
 """The ROS 2 lifecycle node: event packets (or images) and keypoints in, metric depths with their uncertainty out.
 
     events (event_camera_msgs/EventPacket) or image (sensor_msgs/Image), camera_info (sensor_msgs/CameraInfo),
-    keypoints (KeypointArray)
+    keypoints (KeypointArray), where motion says so odometry (nav_msgs/Odometry) or pose (geometry_msgs/PoseStamped, …)
     → ~/keypoint_depths (KeypointDepthArray), /diagnostics (diagnostic_msgs/DiagnosticArray, 1 Hz),
       ~/points (PointCloud2), ~/depth/image with ~/depth/camera_info and ~/overlay (Image) while someone listens
 
@@ -84,7 +84,7 @@ class EventspdNode(LifecycleNode):
         try:
             self.parameters.read()
             self.model = load_model(self.parameters.values)
-            warm_up(self.model)
+            warm_up(self.model, motion=self.parameters.values.motion != "none")
             tables = SensorTables(self.model)
             for name in self.parameters.streams:
                 self.cameras[name] = Camera(self, name, self.parameters, self.model, tables)

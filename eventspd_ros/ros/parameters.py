@@ -5,6 +5,7 @@ python -m eventspd_ros.ros.parameters > docs/parameters.md
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -15,6 +16,8 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 
 from eventspd_ros.inputs.camera_model import COORDINATES
 from eventspd_ros.inputs.keypoints import LAYOUTS
+from eventspd_ros.inputs.odometry import MESSAGES
+from eventspd_ros.motion.depth_from_motion import PoseErrors
 from eventspd_ros.predictor import QueryMode
 from eventspd_ros.resources import DEFAULT_WEIGHTS
 from eventspd_ros.ros.messages import EVENT_TYPES
@@ -64,6 +67,22 @@ _AGE = (
 )
 _WEIGHTS = "checkpoint: a path, or the name of one that comes with this package; empty: random weights of the preset"
 _COORDINATES = "what the keypoints are: pixels of the raw image, of camera_info's rectified one, or rays (x, y, 1)"
+_MOTION = (
+    "where the camera's poses come from: the topic odometry (nav_msgs/Odometry), the topic pose (pose_type), tf (needs "
+    "tf2_ros), or nowhere"
+)
+_CAMERA_POSE = (
+    "x y z (m) qx qy qz qw of the camera's optical frame in the frame whose poses come; tf: look it up from the child "
+    "frame of the odometry (needs tf2_ros); empty: the poses are the camera's"
+)
+_ROTATION_DRIFT = (
+    "error of the poses' rotation that a second of motion adds, one standard deviation; what messages declare counts "
+    "where it is larger"
+)
+_WAIT = (
+    "how long a request waits for its window (covering, exact), else the newest answers; and for a pose that reaches "
+    "its stamp, else motion is extrapolated"
+)
 _MODES = "which window answers a request: the newest, the first that ends after its stamp, one that ends at its stamp"
 
 NODE_PARAMETERS = (
@@ -90,13 +109,45 @@ NODE_PARAMETERS = (
     Parameter(
         "max_wait_ms",
         50.0,
-        "how long a request may wait for its window (covering, exact); then the newest answers",
+        _WAIT,
         "ms",
         (0.0, 10000.0),
         live=True,
     ),
     Parameter("max_cache_age_ms", 200.0, _AGE, "ms", (1.0, 1e6), live=True),
     Parameter("allow_untrained", False, "mark depths of random weights OK; for tests and demonstrations only"),
+    Parameter("motion", "none", _MOTION, choices=("none", *MESSAGES, "tf")),
+    Parameter("pose_type", MESSAGES["pose"][0], "message on pose", choices=MESSAGES["pose"]),
+    Parameter("camera_pose", "", _CAMERA_POSE, per_stream=True),
+    Parameter("world_frame", "odom", "frame of tf in which the camera is looked up; it must not jump (not map)"),
+    Parameter(
+        "max_pose_extrapolation_ms",
+        30.0,
+        "how far past the newest pose the camera is taken to go on as before; beyond it motion is not known",
+        "ms",
+        (0.0, 1000.0),
+    ),
+    Parameter(
+        "pose_rotation_drift_dps",
+        round(math.degrees(PoseErrors().rotation_rad_s), 3),
+        _ROTATION_DRIFT,
+        "deg/s",
+        (0.0, 100.0),
+    ),
+    Parameter(
+        "pose_translation_drift",
+        PoseErrors().translation_share,
+        "error of the way between poses, as a share of it, one standard deviation",
+        bounds=(0.0, 10.0),
+    ),
+    Parameter("points_covariance", False, "~/points also holds the covariance of x, y, z"),
+    Parameter(
+        "keypoint_noise_px",
+        0.5,
+        "standard deviation of a keypoint's u and v, for that covariance",
+        "px",
+        (0.0, 100.0),
+    ),
     Parameter("sensor_width", 0, _SENSOR, "px", (0, MAX_SENSOR_SIDE), per_stream=True),
     Parameter("sensor_height", 0, "see sensor_width", "px", (0, MAX_SENSOR_SIDE), per_stream=True),
     Parameter(

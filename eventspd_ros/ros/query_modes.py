@@ -1,4 +1,4 @@
-"""Waiting for the cache that a request wants: `covering` and `exact` may have to, `latest` never does."""
+"""Waiting for what a request wants: for its cache `covering` and `exact` may have to, for its pose all of them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from eventspd_ros.predictor import Predictor, QueryMode
 
 
 class CacheWait:
-    """Between the answer thread, which waits, the intake, which cuts exact windows, and the encoder, which notifies.
+    """Between the answer thread, which waits, the intake, which cuts exact windows, and the encoder and the poses,
+    which notify.
 
     expired: requests whose window did not come in time, or could not be cut; the newest cache answers them then.
+    expired_poses: requests whose pose did not come in time.
     """
 
     def __init__(self):
-        self.expired = 0
+        self.expired = self.expired_poses = 0
         self._changed = threading.Condition()
         self._wanted_ns: int | None = None  # end of the exact window still to be cut
         self._gone = self._stopped = False
@@ -48,6 +50,17 @@ class CacheWait:
             self.expired += cache is None
             return cache or predictor.cache
 
+    def wait_for_pose(self, predictor: Predictor, is_due: Callable[[], bool], deadline_s: float) -> None:
+        """Until is_due() no longer says that a pose may be on its way; until time.monotonic() = deadline_s at most."""
+        resets = predictor.resets
+        with self._changed:
+            while is_due() and not self._stopped and predictor.resets == resets:
+                left_s = deadline_s - time.monotonic()
+                if left_s <= 0:
+                    self.expired_poses += 1
+                    return
+                self._changed.wait(left_s)
+
     def serve(self, intake: Intake) -> EventWindow | None:
         """Called in the intake's thread: the exact window asked for, once, as soon as all its events have come."""
         with self._changed:
@@ -61,7 +74,7 @@ class CacheWait:
             return window
 
     def notify(self) -> None:
-        """A cache is there, or the stream was reset."""
+        """A cache or a pose is there, or the stream was reset."""
         with self._changed:
             self._changed.notify_all()
 

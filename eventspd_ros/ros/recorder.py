@@ -98,6 +98,7 @@ class CornerFrontEnd:
         self._publisher = publisher
         self._decoder = self._slicer = None
         self._clock = SensorClock()
+        self._next_id = 0  # corners are not tracked: an id never comes again
 
     def take(self, packet: EventPacket) -> None:
         if self._decoder is None:
@@ -114,9 +115,10 @@ class CornerFrontEnd:
     def _publish(self, window: EventWindow) -> None:
         uv = event_corners(window, window.height, window.width, CORNERS)
         keypoints = KeypointArray(
-            id=array.array("Q", range(len(uv))),
+            id=array.array("Q", range(self._next_id, self._next_id + len(uv))),
             u=array.array("f", uv[:, 0].tobytes()),
             v=array.array("f", uv[:, 1].tobytes()),
         )
         keypoints.header.stamp = ns_to_time(self._clock.to_ros(window.end_ns))
+        self._next_id += len(uv)
         self._publisher.publish(keypoints)

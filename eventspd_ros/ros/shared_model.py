@@ -6,12 +6,16 @@ import threading
 
 import numpy as np
 import torch
+from sensor_msgs.msg import CameraInfo
 
 from eventspd_ros.events.codecs import ENCODINGS, make_decoder
 from eventspd_ros.events.types import EventArray, ImageWindow
 from eventspd_ros.events.windows import window_slicer
+from eventspd_ros.inputs.camera_model import CameraModel
 from eventspd_ros.model.export import load_model as load_weights
 from eventspd_ros.model.presets import build_model
+from eventspd_ros.motion.depth_from_motion import MotionDepth, Points
+from eventspd_ros.motion.trajectory import StampedPose, Trajectory
 from eventspd_ros.predictor import Predictor, QueryMode
 from eventspd_ros.resources import find_weights
 
@@ -52,8 +56,9 @@ def load_model(parameters):
     return model
 
 
-def warm_up(model) -> None:
-    """Compile the decoders and what encodes, and wake torch's threads now, not on the first packets."""
+def warm_up(model, motion: bool = False) -> None:
+    """Compile the decoders and what encodes, and wake torch's threads now, not on the first packets. motion: what makes
+    depth of it, too."""
     height, width = getattr(model, "sensor_hw", (64, 64))  # an exported model answers for one sensor only
     model.prepare(height, width)  # as streams do: other loops run with a table
     predictor = Predictor(model, height, width, fx_px=64.0, allow_untrained=True)
@@ -70,6 +75,23 @@ def warm_up(model) -> None:
         predictor.encode(window)
         predictor.query([[0.0, 0.0]])
     model.drop_tables()
+    if motion:
+        warm_up_motion()
+
+
+def warm_up_motion() -> None:
+    """A keypoint on an edge that passes by, and its track, so that everything runs."""
+    size, step_ns = 64, 10_000_000
+    trajectory = Trajectory()
+    motion = MotionDepth(size, size, trajectory)
+    motion.set_lens(CameraModel.from_info(CameraInfo(k=[64.0, 0, 31.5, 0, 64.0, 31.5, 0, 0, 1]), size, size))
+    rows = np.arange(size, dtype=np.uint16)
+    columns = {name: np.zeros(size, kind) for name, kind in (("x", np.uint16), ("p", np.uint8), ("t_ns", np.int64))}
+    for k in range(40):
+        trajectory.add(StampedPose(k * step_ns, np.array([0.05 * k, 0.0, 0.0]), np.array([0.0, 0.0, 0.0, 1.0])))
+        motion.add(columns["x"] + np.uint16(size - 1 - k), rows, columns["p"], columns["t_ns"] + k * step_ns)
+        points = Points(np.array([[63.0 - k, 32.0]]), np.zeros(1), np.ones(1), ids=np.zeros(1, np.int64))
+        motion.answer(points, k * step_ns)
 
 
 class SensorTables:

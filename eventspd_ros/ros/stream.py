@@ -1,7 +1,7 @@
 """One camera's stream off the executor: packets in, answers out, over two threads of its own and the shared encoder.
 
     put_packet  → [packets]  → intake thread: decode, cut into windows → lane of the encoder → caches
-    put_request → [requests] → answer thread: find the cache, decode at the points → publish
+    put_request → [requests] → answer thread: find the cache, wait for a pose, decode at the points → publish
 
 A callback only queues. Where a stage cannot keep up its oldest work is dropped and counted (packets, windows);
 requests are never dropped: each gets its answer, in order of arrival.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from eventspd_ros.events.types import EventPacket, EventWindow, ImageWindow
@@ -21,6 +22,7 @@ from eventspd_ros.predictor import NS_PER_MS, Answer, Predictor, Status
 from eventspd_ros.ros.desk import NO_WINDOW, Request, RequestDesk
 from eventspd_ros.ros.encoder import Encoder
 from eventspd_ros.ros.latency import Latencies
+from eventspd_ros.ros.poses import Poses
 from eventspd_ros.ros.query_modes import CacheWait
 from eventspd_ros.ros.queues import WorkQueue
 from eventspd_ros.ros.workers import FaultCounter, Reporter, Worker
@@ -34,7 +36,7 @@ SAME_CLOCK_S = 10.0
 class StreamSettings:
     """max_packets (or images), max_requests: that may wait. max_packet_age_ms: a packet that waited longer comes too
     late, and so do all that wait behind it: one gap is better than lasting lag. max_wait_ms: how long a request waits
-    for its window at most. event_time_offset_ms: added to the events' times where they become ROS times."""
+    for its window and its pose at most. event_time_offset_ms: added to events' times where they become ROS times."""
 
     max_packets: int = 1000
     max_packet_age_ms: float = float("inf")
@@ -48,7 +50,7 @@ class StreamParts:
     """What a stream is given. make_intake(on_begin); make_predictor(height, width), ValueError where there is no such
     sensor; publish(message, answer, (window_start_ns, window_end_ns) in ROS time); parse(raw) → what the intake takes,
     in its thread, ValueError where it is none; on_fault(reason); keeps_windows() → bool, whether the events of encoded
-    windows are asked for by window_of()."""
+    windows are asked for by window_of(); poses, of the predictors' motion."""
 
     make_intake: Callable[[Callable[[int, int, int], None]], Intake]
     make_predictor: Callable[[int, int], Predictor]
@@ -56,6 +58,7 @@ class StreamParts:
     parse: Callable[[Any], EventPacket | ImageFrame] = lambda raw: raw
     on_fault: Callable[[str], None] = lambda reason: None
     keeps_windows: Callable[[], bool] = lambda: False
+    poses: Poses | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,9 @@ class Stream:
         self.predictor: Predictor | None = None
         self.desk = RequestDesk(parts.publish, settings.max_requests)
         self.cache_wait = CacheWait()
+        self.poses = parts.poses
+        if self.poses is not None:
+            self.poses.on_pose = self.cache_wait.notify
         self.lane = encoder.lane(self.latencies, self.cache_wait.notify, parts.keeps_windows)
         self._packets = WorkQueue(settings.max_packets, lambda item: isinstance(item, _Packet))
         self.packets_late = 0
@@ -131,7 +137,7 @@ class Stream:
         return self.lane.window_ending(answer.window_end_ns)
 
     def start(self) -> None:
-        for worker in self._workers:
+        for worker in (*self._workers, *([self.poses] if self.poses else [])):
             worker.start()
 
     def put_packet(self, raw: Any, received_ns: int | None = None) -> None:
@@ -149,6 +155,8 @@ class Stream:
     def ros_clock_fell(self, now_ns: int) -> None:
         """The ROS clock jumped back to now_ns."""
         self._packets.put(_ClockFell(now_ns))
+        if self.poses is not None:
+            self.poses.ros_clock_fell(now_ns)
 
     def reset(self, cause: str = "requested") -> None:
         """Forget events, memory and caches: requests from now on rest on nothing older."""
@@ -165,6 +173,7 @@ class Stream:
         self._packets.close()
         self.lane.leave()
         ended = all([worker.join() for worker in self._workers])
+        ended &= self.poses is None or self.poses.close()
         self.desk.refuse_all(Status.NO_CACHE)  # what a thread that hangs still holds
         return ended
 
@@ -173,6 +182,7 @@ class Stream:
         if self.predictor is None or (self.predictor.height, self.predictor.width) != (height, width):
             self.predictor = self._parts.make_predictor(height, width)
             self.intake.history_ns = self.predictor.history_ns
+            self.intake.listener = self.predictor.motion
         self.predictor.begin(epoch)
         self.cache_wait.notify()
 
@@ -256,7 +266,11 @@ class Stream:
         t_ns = request.stamp_ns - offset_ns
         deadline_s = request.received_s + 1e-3 * self.settings.max_wait_ms
         cache = self.cache_wait.wait(predictor, t_ns, deadline_s, self._nudge)
+        if (poses := self.poses) is not None and request.count:
+            max_silence_ns = round(predictor.max_cache_age_ms * NS_PER_MS)
+            is_due = partial(poses.is_due, request.stamp_ns, max_silence_ns)
+            self.cache_wait.wait_for_pose(predictor, is_due, deadline_s)
         start_s = time.monotonic()
-        answer = predictor.query(request.points, t_ns, cache)
+        answer = predictor.query(request.points, t_ns, cache, request.ids, offset_ns)
         self.latencies.add("query_model", time.monotonic() - start_s)
         return answer

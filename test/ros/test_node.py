@@ -47,7 +47,7 @@ def test_keypoints_are_answered_with_metric_depth(robot):
     assert list(bot.ask([[5, 5]], stamp_ns).status) == [Status.UNCALIBRATED]
     info = CameraInfo(width=streams.WIDTH, height=streams.HEIGHT, k=[60.0, 0, 32, 0, 60.0, 24, 0, 0, 1])
     bot.camera_info.publish(info)
-    streams.until(lambda: bot.camera.camera_info is not None)
+    streams.until(lambda: bot.camera.calibration.info is not None)
     answer = bot.ask([[5, 5], [np.nan, 1], [64, 1]], stamp_ns, ids=[2**40, 7, 8])
     assert list(answer.status) == [Status.OK, Status.NOT_FINITE, Status.OUT_OF_IMAGE]
     assert list(answer.id) == [2**40, 7, 8] and answer.header.frame_id == "optical"
@@ -55,12 +55,12 @@ def test_keypoints_are_answered_with_metric_depth(robot):
     assert depth_at_60 > 0 and answer.depth_stddev[0] > 0
     info.k[0] = 120.0
     bot.camera_info.publish(info)
-    streams.until(lambda: bot.camera.camera_info.k[0] == 120.0)
+    streams.until(lambda: bot.camera.calibration.info.k[0] == 120.0)
     # Depth from one camera scales with the focal length: canonical depth times fx / width.
     assert bot.ask([[5, 5]], stamp_ns).depth[0] == pytest.approx(2 * depth_at_60, rel=1e-4)
     info.width = 2 * streams.WIDTH
     bot.camera_info.publish(info)
-    streams.until(lambda: bot.camera.camera_info.width == 2 * streams.WIDTH)
+    streams.until(lambda: bot.camera.calibration.info.width == 2 * streams.WIDTH)
     assert list(bot.ask([[5, 5]], stamp_ns).status) == [Status.UNCALIBRATED]
 
 
