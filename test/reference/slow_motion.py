@@ -149,7 +149,7 @@ def triangulate(ray, rays, rotations, translations, noise, max_residual=np.inf) 
         off = (((places[:, :2] / places[:, 2:] - rays) / noise) ** 2).sum(axis=1)
         return (off / (1 + off / (2 * max_residual**2))).sum()
 
-    grid = np.geomspace(1e-4, 1e2, 4000)
+    grid = np.geomspace(1e-3, 1e1, 500)
     best = int(np.argmin([cost(rho) for rho in grid]))
     low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
     return optimize.minimize_scalar(cost, bounds=(low, high), method="bounded", options={"xatol": 1e-10}).x
