@@ -13,6 +13,7 @@ learned depth is the answer. docs/motion.md explains it to a SLAM engineer.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import IntFlag
 from typing import Protocol
@@ -58,7 +59,7 @@ class PoseErrors:
     and as a share of the velocity), and white noise of each pose (rad, m). What messages declare counts where it is
     larger."""
 
-    rotation_rad_s: float = 0.002
+    rotation_rad_s: float = math.radians(0.115)  # in degrees as the node's parameter, so that both are one number
     translation_m_s: float = 0.0
     translation_share: float = 0.01
     white_rotation_rad: float = 0.0
