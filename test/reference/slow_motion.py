@@ -153,3 +153,24 @@ def triangulate(ray, rays, rotations, translations, noise, max_residual=np.inf) 
     best = int(np.argmin([cost(rho) for rho in grid]))
     low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
     return optimize.minimize_scalar(cost, bounds=(low, high), method="bounded", options={"xatol": 1e-10}).x
+
+
+def shared_error(at, others, uv, log_depth, width, state, ratio, noise, own_share, reach):
+    """Mean and variance of f at point `at` of a stream whose learned depths err together (learned_scale.py), from
+    others' measurements (ratio, noise variance) by the rules of conditional normal laws. state: mean and variance of
+    the scale before. reach: (widths, log depth) over which errors are shared. Also the scale's own mean and variance.
+    """
+    scale, variance = state
+
+    def covariance(i, k):
+        apart = np.hypot(*(uv[i] - uv[k])) / reach[0] + abs(log_depth[i] - log_depth[k]) / reach[1]
+        own = own_share if i == k else 0.0
+        return variance + width[i] * width[k] * ((1 - own_share) * np.exp(-apart) + own)
+
+    joint = np.array([[covariance(i, k) for k in others] for i in others]) + np.diag(noise[others])
+    of_point, of_scale = np.array([covariance(at, k) for k in others]), np.full(len(others), variance)
+    found = []
+    for own, cross in ((covariance(at, at), of_point), (variance, of_scale)):
+        found.append(scale + cross @ np.linalg.solve(joint, ratio[others] - scale))
+        found.append(own - cross @ np.linalg.solve(joint, cross))
+    return found
