@@ -153,9 +153,9 @@ def test_each_point_s_prior_is_that_of_all_anchors_but_itself(seed):
     assert (scale.scale, scale.variance) == (pytest.approx(mean, abs=1e-9), pytest.approx(variance, rel=1e-6))
 
 
-def with_movers(rng, size=0.05, shift=-1.2, count=14):
+def with_movers(rng, size=0.2, shift=-1.2, count=50):
     """A still scene that the network reads well, and a patch of sharp points that are off by far more."""
-    request = Request.of(rng, lambda uv, _: rng.normal(0, 0.12, len(uv)), 160, stddev=0.2)
+    request = Request.of(rng, lambda uv, _: rng.normal(0, 0.12, len(uv)), 250, stddev=0.2)
     movers = np.arange(count)
     request.uv_widths[movers] = (0.4, 0.3) + rng.uniform(-size / 2, size / 2, (count, 2))
     request.log_depth[movers] = rng.uniform(1.5, 1.6, count)
@@ -164,19 +164,19 @@ def with_movers(rng, size=0.05, shift=-1.2, count=14):
     return request, movers
 
 
-def test_things_that_move_by_themselves_are_suspected_and_do_not_drag_the_scale():
+def test_things_that_move_by_themselves_are_suspected_and_drag_neither_the_scale_nor_their_neighbours():
     scale, rng = LearnedScale(), np.random.default_rng(4)
     for _ in range(6):
         request, movers = with_movers(rng)
         prior = request.learnt_by(scale)
-    still = np.setdiff1d(np.arange(160), movers)
-    away = still[np.linalg.norm(request.uv_widths[still] - (0.4, 0.3), axis=1) > 0.25]
-    assert abs(scale.scale) < 0.1 and scale.trust < 2
-    assert (prior.outlier[movers] > 0.5).all() and np.mean(prior.outlier[away] < 0.3) > 0.95
-    np.testing.assert_allclose(prior.mean[movers] - request.log_depth[movers], 0, atol=0.15)
-    assert (prior.stddev[movers] > 0.15).all()
-    assert prior.conflict[movers].min() > prior.conflict[away].max()
-    assert (prior.doubt[movers] > prior.doubt[away].max()).all()
+        still = np.setdiff1d(np.arange(250), movers)
+        away = still[np.linalg.norm(request.uv_widths[still] - (0.4, 0.3), axis=1) > 0.3]
+        assert abs(scale.scale) < 0.1 and scale.trust < 2
+        assert (prior.outlier[movers] > 0.5).all() and np.mean(prior.outlier[away] < 0.3) > 0.95
+        np.testing.assert_allclose(prior.mean - request.log_depth, 0, atol=0.3)
+        assert (prior.stddev[movers] > 0.15).all()
+        assert np.median(prior.conflict[movers]) > prior.conflict[away].max()
+        assert np.median(prior.doubt[movers]) > prior.doubt[away].max()
 
 
 def test_where_the_network_is_wrong_everywhere_motion_is_not_suspected():
