@@ -90,7 +90,9 @@ class Log:
 class Running:
     """A Stream whose answers are kept as (message, Answer, window_ns)."""
 
-    def __init__(self, max_windows: int = 100, model=None, encoder: Encoder | None = None, settings=None, **predictor):
+    def __init__(
+        self, max_windows: int = 100, model=None, encoder: Encoder | None = None, settings=None, poses=None, **predictor
+    ):
         self.model = model or build_model("minimal")
         self.log, self.answers, self.faults = Log(), [], []
         self.answered = threading.Condition()
@@ -105,7 +107,7 @@ class Running:
         reporter = Reporter(self.log)
         self._owns_encoder = encoder is None
         self.encoder = encoder or Encoder(max_windows, reporter, self.faults.append)
-        parts = StreamParts(make_intake, make_predictor, self._publish, on_fault=self.faults.append)
+        parts = StreamParts(make_intake, make_predictor, self._publish, on_fault=self.faults.append, poses=poses)
         self.stream = Stream("", settings or StreamSettings(), parts, self.encoder, reporter)
         if self._owns_encoder:
             self.encoder.start()
@@ -135,9 +137,9 @@ class Running:
     def settle(self) -> None:
         until(lambda: self.stream.idle and self.encoder.idle, "the stream is stuck")
 
-    def request(self, points, stamp_ns: int, message: object = None) -> None:
+    def request(self, points, stamp_ns: int, message: object = None, ids=None) -> None:
         points = None if points is None else np.asarray(points, np.float32).reshape(-1, 2)
-        self.stream.put_request(Request(message, points, 3 if points is None else len(points), stamp_ns))
+        self.stream.put_request(Request(message, points, 3 if points is None else len(points), stamp_ns, ids=ids))
 
     def ask(self, points, stamp_ns: int, message: object = None):
         """One request's answer and its window in ROS time."""
