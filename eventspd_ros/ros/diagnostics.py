@@ -197,13 +197,13 @@ def stream_verdict(stream: Stream, node) -> Verdict:
     predictor = stream.predictor
     if not stream.intake.packets or predictor is None:
         return WARN, stream.intake.last_error or f"no {stream.intake.unit} yet"
-    if not node.model or not node.model.trained:
-        return WARN, "untrained weights: learned depths mean nothing"
     if predictor.fx_px is None:
         return WARN, "no focal length: publish camera_info or set fx_px"
     if (poses := stream.poses) is not None and not poses.are_coming(predictor.max_cache_age_ms):
-        why = poses.intake.last_error if not poses.intake.accepted else ""
-        return WARN, f"no poses of {poses.messages.name}: depths are learned ones{'; ' if why else ''}{why}"
+        reason = f" ({poses.intake.last_error})" if poses.intake.rejected else ""
+        return WARN, f"no poses of {poses.messages.name}{reason}: depths are learned ones"
+    if not node.model or not node.model.trained:
+        return WARN, "untrained weights: learned depths mean nothing"
     return OK, "running"
 
 

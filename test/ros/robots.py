@@ -56,13 +56,17 @@ class Eye:
         streams.until(lambda: self.stream.intake.decoder and self.stream.intake.decoder.stats.packets >= len(packets))
         streams.until(lambda: self.stream.idle and self._node.encoder.idle)
 
-    def ask(self, uv, stamp_ns, ids=None) -> KeypointDepthArray:
+    def send(self, uv, stamp_ns, ids=None) -> None:
+        """A request, not waited for."""
         uv = np.asarray(uv, np.float32).reshape(-1, 2)
         ids = range(len(uv)) if ids is None else ids
         msg = KeypointArray(id=array.array("Q", ids), u=array.array("f", uv[:, 0]), v=array.array("f", uv[:, 1]))
         msg.header.stamp, msg.header.frame_id = ns_to_time(stamp_ns), "optical"
-        before = len(self.answers)
         self.keypoints.publish(msg)
+
+    def ask(self, uv, stamp_ns, ids=None) -> KeypointDepthArray:
+        before = len(self.answers)
+        self.send(uv, stamp_ns, ids)
         streams.until(lambda: len(self.answers) > before)
         return self.answers[-1]
 

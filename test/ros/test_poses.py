@@ -104,7 +104,7 @@ def test_a_request_waits_for_the_pose_that_reaches_its_stamp(expected, mode):
         time.sleep(0.1)
         assert not running.answers
         give(running, [odometry(s) for s in stamps() if s not in early])
-        until(lambda: running.answers)
+        until(lambda: running.answers, "the pose is there, and nobody was told", timeout_s=10)
         answer = running.answers[0][1]
         assert by_motion(answer) > 0.6 and running.stream.cache_wait.expired_poses == 0
     if mode == "latest":

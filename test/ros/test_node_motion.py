@@ -1,0 +1,257 @@
+"""The node with poses over DDS: as odometries, SLAMs and tf publish them."""
+
+import sys
+import time
+from types import ModuleType
+
+import numpy as np
+import pytest
+import streams
+from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped, TransformStamped
+from moving import END_NS, LOG_DEPTH, MS, POINTS_PX, WALL, bare, odometry, stamps, wall_info, wall_packets
+from moving import with_covariance as covered
+from nav_msgs.msg import Odometry
+from rclpy.parameter import Parameter as RosParameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from robots import Robot
+from sensor_msgs.msg import PointCloud2
+
+from eventspd_ros.inputs.point_cloud import POINT_WITH_COVARIANCE
+from eventspd_ros.motion import rotations
+from eventspd_ros.ros.node import EventspdNode
+
+RELIABLE = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE)
+SENSOR_DATA = QoSProfile(depth=1000, reliability=ReliabilityPolicy.BEST_EFFORT)
+PACKETS = wall_packets()
+LOGGED = ("poses", "poses_rejected", "keypoints_by_motion", "learned_log_scale", "track_noise_px", "pose_age_ms")
+
+
+@pytest.fixture
+def robot(ros):
+    """Makes robots with motion; they end with the test."""
+    made = []
+
+    def make(message_type=Odometry, qos=RELIABLE, motion="odometry", **parameters):
+        made.append(Robot(motion=motion, max_wait_ms=5000.0, **parameters))
+        bot = made[-1]
+        bot.poses = bot.client.create_publisher(message_type, f"/{motion}", qos)
+        streams.until(lambda: motion == "tf" or bot.poses.get_subscription_count())
+        return bot
+
+    yield make
+    for bot in made:
+        bot.close()
+
+
+def see(bot, with_lens=True):
+    """The wall's events, and the lens."""
+    bot.events.publish(streams.to_msg(PACKETS[0]))
+    streams.until(lambda: bot.stream.predictor is not None)
+    if with_lens:
+        bot.camera_info.publish(wall_info())
+    streams.until(lambda: bot.stream.predictor.motion._slices is not None)
+    for packet in PACKETS[1:]:
+        bot.events.publish(streams.to_msg(packet))
+        time.sleep(0.002)
+    streams.until(lambda: bot.stream.intake.decoder.stats.packets >= len(PACKETS))
+    streams.until(lambda: bot.stream.idle and bot.node.encoder.idle)
+
+
+def hear(bot, messages):
+    poses = bot.stream.poses.intake
+    goal = poses.accepted + poses.rejected + len(messages)
+    for msg in messages:
+        bot.poses.publish(msg)
+        time.sleep(0.0005)
+    streams.until(lambda: poses.accepted + poses.rejected >= goal)
+
+
+def by_motion(answer) -> float:
+    moved = (np.array(answer.basis) & answer.MOTION) > 0
+    off = np.abs(np.log(np.array(answer.depth)[moved]) - LOG_DEPTH[moved])
+    assert not moved.any() or (np.median(off) < 0.05 and (off < 0.25).mean() > 0.9), off
+    assert (np.array(answer.status)[moved] == answer.OK).all()
+    return float(moved.mean())
+
+
+# x forward, y left, z up → x right, y down, z forward; ahead of the base and above it.
+MOUNT = np.array([0.5, 0.0, 0.2, -0.5, 0.5, -0.5, 0.5])
+RECENT = [s for s in stamps() if s > END_NS - 600 * MS]
+
+
+def of_base(msg: Odometry) -> Odometry:
+    """The pose of a base that carries the camera at MOUNT."""
+    p, q = msg.pose.pose.position, msg.pose.pose.orientation
+    turn = rotations.multiply(np.array([q.x, q.y, q.z, q.w]), rotations.conjugate(MOUNT[3:]))
+    p.x, p.y, p.z = (np.array([p.x, p.y, p.z]) - rotations.to_matrix(turn) @ MOUNT[:3]).tolist()
+    q.x, q.y, q.z, q.w = turn.tolist()
+    msg.child_frame_id = "base_link"
+    return msg
+
+
+@pytest.mark.parametrize(
+    ("message_type", "convert", "qos", "parameters"),
+    [
+        (Odometry, lambda msg: msg, RELIABLE, {}),
+        (Odometry, lambda msg: msg, SENSOR_DATA, {}),
+        (PoseStamped, bare, RELIABLE, {"motion": "pose"}),
+        (
+            PoseWithCovarianceStamped,
+            covered,
+            RELIABLE,
+            {"motion": "pose", "pose_type": "geometry_msgs/msg/PoseWithCovarianceStamped"},
+        ),
+    ],
+    ids=["odometry", "best-effort", "pose", "pose-with-covariance"],
+)
+def test_with_poses_an_untrained_model_answers_where_motion_suffices(robot, message_type, convert, qos, parameters):
+    bot = robot(message_type, qos, **parameters)
+    see(bot)
+    hear(bot, [convert(odometry(s)) for s in RECENT])
+    answer = bot.ask(POINTS_PX, END_NS)
+    assert by_motion(answer) > 0.8 and np.isnan(answer.log_scale_stddev)
+    told = bot.diagnosed()
+    assert set(LOGGED) <= set(told)
+    assert told["poses"] == str(len(RECENT)) and told["keypoints_by_motion"] == str(sum(answer.basis) // answer.MOTION)
+
+
+def test_the_camera_is_where_camera_pose_says(robot):
+    bot = robot(camera_pose=", ".join(map(str, MOUNT)))
+    see(bot)
+    hear(bot, [of_base(odometry(s)) for s in RECENT])
+    assert by_motion(bot.ask(POINTS_PX, END_NS)) > 0.8
+
+
+def test_with_a_focal_length_alone_the_lens_is_a_pinhole_about_the_centre(robot):
+    bot = robot(fx_px=WALL.focal_px)
+    see(bot, with_lens=False)
+    hear(bot, [odometry(s) for s in RECENT])
+    assert by_motion(bot.ask(POINTS_PX, END_NS)) > 0.8
+
+
+def test_late_poses_are_waited_for_and_lost_ones_are_not(robot, capfd):
+    bot = robot()
+    see(bot)
+    hear(bot, [odometry(s) for s in RECENT if s < END_NS - 40 * MS])
+    before = len(bot.answers)
+    bot.send(POINTS_PX, END_NS)
+    time.sleep(0.3)
+    assert len(bot.answers) == before
+    hear(bot, [odometry(s) for s in RECENT if s >= END_NS - 40 * MS])
+    streams.until(lambda: len(bot.answers) > before)
+    assert by_motion(bot.answers[-1]) > 0.8
+    start_s = time.monotonic()
+    assert by_motion(bot.ask(POINTS_PX, END_NS + 1200 * MS)) == 0.0
+    assert time.monotonic() - start_s < 4.0, "it waited for an odometry that is lost"
+    said = [line for line in capfd.readouterr().err.splitlines() if "until they come, depth is the learned one" in line]
+    assert len(said) == 1
+    time.sleep(1.0)  # beyond max_cache_age_ms
+
+    def is_told():
+        bot.diagnosed()
+        return any("no poses of odometry" in s.message for m in bot.diagnostics for s in m.status)
+
+    streams.until(is_told)
+
+
+def test_points_with_covariance(robot):
+    bot = robot(points_covariance=True)
+    clouds = []
+    bot.client.create_subscription(PointCloud2, "/eventspd/points", clouds.append, 10)
+    see(bot)
+    hear(bot, [odometry(s) for s in RECENT])
+    streams.until(lambda: bot.camera.outputs.points.get_subscription_count())
+    answer = bot.ask(POINTS_PX, END_NS)
+    streams.until(lambda: clouds)
+    points = np.frombuffer(clouds[0].data, POINT_WITH_COVARIANCE)
+    assert len(points) == np.isfinite(answer.depth).sum()
+    np.testing.assert_allclose(points["cov_zz"], points["depth_stddev"] ** 2, rtol=1e-5)
+    assert (points["cov_xx"] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "reason"),
+    [
+        ({"camera_pose": "0 0 0"}, "camera_pose '0 0 0': these are no seven finite numbers; give x y z qx qy qz qw"),
+        ({"camera_pose": "0 0 0 0 0 0 2"}, "has length 2, not 1; give x y z qx qy qz qw"),
+        ({"camera_pose": "tf"}, "poses from tf need tf2_ros: apt install ros-$ROS_DISTRO-tf2-ros-py"),
+        ({"motion": "tf"}, "poses from tf need tf2_ros: apt install ros-$ROS_DISTRO-tf2-ros-py"),
+        ({"motion": "pose", "camera_pose": "tf"}, "camera_pose tf: PoseStamped names no child frame"),
+        ({"motion": "tf", "camera_pose": "0 0 0 0 0 0 1"}, "leave camera_pose empty"),
+    ],
+)
+def test_what_does_not_fit_is_said_at_configure(ros, monkeypatch, parameters, reason):
+    monkeypatch.setitem(sys.modules, "tf2_ros", None)
+    values = {"weights": "", "motion": "odometry"} | parameters
+    node = EventspdNode(parameter_overrides=[RosParameter(name, value=value) for name, value in values.items()])
+    node.start()
+    assert node.state == "unconfigured" and reason in node.fault
+    node.close()
+    node.destroy_node()
+
+
+class Tree:
+    """Stands in for tf2_ros, which is not on PyPI: a camera on its way, and on a base at MOUNT."""
+
+    class TransformException(Exception):
+        pass
+
+    def __init__(self):
+        self.module = ModuleType("tf2_ros")
+        self.module.TransformException, self.module.Buffer = self.TransformException, lambda: self
+        self.module.TransformListener = lambda buffer, node: self
+        self.now_ns = None
+
+    def lookup_transform(self, target, source, time):
+        if source != "optical" or self.now_ns is None:
+            raise self.TransformException(f'"{source}" does not exist')
+        found = TransformStamped()
+        position = found.transform.translation
+        if target == "odom":
+            msg = odometry(self.now_ns)
+            position.x, found.transform.rotation = msg.pose.pose.position.x, msg.pose.pose.orientation
+            found.header = msg.header
+        else:
+            assert target == "base_link"
+            position.x, position.y, position.z = MOUNT[:3].tolist()
+            q = found.transform.rotation
+            q.x, q.y, q.z, q.w = MOUNT[3:].tolist()
+        return found
+
+    def unregister(self):
+        pass
+
+    clear = unregister
+
+
+@pytest.fixture
+def tree(monkeypatch):
+    tree = Tree()
+    monkeypatch.setitem(sys.modules, "tf2_ros", tree.module)
+    return tree
+
+
+def test_poses_are_looked_up_in_tf(robot, tree):
+    bot = robot(motion="tf")
+    streams.until(lambda: bot.stream.poses.intake.rejected)
+    assert "camera_info names no frame_id" in bot.stream.poses.intake.last_error
+    see(bot)
+    streams.until(lambda: "tf does not know optical in odom" in bot.stream.poses.intake.last_error)
+    for stamp_ns in [s for s in stamps(100.0) if s > END_NS - 500 * MS]:
+        tree.now_ns = stamp_ns
+        streams.until(lambda: bot.stream.poses.trajectory.newest_ns == tree.now_ns)
+    assert by_motion(bot.ask(POINTS_PX, END_NS)) > 0.8
+    accepted = bot.stream.poses.intake.accepted
+    time.sleep(0.1)
+    assert bot.stream.poses.intake.accepted == accepted, "the same pose counts once"
+
+
+def test_where_the_camera_sits_is_looked_up_in_tf(robot, tree):
+    bot = robot(camera_pose="tf")
+    see(bot)
+    messages = [of_base(odometry(s)) for s in RECENT]
+    hear(bot, messages[:2])
+    assert bot.stream.poses.intake.rejected == 2
+    tree.now_ns = END_NS
+    hear(bot, messages)
+    assert by_motion(bot.ask(POINTS_PX, END_NS)) > 0.8
