@@ -212,8 +212,7 @@ class MotionDepth:
         alone = self.learned.alone(log_depth, log_stddev)
         mean, stddev = np.where(moved, mean, alone[0]), np.where(moved, stddev, alone[1])
         # Errors of the poses are of all points alike: neighbours that agree do not make them smaller.
-        with np.errstate(divide="ignore"):
-            drift = np.minimum(drift_px_s * 0.08 / (2 * likelihoods.parallax_px), alone[1])
+        drift = np.minimum(drift_px_s * 0.08 / (2 * np.maximum(likelihoods.parallax_px, 1e-6)), alone[1])
         together = stddev**2 + prior.doubt**2 + drift**2 + self.errors.translation_share**2
         stddev = np.where(moved, np.sqrt(together), stddev)
         basis = np.where(moved, Basis.MOTION, Basis.NOTHING) | np.where(has_learned, Basis.LEARNED, Basis.NOTHING)
@@ -233,7 +232,9 @@ def _with_tracks(mean, stddev, basis, tracked: Triangulated) -> tuple[np.ndarray
     """Where a track's depth agrees with the posterior, both together; where it does not, the wider of the two says how
     little is known."""
     known = tracked.known & (tracked.stddev < 1.0)
-    track, width = np.where(known, tracked.log_depth, mean), np.where(known, tracked.stddev, 1.0)
+    track = np.where(known, tracked.log_depth, mean)
+    # Its error is even in inverse depth: of log depth it is larger where the point is farther than the track says.
+    width = np.where(known, tracked.stddev * np.exp(np.clip(mean - track, 0.0, 3.0)), 1.0)
     both = 1 / (1 / stddev**2 + 1 / width**2)
     gap = (track - mean) / np.hypot(stddev, width)
     share = both / width**2

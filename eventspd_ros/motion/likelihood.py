@@ -7,7 +7,8 @@ a Gaussian w(p) around its centre,
 
     r(ρ) = Σ_p w (P² − Q) / ((n − 1) Σ_p w Q),   P = Σ_j v_j,   Q = Σ_j v_j²,
 
-is the mean correlation of two of the n patches: 1 for equal ones, about 0 for noise. "One pattern plus noise of unknown
+is the mean correlation of two of the n patches: 1 for equal ones, about 0 for noise. (Where the point moved the other
+way its events change sign, and v_j with them.) "One pattern plus noise of unknown
 variance" has the profile likelihood ℓ(ρ) = −N ln(1 − r(ρ)), N the number of values that count as independent
 (maximum likelihood over pattern and variance; r in place of the explained share e = P²/nQ, which noise raises to 1/n,
 so that hypotheses seen by fewer slices are not preferred). It is flat without parallax and along an aperture.
@@ -228,36 +229,44 @@ def _choose_level(known, rotation, translation, lens, x, y, far, near, middle, m
 
 
 @njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
-def _place_patches(known, rotation, translation, lens, x, y, rho, coarse, begins, stride, at, k):
-    """Where each slice's patch begins, and the four weights of its bilinear values; zero where it is not seen. Returns
-    how many are."""
-    seen = 0
+def _place_patches(known, rotation, translation, lens, x, y, rho, coarse, begins, stride, at, k, path):
+    """Where each slice's patch begins, and the four weights of its bilinear values; zero where it is not seen, negative
+    where the point moved the other way, which turns ON into OFF. Returns how many are seen."""
+    seen, fastest, fu, fv = 0, 0.0, 0.0, 0.0
+    for j in range(SLICES):
+        path[j, 0], path[j, 1] = _project(rotation[j], translation[j], lens, x, y, rho) if known[j] else (-1e9, -1e9)
+        if j and path[j, 0] > -1e8 and path[j - 1, 0] > -1e8:
+            du, dv = path[j, 0] - path[j - 1, 0], path[j, 1] - path[j - 1, 1]
+            if du * du + dv * dv > fastest:
+                fastest, fu, fv = du * du + dv * dv, du, dv
     for j in range(SLICES):
         k[j, :] = 0.0
         at[j] = begins[j]
-        if not known[j]:
-            continue
-        u, v = _project(rotation[j], translation[j], lens, x, y, rho)
+        u, v = path[j, 0], path[j, 1]
         if not (u > -0.5 and u < lens[5] - 0.5 and v > -0.5 and v < lens[4] - 0.5):
             continue
         seen += 1
         back = 6
+        before, after = max(j - 1, 0), min(j + 1, SLICES - 1)
+        along = (path[after, 0] - path[before, 0]) * fu + (path[after, 1] - path[before, 1]) * fv
+        sign = np.float32(-1.0 if along < 0 and path[before, 0] > -1e8 and path[after, 0] > -1e8 else 1.0)
         if coarse:
             u, v, back = (u - 0.5) / 2, (v - 0.5) / 2, 3
         left, top = math.floor(u), math.floor(v)
-        fu, fv = np.float32(u - left), np.float32(v - top)
+        right, down = np.float32(u - left), np.float32(v - top)
         at[j] += uint64((np.int64(top) + MARGIN - back) * np.int64(stride) + np.int64(left) + MARGIN - back)
-        k[j, 3] = fu * fv
-        k[j, 1] = fu - k[j, 3]
-        k[j, 2] = fv - k[j, 3]
-        k[j, 0] = np.float32(1.0) - fu - k[j, 2]
+        k[j, 3] = sign * right * down
+        k[j, 1] = sign * right - k[j, 3]
+        k[j, 2] = sign * down - k[j, 3]
+        k[j, 0] = sign - sign * right - k[j, 2]
     return seen
 
 
 @njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
-def _scan(scene, strides, lens, level, x, y, far, near, coarse, rhos, ells, at, k):
+def _scan(scene, strides, lens, level, x, y, far, near, coarse, rhos, ells, patches):
     """ℓ above the floor at inverse depths from far to near, even in displacement. Returns their number and step, px."""
     full, half, full_at, half_at, known, rotation, translation = scene
+    at, k, path = patches
     known, rotation, translation = known[level], rotation[level], translation[level]
     reach_px, j = displacement(known, rotation, translation, lens, x, y, far, near)
     if j < 0:
@@ -272,9 +281,9 @@ def _scan(scene, strides, lens, level, x, y, far, near, coarse, rhos, ells, at, 
         rhos[i], ells[i] = g / (1 - g * q), 0.0
         args = known, rotation, translation, lens, x, y, rhos[i], coarse
         if coarse:
-            seen = _place_patches(*args, half_at[level], strides[1], at, k)
+            seen = _place_patches(*args, half_at[level], strides[1], at, k, path)
         else:
-            seen = _place_patches(*args, full_at[level], strides[0], at, k)
+            seen = _place_patches(*args, full_at[level], strides[0], at, k, path)
         if seen < MIN_SLICES:
             continue
         if coarse:
@@ -298,11 +307,12 @@ def _add_interpolated(rhos, ells, nodes, other_rhos, other_ells, others):
 
 
 @njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
-def _central_share(scene, strides, lens, level, x, y, rho, at, k):
+def _central_share(scene, strides, lens, level, x, y, rho, patches):
     """How much of the patches' energy lies in the middle, where the point is: 1 for CENTRAL_SHARE and more."""
     full, _, full_at, _, known, rotation, translation = scene
+    at, k, path = patches
     args = known[level], rotation[level], translation[level], lens, x, y, rho, False
-    _place_patches(*args, full_at[level], strides[0], at, k)
+    _place_patches(*args, full_at[level], strides[0], at, k, path)
     _, wide = _full_energies(full, strides[0], at, k, _WEIGHTS)
     _, narrow = _full_energies(full, strides[0], at, k, _NARROW)
     return min(1.0, narrow / (wide * CENTRAL_SHARE + 1e-9))
@@ -366,7 +376,7 @@ def _one_point(scene, strides, lens, point, scratch, out, n):
     x, y, mean, stddev, white_px, drift_px_s = point
     low_, width_, log_density, log_uniform, level_, parallax_px, peak_, stddev_, strength_ = out
     known, rotation, translation = scene[4], scene[5], scene[6]
-    rhos, ells, other_rhos, other_ells, at, k = scratch
+    rhos, ells, other_rhos, other_ells, patches = scratch
     rho, newer, p = math.exp(-mean), slice(SLICES // 2, SLICES), PARALLAX_LEVEL
     args = known[p, newer], rotation[p, newer], translation[p, newer], lens, x, y
     parallax_px[n], _ = displacement(*args, rho / 2, rho)
@@ -380,18 +390,18 @@ def _one_point(scene, strides, lens, point, scratch, out, n):
         level = _choose_level(*args, math.exp(-now), (MAX_NODES - 2) * step_px)
         if level < 0:
             break
-        nodes, step_px = _scan(scene, strides, lens, level, x, y, far, near, coarse, rhos, ells, at, k)
+        nodes, step_px = _scan(scene, strides, lens, level, x, y, far, near, coarse, rhos, ells, patches)
         for lower in range(level - 1, max(level - 3, -1), -1):
             args = known[lower], rotation[lower], translation[lower], lens, x, y, far, near
             if displacement(*args)[0] < LOW_LEVEL_PX:
                 break
-            others, _ = _scan(scene, strides, lens, lower, x, y, far, near, coarse, other_rhos, other_ells, at, k)
+            others, _ = _scan(scene, strides, lens, lower, x, y, far, near, coarse, other_rhos, other_ells, patches)
             _add_interpolated(rhos, ells, nodes, other_rhos, other_ells, others)
         top = 0
         for i in range(nodes):
             if ells[i] > ells[top]:
                 top = i
-        share = _central_share(scene, strides, lens, level, x, y, rhos[top], at, k)
+        share = _central_share(scene, strides, lens, level, x, y, rhos[top], patches)
         for i in range(nodes):
             ells[i] *= share
         level_[n], low_[n], width_[n], strength_[n] = level, low, (high - low) / BINS, ells[top]
@@ -441,6 +451,8 @@ def _describe(motion, mean, reach, low, width, values):
         first += p * (z - mean)
         second += p * (z - mean) ** 2
     first /= total
+    if total < 1e-6:  # nothing is above the floor
+        second = total * reach**2
     # Outside the bins the likelihood is at its floor.
     log_area = math.log(area + floor * range_px) + highest
     for i in range(BINS):
@@ -455,8 +467,7 @@ def _all_points(scene, strides, lens, rays, prior, errors_px, valid, out):
         np.empty(MAX_NODES),
         np.empty(MAX_NODES),
         np.empty(MAX_NODES),
-        np.empty(SLICES, np.uint64),
-        np.zeros((SLICES, 4), np.float32),
+        (np.empty(SLICES, np.uint64), np.zeros((SLICES, 4), np.float32), np.empty((SLICES, 2))),
     )
     for n in range(len(rays)):
         if valid[n]:
