@@ -24,6 +24,8 @@ def add_commands(command: Command) -> None:
     sub.add_argument("--dense", nargs=2, type=Path, metavar=("F3", "DAV2"), help="beside F³ + Depth Anything V2")
     sub.add_argument("--diagnostics", action="store_true", help="what the decoder does: routing, attention, offsets")
     sub.add_argument("--sweeps", action="store_true", help="fewer events, noise, gaps, a camera that stops, K")
+    sub.add_argument("--motion", action="store_true", help="with the set's poses: learned, by motion, and both")
+    sub.add_argument("--pose-errors", action="store_true", help="the same when the poses have errors")
     sub.add_argument("--report", type=Path, metavar="FOLDER", help="write report.html and report.json, with latencies")
     sub.add_argument("--out", type=Path, metavar="OUT.json", help="everything, scene by scene")
     sub.add_argument("--json", action="store_true", help="print that instead of tables")
@@ -44,11 +46,15 @@ def add_commands(command: Command) -> None:
 
 
 def evaluate(options) -> None:
+    from eventspd_ros.datasets.catalogue import open_dataset
     from eventspd_ros.evaluation.evaluate import evaluate_checkpoints, write_json
+    from eventspd_ros.evaluation.motion import check_poses
     from eventspd_ros.evaluation.protocols import choose_protocol
     from eventspd_ros.evaluation.questions import ALL, Settings
     from eventspd_ros.evaluation.table import show_evaluation
 
+    if options.motion or options.pose_errors:
+        check_poses(open_dataset(options.dataset, options.input))
     protocol = choose_protocol(options.protocol, options.alignment) if options.protocol else None
     queries = options.queries or (ALL if options.protocol else Settings.uniform)
     with progress_bar("evaluating") as progress:
@@ -72,8 +78,9 @@ def evaluate(options) -> None:
 
 
 def look_closer(options, evaluation) -> None:
-    """What `eventspd evaluate` does besides: diagnostics, sweeps and the report."""
+    """What `eventspd evaluate` does besides: diagnostics, sweeps, motion and the report."""
     from eventspd_ros.evaluation.diagnostics import diagnose_evaluation
+    from eventspd_ros.evaluation.motion import evaluate_motion, sweep_pose_errors
     from eventspd_ros.evaluation.sweeps import sweep_evaluation
 
     if options.diagnostics or options.report:
@@ -81,6 +88,12 @@ def look_closer(options, evaluation) -> None:
     if options.sweeps:
         with progress_bar("sweeping") as progress:
             evaluation.result["sweeps"] = sweep_evaluation(evaluation, progress)
+    if options.motion:
+        with progress_bar("with motion") as progress:
+            evaluation.result["motion"] = evaluate_motion(evaluation, progress)
+    if options.pose_errors:
+        with progress_bar("with errors of the poses") as progress:
+            evaluation.result["pose_errors"] = sweep_pose_errors(evaluation, progress)
     if options.report:
         from eventspd_ros.benchmark.latency import latency_of
         from eventspd_ros.evaluation.report import write_report

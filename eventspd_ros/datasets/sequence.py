@@ -86,6 +86,10 @@ class Sequence:
         camera → world; None where the dataset has none."""
         return None
 
+    def read_moving(self, label: int) -> np.ndarray | None:
+        """Which pixels (H, W) of a depth label show a body that moves on its own; None where that is not known."""
+        return None
+
     def open_images(self) -> Sequence:
         """The same sequence, which brings images from now on. ValueError: its layout has some, but they are missing."""
         self.image_times_ns = self.find_images()

@@ -71,7 +71,7 @@ def collect_answers(
         raise ValueError(f"models of several (window_ms, stride_ms) {sorted(windowings)}; evaluate them apart")
     scenes = [Scene(sequence, *next(iter(windowings)), settings) for sequence in sequences]
     groups = _groups(scenes)
-    with _pool(min(workers, len(groups))) as each:
+    with worker_pool(min(workers, len(groups))) as each:
         asked = list(each(Scene.questions, scenes))
         if not any(len(questions.true_m) for questions in asked):
             raise ValueError(
@@ -129,7 +129,7 @@ class _Batch:
 
 
 @contextmanager
-def _pool(workers: int):
+def worker_pool(workers: int):
     """map() over processes, or the ordinary one."""
     if workers <= 1:
         yield map

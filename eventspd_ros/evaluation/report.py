@@ -15,6 +15,7 @@ from eventspd_ros.evaluation import figures, page, published
 from eventspd_ros.evaluation.evaluate import POOLED, Evaluation, write_json
 from eventspd_ros.evaluation.figures import Example
 from eventspd_ros.evaluation.model_tables import diagnostic_tables, number, percent, routing_sentence, sweep_tables
+from eventspd_ros.evaluation.motion_tables import cost_sentence, motion_text
 from eventspd_ros.evaluation.questions import KEYPOINT, KINDS, UNIFORM, Scene
 from eventspd_ros.evaluation.uncertainty import LEVELS
 
@@ -45,6 +46,7 @@ def write_report(evaluation: Evaluation, folder: Path | str) -> Path:
         _latency(result),
         _diagnostics(result),
         _sweeps(result),
+        _motion(result),
         _pictures(evaluation),
     ]
     path.write_text(page.FRAME.format(title=escape(title), body="\n".join(sections)), encoding="utf-8")
@@ -238,6 +240,15 @@ def _sweeps(result: dict) -> str:
         page.figure(figures.svg(figures.draw_sweeps(sweeps)), "Mean |log error| when something is made harder."),
     ]
     return "\n".join(parts + [page.titled(table) for table in sweep_tables(sweeps)])
+
+
+def _motion(result: dict) -> str:
+    parts = ["<h2>With the camera's poses</h2>"]
+    if "motion" in result:
+        parts.append(f"<p>{escape(cost_sentence(result['motion']['cost']))}</p>")
+    else:
+        parts.append("<p class=note>Not measured: run with --motion, and --pose-errors.</p>")
+    return "\n".join(parts + [page.titled(table) for table in motion_text(result)])
 
 
 def _pictures(evaluation: Evaluation) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from eventspd_ros.evaluation.model_tables import Table, diagnostic_tables, number, routing_sentence, sweep_tables
+from eventspd_ros.evaluation.motion_tables import cost_sentence, motion_text
 from eventspd_ros.evaluation.uncertainty import LEVELS
 
 ACCURACY = {
@@ -26,6 +27,9 @@ def show_evaluation(result: dict) -> str:
         parts.append(routing_sentence(result["diagnostics"]["routing"]))
         parts += map(_titled, diagnostic_tables(result["diagnostics"]))
     parts += map(_titled, sweep_tables(result.get("sweeps", {})))
+    parts += map(_titled, motion_text(result))
+    if "motion" in result:
+        parts.append(cost_sentence(result["motion"]["cost"]))
     if result.get("targets"):
         parts.append(_targets(result["targets"]))
     return "\n\n".join(parts)

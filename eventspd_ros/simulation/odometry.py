@@ -138,7 +138,7 @@ def odometry_messages(
             return
         twist_C = velocity(pose, t_ns)
         message = OdometryMessage(
-            start_ns + int(stamp_ns), T_WC, twist_C, np.diag(white), _twist_covariance(twist_C, config)
+            start_ns + int(stamp_ns), T_WC, twist_C, np.diag(white), twist_covariance(twist_C, config)
         )
         yield start_ns + int(arrival_ns), message
 
@@ -153,7 +153,7 @@ def velocity(pose: Callable[[int], Pose], t_ns: int) -> np.ndarray:
     return np.array([*moved_C, skew[2, 1], skew[0, 2], skew[1, 0]]) / ((after_ns - before_ns) / 1e9)
 
 
-def _twist_covariance(twist_C: np.ndarray, config: OdometryConfig) -> np.ndarray:
+def twist_covariance(twist_C: np.ndarray, config: OdometryConfig) -> np.ndarray:
     """What the drift makes of the rates: an error of the speed along the motion, and a turn about any axis."""
     covariance = np.zeros((6, 6))
     covariance[:3, :3] = config.drift_translation_share**2 * np.outer(twist_C[:3], twist_C[:3])

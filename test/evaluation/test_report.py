@@ -100,7 +100,7 @@ def test_the_page_needs_no_network(folder, page):
 
 def test_every_section_is_there(page):
     wanted = ["Targets", "Accuracy", "Published numbers on MVSEC", "Error against depth", "Uncertainty", "Latency"]
-    assert page.headings == [*wanted, "What the decoder does", "Robustness", "Pictures"]
+    assert page.headings == [*wanted, "What the decoder does", "Robustness", "With the camera's poses", "Pictures"]
 
 
 def test_the_json_has_the_same_numbers(folder, page):

@@ -1,0 +1,103 @@
+"""The questions of an evaluation once more, with the set's poses: what motion makes of the depths that the judged model
+has answered.
+
+What `eventspd evaluate --motion` and `--pose-errors` run. docs/evaluation.md defines every number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+
+import numpy as np
+
+from eventspd_ros.datasets.sequence import Sequence
+from eventspd_ros.evaluation.answers import worker_pool
+from eventspd_ros.evaluation.evaluate import Evaluation
+from eventspd_ros.evaluation.motion_stream import EXACT, TIMED, Asked, Moved, Poses, ask_with_motion
+from eventspd_ros.evaluation.motion_tables import Columns, motion_tables, score_class
+from eventspd_ros.evaluation.questions import Scene
+from eventspd_ros.evaluation.sweeps import few_of_each
+from eventspd_ros.simulation.odometry import OdometryConfig
+from eventspd_ros.simulation.stream import cores
+
+POSES = (
+    EXACT,
+    *(Poses(f"white {deg}°", OdometryConfig(white_rotation_deg=deg)) for deg in (0.05, 0.2)),
+    *(
+        Poses(f"drift {deg}° in 100 ms{said}", OdometryConfig(drift_rotation_deg_per_100ms=deg), bool(said))
+        for deg in (0.05, 0.2)
+        for said in ("", ", declared")
+    ),
+    Poses("translation 2 % long", OdometryConfig(drift_translation_share=0.02)),
+    *(Poses(f"stamped {ms} ms late", OdometryConfig(time_offset_ms=ms)) for ms in (2, 5)),
+    Poses("arriving 70 ms late", OdometryConfig(delay_ms=70)),
+    *(Poses(f"{rate_hz} Hz", OdometryConfig(rate_hz=rate_hz)) for rate_hz in (30, 5)),
+)
+SWEPT = ("1+", "0.3-1")
+
+Progress = Callable[[int, int], object]
+
+
+def check_poses(sequences: list[Sequence]) -> None:
+    """ValueError: none of them has poses."""
+    if all(sequence.poses() is None for sequence in sequences):
+        kind = sequences[0].dataset if sequences else "no"
+        raise ValueError(f"{len(sequences)} {kind} sequences without poses; leave out --motion and --pose-errors")
+
+
+def evaluate_motion(evaluation: Evaluation, progress: Progress | None = None) -> dict:
+    """Tables of the judged model's depths, of motion's and of both, as plain dictionaries for JSON. progress: called
+    with (scenes done since the last call, scenes in all)."""
+    scenes = _scenes(evaluation, evaluation.sequences)
+    found = _ask(scenes, (EXACT,), progress)
+    return {
+        "scenes": len(scenes),
+        "scenes_left_out": len(evaluation.sequences) - len(scenes),
+        "scenes_that_do_not_say_what_moves": sum(not moved.says_what_moves for moved in found),
+        "cost": _cost(found),
+        "tables": motion_tables(Columns.joined([moved.columns for moved in found])),
+    }
+
+
+def sweep_pose_errors(evaluation: Evaluation, progress: Progress | None = None) -> list[dict]:
+    """Rows for the static points with parallax of a few scenes of each domain, when poses have errors."""
+    scenes, rows = _scenes(evaluation, few_of_each(evaluation.sequences)), []
+    found = _ask(scenes, POSES, progress)
+    for number, poses in enumerate(POSES):
+        own = Columns.joined([moved.columns for moved in found[number * len(scenes) :][: len(scenes)]])
+        classes = own.classes()
+        said = {"poses": poses.name, "odometry": asdict(poses.odometry), "declared": poses.declared}
+        rows.append({**said, "classes": {name: score_class(own, name, classes[name]) for name in SWEPT}})
+    return rows
+
+
+def _scenes(evaluation: Evaluation, sequences: list[Sequence]) -> list[Asked]:
+    """Those with poses that were asked something."""
+    judged, answers = evaluation.methods[0], {answer.name: answer for answer in evaluation.answers}
+    windowing, out = (judged.model.config.window_ms, judged.model.config.stride_ms), []
+    for sequence in sequences:
+        own = answers[sequence.name]
+        if sequence.poses() is not None and len(own.questions.true_m):
+            scene = Scene(sequence, *windowing, evaluation.settings)
+            out.append(Asked(scene, own.questions, own.depth_m[judged.name], own.log_stddev[judged.name]))
+    return out
+
+
+def _ask(scenes: list[Asked], poses: tuple[Poses, ...], progress: Progress | None) -> list[Moved]:
+    """Every scene with the first poses, then every scene with the next; a process a core."""
+    work = [(scene, each) for each in poses for scene in scenes]
+    found = []
+    with worker_pool(min(cores(), len(scenes))) as each:
+        for moved in each(ask_with_motion, *zip(*work, strict=True)):
+            found.append(moved)
+            if progress:
+                progress(1, len(work))
+    return found
+
+
+def _cost(found: list[Moved]) -> dict:
+    """Processor time: medians over requests, and over the strides of the windows."""
+    names = ("us_per_keypoint", "ns_per_event")
+    medians = {name: float(np.median([each for moved in found for each in getattr(moved, name)])) for name in names}
+    return {"keypoints": TIMED, **medians}
