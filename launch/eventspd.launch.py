@@ -1,6 +1,7 @@
 """Starts the node on a camera's topics; with bag:=PATH also plays a recording at it, with rviz:=true also shows it.
 
 ros2 launch eventspd_ros eventspd.launch.py events:=/event_camera/events keypoints:=/keypoints
+ros2 launch eventspd_ros eventspd.launch.py motion:=odometry odometry:=/odometry/filtered camera_pose:=tf
 ros2 launch eventspd_ros eventspd.launch.py namespace:=robot streams:="[left, right]"
 ros2 launch eventspd_ros eventspd.launch.py params:=mine.yaml autostart:=false
 """
@@ -32,14 +33,26 @@ TOPICS = {
     "image": ("/camera/image_raw", "topic of sensor_msgs/Image, heard with input: image in place of events"),
     "camera_info": ("/event_camera/camera_info", "topic of sensor_msgs/CameraInfo"),
     "keypoints": ("/keypoints", "topic of eventspd_ros/KeypointArray, or what keypoints_layout names"),
+    "odometry": ("/odometry", "topic of nav_msgs/Odometry, heard with motion:=odometry"),
+    "pose": ("/pose", "topic of what pose_type names, heard with motion:=pose"),
 }
 # Parameters of the node that an argument sets, and an example; where it is empty, the parameter file's value holds.
-OVERRIDES = {"autostart": (bool, "false"), "streams": (list[str], '"[left, right]"')}
+OVERRIDES = {
+    "autostart": (bool, "false"),
+    "streams": (list[str], '"[left, right]"'),
+    "motion": (str, "odometry"),
+    "camera_pose": (str, '"0.1 0 0.2 -0.5 0.5 -0.5 0.5"'),
+}
 ARGUMENTS = TOPICS | {
     "params": (PathJoinSubstitution([SHARE, "config", "eventspd.yaml"]), "parameter file of the node"),
     "namespace": ("", "namespace of the node"),
     "autostart": ("", "false: wait for a lifecycle manager; empty: as the parameter file says"),
     "streams": ("", "names of the cameras, e.g. [left, right]; empty: as the parameter file says"),
+    "motion": ("", "where the camera's poses come from: none, odometry, pose, tf; empty: as the parameter file says"),
+    "camera_pose": (
+        "",
+        "x y z (m) qx qy qz qw of the optical frame in the poses' frame, or tf; empty: as the parameter file says",
+    ),
     "rviz": ("false", "also start RViz with the package's configuration"),
     "bag": (
         "",

@@ -14,7 +14,9 @@ from launch_ros.events.lifecycle import ChangeState  # noqa: E402
 from lifecycle_msgs.msg import Transition  # noqa: E402
 
 FILE = Path(__file__).parents[2] / "launch/eventspd.launch.py"
-ARGUMENTS = {"events", "image", "camera_info", "keypoints"} | {
+ARGUMENTS = {"events", "image", "camera_info", "keypoints", "odometry", "pose"} | {
+    "motion",
+    "camera_pose",
     "params",
     "namespace",
     "autostart",

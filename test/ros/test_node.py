@@ -17,6 +17,7 @@ from std_srvs.srv import Trigger
 
 from eventspd_ros.inputs.camera_model import COORDINATES
 from eventspd_ros.inputs.keypoints import LAYOUTS
+from eventspd_ros.inputs.odometry import MESSAGES
 from eventspd_ros.model.checkpoints import save_checkpoint
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.predictor import Status
@@ -226,9 +227,11 @@ def test_readme_lists_the_topics_and_statuses(robot):
     assert bot.camera.topics.topic_names == ["/events", "/camera_info", "/keypoints"]
     outputs = bot.camera.outputs
     drawn = (bot.camera.topics.answers, outputs.points, outputs.depth, outputs.depth_info, outputs.overlay)
-    for topic in ("events", "camera_info", "keypoints", *(p.topic_name.replace("/eventspd", "~") for p in drawn)):
+    inputs = ("events", "camera_info", "keypoints", *MESSAGES)
+    for topic in (*inputs, *(p.topic_name.replace("/eventspd", "~") for p in drawn)):
         assert f"`{topic}`" in text
-    for name in (*LAYOUTS, *COORDINATES, *EVENT_TYPES[0].split("/msg/"), "/diagnostics"):
+    types = ("nav_msgs/Odometry", "geometry_msgs/PoseStamped", *EVENT_TYPES[0].split("/msg/"))
+    for name in (*LAYOUTS, *COORDINATES, *types, "/diagnostics"):
         assert name in text
     message = (README.parent / "msg/KeypointDepthArray.msg").read_text()
     for name, value, meaning in re.findall(r"^uint8 (\w+) = (\d+) +# (.*)$", message, re.M):
