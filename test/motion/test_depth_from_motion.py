@@ -25,6 +25,8 @@ from eventspd_ros.simulation.renderer import Renderer
 from eventspd_ros.simulation.scenes import hall
 from eventspd_ros.simulation.stream import SimulationConfig, World, concatenate, simulate_stream
 
+pytestmark = pytest.mark.filterwarnings("error")
+
 MS = 1_000_000
 POSE_NS = 5 * MS
 ASKED_NS = 440 * MS
@@ -163,29 +165,41 @@ def test_points_with_and_without_a_learned_depth_are_answered_in_one_request():
     assert known[~has].any() and np.median(np.abs(np.log(answer.depth_m) - truth)[known & ~has]) < 0.1
 
 
-def test_tracks_help_where_they_persist_and_say_so():
-    """Corners followed from 240 ms on; events are of no use, there are none."""
-    points, truth = wrong(0.4)
-    motion = MotionDepth(CAMERA.height, CAMERA.width, Trajectory())
-    motion.set_lens(PinholeLens())
-    for pose in RECORDED.poses():
-        motion.trajectory.add(pose)
-    renderer, ids = Renderer(RECORDED.world.scene, CAMERA), np.arange(len(truth))
+def tracked_answer(points, learned=True):
+    """The corners followed for 300 ms, without any event; and the same without learned depths."""
+    motion = stream(until_ns=0)
+    renderer, ids = Renderer(RECORDED.world.scene, CAMERA), np.arange(len(points.uv_px))
     surface = renderer.surface_at(RECORDED.world.pose(ASKED_NS), points.uv_px, ASKED_NS / 1e9)
     rng = np.random.default_rng(0)
     for t_ns in range(ASKED_NS - 300 * MS, ASKED_NS + 1, 20 * MS):
         uv_px = CAMERA.project(renderer.to_camera(surface, RECORDED.world.pose(t_ns), t_ns / 1e9))
         at = replace(points, uv_px=uv_px + rng.normal(0, 0.2, uv_px.shape), ids=ids)
+        at = at if learned else replace(at, log_depth=None, log_stddev=None)
         answer = motion.answer(at, t_ns, t_ns, OFFSET_NS)
+    return answer
+
+
+def test_tracks_help_where_they_persist_and_say_so():
+    points, truth = wrong(0.4)
+    answer = tracked_answer(points)
     tracked = (answer.basis & Basis.TRACKS) > 0
     assert tracked.mean() > 0.7 and not (answer.basis & Basis.MOTION).any()
     error = np.abs(np.log(answer.depth_m) - truth)
     assert np.median(error[tracked]) < 0.1
     half_95 = interval_half_width((answer.depth_stddev_m / answer.depth_m)[tracked], 0.95)
     assert (error[tracked] < half_95).mean() > 0.85
-    alone = motion.answer(replace(at, log_depth=None, log_stddev=None), ASKED_NS + MS, None, OFFSET_NS)
+    alone = tracked_answer(points, learned=False)
     known = np.isfinite(alone.depth_m)
     assert known.any() and set(alone.basis[known]) == {Basis.TRACKS}
+    assert np.median(np.abs(np.log(alone.depth_m) - truth)[known]) < 0.1
+
+
+def test_a_track_in_conflict_with_the_learned_depth_makes_the_answer_wide():
+    agreeing, torn = (tracked_answer(wrong(bias, 0.0, 0.15)[0]) for bias in (0.0, 0.4))
+    both = ((agreeing.basis & torn.basis & Basis.TRACKS) > 0) & (agreeing.depth_stddev_m / agreeing.depth_m < 0.08)
+    assert both.sum() > 10
+    ratio = (torn.depth_stddev_m / torn.depth_m)[both] / (agreeing.depth_stddev_m / agreeing.depth_m)[both]
+    assert np.median(ratio) > 1.5
 
 
 # Where motion tells nothing
@@ -369,6 +383,18 @@ def test_a_lens_with_distortion_bends_the_events_back():
 
 
 # Declared errors
+
+
+@pytest.mark.parametrize("rad_s", [0.03, 0.1])
+def test_a_drifting_rotation_is_an_error_of_depth_that_no_number_of_neighbours_makes_smaller(rad_s):
+    """A displacement of f δθ against that of a depth's own, twice its parallax to the double; never wider than what is
+    known without motion."""
+    points, _ = wrong(0.0, 0.05, 0.3)
+    answer = ask(stream(errors=PoseErrors(rotation_rad_s=rad_s)), points)
+    moved = (answer.basis & Basis.MOTION) > 0
+    drift = CAMERA.fx * rad_s * 0.08 / (2 * answer.parallax_px[moved])
+    assert moved.any()
+    assert ((answer.depth_stddev_m / answer.depth_m)[moved] > 0.95 * np.minimum(drift, 0.3)).all()
 
 
 def test_what_is_declared_of_the_poses_errors_widens_the_answer():

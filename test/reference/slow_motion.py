@@ -1,5 +1,6 @@
 """Slow, readable twins of what eventspd_ros/motion computes: slices, ℓ(ρ), its fusion with a prior, triangulation."""
 
+import itertools
 from collections import defaultdict
 
 import numpy as np
@@ -94,6 +95,17 @@ def gaussian(reach: int, stddev_px: float) -> np.ndarray:
     return np.exp(-0.5 * (x**2 + y**2) / stddev_px**2)
 
 
+def ways(places_px) -> list[float]:
+    """Of each slice 1, or −1 where the point moved against the way that it moved fastest."""
+    steps = [b - a for a, b in itertools.pairwise(places_px) if a is not None and b is not None]
+    fastest = max(steps, key=lambda step: step @ step, default=np.zeros(2))
+    out = []
+    for j in range(len(places_px)):
+        before, after = places_px[max(j - 1, 0)], places_px[min(j + 1, len(places_px) - 1)]
+        out.append(-1.0 if before is not None and after is not None and (after - before) @ fastest < 0 else 1.0)
+    return out
+
+
 def correlation(images, places_px, size, coarse: bool) -> tuple[float, int]:
     """r of the patches around one place (or None) in each full-size or half-size image, and how many are inside.
 
@@ -101,10 +113,10 @@ def correlation(images, places_px, size, coarse: bool) -> tuple[float, int]:
     """
     reach, stddev_px = (3, 1.5) if coarse else (6, 3.0)
     seen = []
-    for image, place in zip(images, places_px, strict=True):
+    for image, place, sign in zip(images, places_px, ways(places_px), strict=True):
         if place is None or not ((place > -0.5) & (place < np.array(size)[::-1] - 0.5)).all():
             continue
-        seen.append(patch(image, (place - 0.5) / 2 if coarse else place, reach))
+        seen.append(sign * patch(image, (place - 0.5) / 2 if coarse else place, reach))
     if len(seen) < 2:
         return 0.0, len(seen)
     w, v, n = gaussian(reach, stddev_px), np.array(seen), len(seen)
