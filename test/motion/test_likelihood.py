@@ -106,10 +106,10 @@ def test_every_hypothesis_has_the_twin_s_place_correlation_and_likelihood(seed, 
     scene = look.full, look.half, look.full_at, look.half_at, known, rotation, translation
     lens = np.array([camera.fx, camera.fy, camera.cx, camera.cy, slices.height, slices.width], np.float64)
     rhos, ells = np.full(MAX_NODES, np.nan), np.full(MAX_NODES, np.nan)
-    at, k = np.empty(SLICES, np.uint64), np.zeros((SLICES, 4), np.float32)
+    patches = np.empty(SLICES, np.uint64), np.zeros((SLICES, 4), np.float32), np.empty((SLICES, 2))
     strides = np.uint64(slices.stride), np.uint64(slices.half_stride)
     far, near = 0.05, 3.0
-    nodes, step_px = likelihood._scan(scene, strides, lens, level, x, y, far, near, coarse, rhos, ells, at, k)
+    nodes, step_px = likelihood._scan(scene, strides, lens, level, x, y, far, near, coarse, rhos, ells, patches)
     images = pictures(slices, look, level, coarse)
 
     def places(rho):
