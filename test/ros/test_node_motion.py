@@ -7,18 +7,32 @@ from types import ModuleType
 import numpy as np
 import pytest
 import streams
+from eventspd_ros.msg import KeypointArray
 from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped, TransformStamped
 from moving import END_NS, LOG_DEPTH, MS, POINTS_PX, WALL, bare, odometry, stamps, wall_info, wall_packets
 from moving import with_covariance as covered
 from nav_msgs.msg import Odometry
 from rclpy.parameter import Parameter as RosParameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.serialization import deserialize_message
 from robots import Robot
-from sensor_msgs.msg import PointCloud2
+from sensor_msgs.msg import Image, PointCloud2
 
+from eventspd_ros.events.files.rosbag import open_bag
 from eventspd_ros.inputs.point_cloud import POINT_WITH_COVARIANCE
 from eventspd_ros.motion import rotations
+from eventspd_ros.ros.messages import time_to_ns
 from eventspd_ros.ros.node import EventspdNode
+from eventspd_ros.simulation.bag import (
+    CAMERA_INFO_TOPIC,
+    DEPTH_TOPIC,
+    EVENTS_TOPIC,
+    KEYPOINTS_TOPIC,
+    ODOMETRY_TOPIC,
+    write_bag,
+)
+from eventspd_ros.simulation.camera import PinholeCamera
+from eventspd_ros.simulation.stream import SimulationConfig
 
 RELIABLE = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE)
 SENSOR_DATA = QoSProfile(depth=1000, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -34,13 +48,13 @@ def robot(ros):
     def make(message_type=Odometry, qos=RELIABLE, motion="odometry", **parameters):
         made.append(Robot(motion=motion, max_wait_ms=5000.0, **parameters))
         bot = made[-1]
-        bot.poses = bot.client.create_publisher(message_type, f"/{motion}", qos)
-        streams.until(lambda: motion == "tf" or bot.poses.get_subscription_count())
+        bot.poses = bot.client.create_publisher(message_type, motion, qos)  # in the robot's namespace
+        streams.until(lambda: motion in ("none", "tf") or bot.poses.get_subscription_count())
         return bot
 
     yield make
-    for bot in made:
-        bot.close()
+    while made:
+        made.pop().close()
 
 
 def see(bot, with_lens=True):
@@ -255,3 +269,43 @@ def test_where_the_camera_sits_is_looked_up_in_tf(robot, tree):
     tree.now_ns = END_NS
     hear(bot, messages)
     assert by_motion(bot.ask(POINTS_PX, END_NS)) > 0.8
+
+
+def play(bot, bag) -> dict[int, np.ndarray]:
+    """A simulated bag through the robot, each request once its events are encoded; true depths at its keypoints, by
+    stamp."""
+    outlets = {EVENTS_TOPIC: bot.events, CAMERA_INFO_TOPIC: bot.camera_info, KEYPOINTS_TOPIC: bot.keypoints}
+    outlets |= {ODOMETRY_TOPIC: bot.poses} if bot.stream.poses else {}
+    depths_m, truth = {}, {}
+    for topic, _, data in bag.messages():
+        if topic == DEPTH_TOPIC:
+            image = deserialize_message(data, Image)
+            depths_m[time_to_ns(image.header.stamp)] = np.frombuffer(image.data, "<f4").reshape(image.height, -1)
+        if topic == KEYPOINTS_TOPIC:
+            streams.until(lambda: bot.stream.idle and bot.node.encoder.idle)
+            msg = deserialize_message(data, KeypointArray)
+            u, v = (np.rint(column).astype(int) for column in (msg.u, msg.v))
+            stamp_ns = time_to_ns(msg.header.stamp)
+            truth[stamp_ns] = depths_m[stamp_ns][v, u]
+        if topic in outlets:
+            outlets[topic].publish(data)
+            time.sleep(0.002)
+    streams.until(lambda: len(bot.answers) == len(truth))
+    return truth
+
+
+def test_a_simulated_room_is_nearer_the_truth_with_its_odometry(robot, tmp_path):
+    """A bag of events, keypoints and odometry at 200 Hz; the model is untrained."""
+    config = SimulationConfig(PinholeCamera.centred(160, 120), 0.7, seed=3, domain="indoor", max_keypoints=40)
+    path = write_bag(tmp_path / "room", config)
+    off, moved = {}, None
+    for motion in ("none", "odometry"):
+        bot = robot(motion=motion, allow_untrained=True, namespace=motion)
+        with open_bag(path) as bag:
+            truth = play(bot, bag)
+        off[motion] = np.concatenate(
+            [np.log(np.array(a.depth) / truth[time_to_ns(a.header.stamp)]) for a in bot.answers]
+        )
+        moved = np.concatenate([(np.array(a.basis) & a.MOTION) > 0 for a in bot.answers])
+    with_motion, without = (np.nanmedian(np.abs(off[motion][moved])) for motion in ("odometry", "none"))
+    assert moved.mean() > 0.3 and with_motion < 0.1 and without > 3 * with_motion, (moved.mean(), with_motion, without)
