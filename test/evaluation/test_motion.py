@@ -59,6 +59,18 @@ def test_turning_alone_has_no_parallax_and_adds_none():
     assert motion_truth.parallax_px(RAYS, DEPTH_M, FOCAL_PX, turning, 200 * MS) == pytest.approx(0, abs=1e-9)
 
 
+def test_parallax_of_any_motion_between_two_poses():
+    """Rates are constant, so that the poses of those times are known without the ones around them."""
+    velocity_m_s, rate_rad_s, seen_px = np.array([0.5, -0.1, 1.0]), np.array([0.3, 1.0, -0.2]), []
+    for point in (RAYS, 2 * RAYS):
+        xyz = np.c_[point, np.full(3, point[1, 0] / RAYS[1, 0])] * DEPTH_M[:, None]
+        world = xyz @ rotation_from_vector(rate_rad_s * 0.2).T + velocity_m_s * 0.2
+        then = (world - velocity_m_s * 0.12) @ rotation_from_vector(rate_rad_s * 0.12)
+        seen_px.append(then[:, :2] / then[:, 2:] * FOCAL_PX)
+    parallax = motion_truth.parallax_px(RAYS, DEPTH_M, FOCAL_PX, path(velocity_m_s, rate_rad_s), 200 * MS)
+    assert parallax == pytest.approx(np.linalg.norm(seen_px[0] - seen_px[1], axis=1), rel=1e-9)
+
+
 def test_where_poses_or_the_point_are_missing_parallax_is_not_known():
     poses = path((0.5, 0.0, 0.0))
     known = [np.isfinite(motion_truth.parallax_px(RAYS, DEPTH_M, FOCAL_PX, poses, t * MS)) for t in (79, 80, 413, 414)]
