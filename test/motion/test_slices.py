@@ -1,7 +1,7 @@
 """Signed event slices against their slow twin, in packets cut at random, and what looks see."""
 
-import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -242,34 +242,29 @@ def test_memory_does_not_grow():
 
 
 def test_one_thread_adds_while_another_looks():
-    """Each finest slice has as many events as its index tells; whoever looks with the lock held sees them whole."""
-    slices, seen = EventSlices(1, 1), []
+    """Each finest slice has as many events as its index tells. Whoever looks with the lock held sees them so, however
+    long that takes: a packet here overwrites all slots."""
+    slices, looks, packet = EventSlices(1, 1), 0, 120
     slices.add(*[np.zeros(1, np.uint16)] * 3, np.array([0]))
-    done = threading.Event()
 
     def fill():
-        try:
-            for first in range(1, 6000, 20):
-                index = np.repeat(np.arange(first, first + 20), 1 + np.arange(first, first + 20) % 100)
-                where = np.zeros(len(index), np.uint16)
-                slices.add(where, where, where + 1, index * SLICE_NS)
-        finally:
-            done.set()
+        for first in range(1, 100 * packet, packet):
+            index = np.repeat(np.arange(first, first + packet), 1 + np.arange(first, first + packet) % 100)
+            where = np.zeros(len(index), np.uint16)
+            slices.add(where, where, where + 1, index * SLICE_NS)
+            time.sleep(1e-4)  # else this thread may hold the lock again before the other is awake
 
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
     thread = threading.Thread(target=fill)
     thread.start()
-    try:
-        while not done.is_set():
-            with slices.lock:
-                look = slices.look()
-                if look is not None and look.known[0].all():
-                    counts = [int(pictures(slices, look, 0, j)[0][0, 0]) for j in range(SLICES)]
-                    seen.append((look.middle_ns[0] // SLICE_NS, counts))
-    finally:
-        thread.join()
-        sys.setswitchinterval(interval)
-    assert slices.look().middle_ns[0, -1] == 6000 * SLICE_NS - SLICE_NS // 2
-    for index, counts in seen:
-        np.testing.assert_array_equal(counts, np.where(index, 1 + index % 100, -1))
+    while thread.is_alive():
+        with slices.lock:
+            look = slices.look()
+            time.sleep(1e-3)
+            if look.known[0].all():
+                counts = [int(pictures(slices, look, 0, j)[0][0, 0]) for j in range(SLICES)]
+                index = look.middle_ns[0] // SLICE_NS
+                np.testing.assert_array_equal(counts, np.where(index, 1 + index % 100, -1))
+                looks += 1
+        time.sleep(1e-4)
+    thread.join()
+    assert looks > 3 and slices.look().middle_ns[0, -1] == 100 * packet * SLICE_NS - SLICE_NS // 2
