@@ -200,6 +200,11 @@ class Predictor:
                 return next((cache for cache in self._caches if cache.end_ns > t_ns), None)
             return self.cache
 
+    def poses_wanted_ns(self, t_ns: int, cache: FeatureCache | None) -> int:
+        """Until when poses are to reach (sensor clock), so that what comes later does not change an answer to points
+        observed at t_ns from that cache. `latest` would rather extrapolate to the window's end than wait."""
+        return t_ns if cache is None or self.mode == QueryMode.LATEST else max(t_ns, cache.end_ns)
+
     def state_for(self, job: EncodeJob) -> StreamState:
         """The memory a window starts from: the newest, or for an exact one what it was at the window's end."""
         with self._lock:
@@ -267,6 +272,8 @@ class Predictor:
         now_ns = answer.window_end_ns if now_ns is None else now_ns
         learned = answer.status == Status.OK
         asked = learned | np.isin(answer.status, MOTION_MAY_ANSWER)
+        if not asked.any():
+            return answer  # and the stream learns nothing from a request that asks nothing
         usable = learned & self.model.trained
         with np.errstate(invalid="ignore"):
             log_depth = np.where(usable, np.log(answer.depth_m), np.nan).astype(np.float64)

@@ -135,7 +135,6 @@ def replay(options) -> None:
     from eventspd_ros.evaluation.replay.result import Outputs, replay_result, show_replay
     from eventspd_ros.evaluation.replay.session import open_session, replay_configuration, replay_offline
     from eventspd_ros.evaluation.replay.topics import TopicNames
-    from eventspd_ros.inputs.odometry import parse_camera_pose
     from eventspd_ros.model.checkpoints import load_checkpoint
     from eventspd_ros.resources import find_weights
 
@@ -154,7 +153,7 @@ def replay(options) -> None:
         options.poses,
         not options.no_motion,
     )
-    camera_pose = options.camera_pose and tuple(parse_camera_pose(" ".join(options.camera_pose)).tolist())
+    camera_pose = options.camera_pose and " ".join(options.camera_pose)
     settings = ReplaySettings(options.query_mode, options.queries, camera_pose=camera_pose)
     with time_bar() as progress:
         model = load_checkpoint(weights[0])

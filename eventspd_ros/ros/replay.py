@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +22,15 @@ from std_msgs.msg import Header
 
 from eventspd_ros.evaluation.replay.offline import ReplayAnswer
 from eventspd_ros.evaluation.replay.packets import readable
-from eventspd_ros.evaluation.replay.requests import Request
-from eventspd_ros.evaluation.replay.session import MethodAnswers, Progress, ReplaySession, method_names
-from eventspd_ros.events.files.rosbag import open_bag
+from eventspd_ros.evaluation.replay.requests import Request, among_messages
+from eventspd_ros.evaluation.replay.session import (
+    Calibration,
+    MethodAnswers,
+    Progress,
+    ReplaySession,
+    method_names,
+)
+from eventspd_ros.events.files.rosbag import Bag, open_bag
 from eventspd_ros.inputs.keypoints import Keypoints
 from eventspd_ros.msg import KeypointArray, KeypointDepthArray
 from eventspd_ros.predictor import Answer, QueryMode
@@ -36,6 +42,7 @@ from eventspd_ros.ros.messages import (
     KEYPOINTS_QOS,
     event_input,
     keypoints_to_msg,
+    message_class,
     ns_to_time,
     time_to_ns,
 )
@@ -64,13 +71,22 @@ class Asker(Recorder):
         self.events = self.create_publisher(self.events_type, f"{PREFIX}/events", EVENTS_QOS)
         self.camera_info = self.create_publisher(CameraInfo, f"{PREFIX}/camera_info", CAMERA_INFO_QOS)
         self.keypoints = self.create_publisher(KeypointArray, f"{PREFIX}/keypoints", KEYPOINTS_QOS)
+        self.poses = None
+        if session.topics.poses:
+            self.poses = self.create_publisher(message_class(session.topics.poses_type), f"{PREFIX}/poses", 1000)
         self.open: deque[tuple[Request | None, int, float]] = deque()  # request (None: a probe), arrival ns, sent s
         self.given: dict[int, ReplayAnswer] = {}
         self.latencies_s: list[float] = []
 
     def is_connected(self) -> bool:
-        publishers = (self.clock, self.events, self.keypoints)
-        return self.node_is_up() and all(publisher.get_subscription_count() for publisher in publishers)
+        publishers = (self.clock, self.events, self.camera_info, self.keypoints, self.poses)
+        return self.node_is_up() and all(p.get_subscription_count() for p in publishers if p is not None)
+
+    def play(self, topic: str, data: bytes) -> None:
+        """A message of the bag, on a topic of its own."""
+        topics = self.session.topics
+        publishers = {topics.events: self.events, topics.camera_info: self.camera_info, topics.poses: self.poses}
+        publishers[topic].publish(data)
 
     def ask(self, request: Request | None, arrival_ns: int) -> None:
         points = Keypoints(request.id, request.uv_px) if request else NO_POINTS
@@ -87,9 +103,11 @@ class Asker(Recorder):
         if len(msg.id) != len(request.id) or time_to_ns(msg.header.stamp) != request.stamp_ns:
             raise ValueError(f"an answer of {len(msg.id)} points to another request; does a second node run?")
         self.latencies_s.append(time.monotonic() - sent_s)
-        columns = (np.array(column, np.float32) for column in (msg.depth, msg.depth_stddev))
+        depth_m, stddev_m = (np.array(column, np.float32) for column in (msg.depth, msg.depth_stddev))
+        status, basis = (np.array(column, np.uint8) for column in (msg.status, msg.basis))
         window_ns = (time_to_ns(msg.window_start), time_to_ns(msg.window_end))
-        self.given[id(request)] = ReplayAnswer(Answer(*columns, np.array(msg.status, np.uint8), 0, 0), window_ns)
+        answer = Answer(depth_m, stddev_m, status, 0, 0, basis, msg.log_scale_stddev)
+        self.given[id(request)] = ReplayAnswer(answer, window_ns)
 
 
 @own_profile()
@@ -106,6 +124,10 @@ def replay_online(
         raise ValueError(f"--rate {rate}: 1 is as recorded, 0 as fast as the node answers")
     if rate == 0 and session.settings.mode == QueryMode.LATEST:
         raise ValueError("--rate 0 waits for the window of each request; choose --query-mode covering or exact")
+    topics = session.topics
+    if topics.poses and message_class(topics.poses_type) is None:
+        package = topics.poses_type.split("/")[0].replace("_", "-")
+        raise ValueError(f"{topics.poses_type} is missing: apt install ros-$ROS_DISTRO-{package}, or give --no-motion")
     rclpy.init()
     asker = Asker(session)
     try:
@@ -134,47 +156,64 @@ def _node_arguments(session: ReplaySession, weights: Path, device: str, patient:
         "use_sim_time": "true",
         "sensor_width": session.width,
         "sensor_height": session.height,
-        "fx_px": float(session.calibration.fx_px or 0.0),
+        "fx_px": _own_focal_length_px(session.calibration),
         "query_mode": settings.mode,
         "max_cache_age_ms": settings.max_cache_age_ms,
         "max_wait_ms": PATIENT_WAIT_MS if patient else settings.max_wait_ms,
     }
     if patient:
         parameters["max_waiting_windows"] = PATIENT_WINDOWS
+    topics = {name: name for name in ("events", "camera_info", "keypoints")}
+    if session.topics.poses:
+        parameters |= _motion_parameters(session)
+        topics[session.topics.motion] = "poses"
     arguments = [item for name, value in parameters.items() for item in ("-p", f"{name}:={value}")]
-    for name in ("events", "camera_info", "keypoints"):
-        arguments += ["-r", f"{name}:={PREFIX}/{name}"]
-    return arguments
+    return arguments + [item for name, own in topics.items() for item in ("-r", f"{name}:={PREFIX}/{own}")]
+
+
+def _own_focal_length_px(calibration: Calibration) -> float:
+    """Where camera_info has another one, or none; else 0, so that the node's lens is from the first the bag's."""
+    lens, fx_px = calibration.lens, calibration.fx_px or 0.0
+    return 0.0 if lens is not None and lens.fx_px == fx_px else float(fx_px)
+
+
+def _motion_parameters(session: ReplaySession) -> dict[str, str]:
+    parameters = {"motion": session.topics.motion}
+    if session.topics.motion == "pose":
+        parameters["pose_type"] = session.topics.poses_type
+    if session.settings.camera_pose:
+        parameters["camera_pose"] = json.dumps(session.settings.camera_pose)
+    return parameters
 
 
 def _play(asker: Asker, node, rate: float, progress: Progress | None) -> None:
-    """The bag's events and calibration in order, with /clock, and every request after its packet."""
+    """The bag's messages in order, with /clock, and every request after its packet."""
     session = asker.session
     pace = _Paced(asker, node) if rate == 0 else _Timed(asker, node, rate)
-    requests, packets = deque(r for r in session.found.requests if r.refusal is None), 0
-    for topic, time_ns, data in _messages(session):
-        while requests and requests[0].after <= packets:
-            pace.wait(requests[0].arrival_ns)
-            request = requests.popleft()
-            asker.ask(request, request.arrival_ns)
-        pace.wait(time_ns)
-        if topic == session.topics.events:
-            asker.events.publish(data)
-            packets += 1
-            pace.sent_packet(packets, time_ns)
-        else:
-            asker.camera_info.publish(data)
-        if progress is not None:
-            progress("playing", time_ns - pace.first_ns, session.duration_ns)
-    for request in requests:
-        asker.ask(request, request.arrival_ns)
+    asked = [request for request in session.found.requests if request.refusal is None]
+    topics = [topic for topic in (session.topics.events, session.topics.camera_info, session.topics.poses) if topic]
+    with open_bag(session.path) as bag:
+        if session.topics.poses:
+            _teach_lens(asker, node, bag)
+        for item in among_messages(readable(bag, topics), session.topics.events, asked):
+            if isinstance(item, Request):
+                pace.wait(item.arrival_ns)
+                asker.ask(item, item.arrival_ns)
+                continue
+            topic, time_ns, data = item
+            pace.wait(time_ns)
+            asker.play(topic, data)
+            pace.sent(topic, time_ns)
+            if progress is not None:
+                progress("playing", time_ns - pace.first_ns, session.duration_ns)
     pace.finish()
 
 
-def _messages(session: ReplaySession) -> Iterator[tuple[str, int, bytes]]:
-    topics = [topic for topic in (session.topics.events, session.topics.camera_info) if topic]
-    with open_bag(session.path) as bag:
-        yield from readable(bag, topics)
+def _teach_lens(asker: Asker, node, bag: Bag) -> None:
+    """Ahead of all, as the offline replay has it from the start: motion is of rays, and keeps no event without them."""
+    _, _, data = next(readable(bag, [asker.session.topics.camera_info]))
+    asker.camera_info.publish(data)
+    asker.spin_until(lambda: asker.diagnostics.get("has_lens") == "True", STUCK_S, node)
 
 
 class _Timed:
@@ -197,7 +236,7 @@ class _Timed:
             until_s = time.monotonic() + min(left_s, CLOCK_PERIOD_S)
             self._asker.spin_until(lambda until_s=until_s: time.monotonic() >= until_s, left_s, self._node)
 
-    def sent_packet(self, packets: int, time_ns: int) -> None:
+    def sent(self, topic: str, time_ns: int) -> None:
         pass
 
     def finish(self) -> None:
@@ -218,6 +257,7 @@ class _Paced:
         self._patience_ns = round(asker.session.settings.max_wait_ms * 1e6)
         self.first_ns = self._probed_ns = self._last_ns = None
         self._told_ns = 0
+        self._begun: set[str] = set()
 
     def wait(self, time_ns: int) -> None:
         if self.first_ns is None:
@@ -232,11 +272,16 @@ class _Paced:
         while self._asker.open:
             self._serve(self._last_ns)
 
-    def sent_packet(self, packets: int, time_ns: int) -> None:
-        """After the first one wait until the node knows the sensor's clock; later ask how far it is."""
-        asker = self._asker
-        if packets == 1:
-            self._until(lambda: "clock_offset_ms" in asker.diagnostics)
+    def sent(self, topic: str, time_ns: int) -> None:
+        """After the first packet wait until the node knows the sensor's clock, after the first pose until it knows
+        that they come; later ask how far it is."""
+        asker, topics = self._asker, self._asker.session.topics
+        if topic not in self._begun:
+            self._begun.add(topic)
+            if topic == topics.events:
+                self._until(lambda: "clock_offset_ms" in asker.diagnostics)
+            elif topic == topics.poses:
+                self._until(lambda: asker.diagnostics.get("poses", "0") != "0")
         if not asker.open and time_ns - self._probed_ns >= PROBE_NS:
             self._probed_ns = time_ns
             asker.ask(None, time_ns)
@@ -282,6 +327,7 @@ def _answered(asker: Asker, weights: Path) -> MethodAnswers:
     latencies = 1e3 * np.array(asker.latencies_s)
     counted = ("windows_encoded", "windows_dropped", "packets_dropped", "packets_lost_before_node", "requests_expired")
     counters: dict = {name: int(diagnostics.get(name, 0)) for name in counted}
+    counters |= {name: int(n) for name, n in diagnostics.items() if name.startswith(("poses", "answers_without"))}
     counters["latency_ms"] = {
         f"p{q}": round(float(np.percentile(latencies, q)), 2) if len(latencies) else None for q in (50, 95, 99)
     }

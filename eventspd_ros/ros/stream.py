@@ -268,7 +268,8 @@ class Stream:
         cache = self.cache_wait.wait(predictor, t_ns, deadline_s, self._nudge)
         if (poses := self.poses) is not None and request.count:
             max_silence_ns = round(predictor.max_cache_age_ms * NS_PER_MS)
-            is_due = partial(poses.is_due, request.stamp_ns, max_silence_ns)
+            wanted_ns = predictor.poses_wanted_ns(t_ns, cache) + offset_ns
+            is_due = partial(poses.is_due, wanted_ns, max_silence_ns)
             self.cache_wait.wait_for_pose(predictor, is_due, deadline_s)
         start_s = time.monotonic()
         answer = predictor.query(request.points, t_ns, cache, request.ids, offset_ns)

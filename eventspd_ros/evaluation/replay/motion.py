@@ -23,12 +23,11 @@ class BagMotion:
     predictor that never encodes anything. The intake's listener."""
 
     def __init__(self, bag: Bag, topics: BagTopics, lens: CameraModel, model, settings: ReplaySettings):
-        self.topic = topics.poses
-        self._bag, self._complaints = bag, Complaints()
-        self._msgtype = next(c.msgtype for c in bag.connections if c.topic == topics.poses)
+        self.topic, self._msgtype = topics.poses, topics.poses_type
+        self._bag = bag
         self._max_silence_ns = round(settings.max_cache_age_ms * 1e6)
         self.trajectory = Trajectory()
-        self.poses = PoseIntake(PoseSource(topics.motion, settings.camera_pose), self.trajectory, self._complaints)
+        self.poses = PoseIntake(PoseSource(topics.motion, settings.camera_pose), self.trajectory, Complaints())
         self.depth, alone = (MotionDepth(lens.height, lens.width, self.trajectory) for _ in range(2))
         self._fed = self.depth, alone
         for motion in self._fed:
@@ -44,9 +43,9 @@ class BagMotion:
         try:
             message = self._bag.deserialize(data, self._msgtype)
         except ValueError as error:
-            self._complaints.error(self.topic, f"{self.topic}: a message was left out: {error}")
-            return
-        self.poses.take(message)
+            self.poses.reject(str(error))
+        else:
+            self.poses.take(message)
 
     def add(self, x: np.ndarray, y: np.ndarray, p: np.ndarray, t_ns: np.ndarray) -> None:
         for motion in self._fed:
@@ -56,9 +55,9 @@ class BagMotion:
         for motion in self._fed:
             motion.advance_to(t_ns)
 
-    def is_due(self, stamp_ns: int) -> bool:
-        """Whether a request of that stamp, ROS time, waits for a pose."""
-        return is_pose_due(self.trajectory, stamp_ns, self._max_silence_ns)
+    def is_due(self, wanted_ns: int) -> bool:
+        """Whether to wait for poses up to then, ROS time."""
+        return is_pose_due(self.trajectory, wanted_ns, self._max_silence_ns)
 
     def parts(self, learned: Answer, uv_px: np.ndarray, t_ns: int, ids: np.ndarray, offset_ns: int) -> Parts:
         """Once `depth` has answered: what the network says, the same at the scale that the stream has seen since, and
@@ -75,8 +74,7 @@ class BagMotion:
         }
 
     def counters(self) -> dict[str, int]:
-        """What became of the messages and the poses, for JSON."""
-        counts = {"accepted": self.poses.accepted, "rejected": self.poses.rejected, **self.trajectory.counts}
-        return {f"poses_{name}": count for name, count in counts.items()} | {
-            "answers_without_poses": self.depth.without_poses
-        }
+        """What became of the messages and the poses, under the names that the node's diagnostics have."""
+        counts = {"poses": self.poses.accepted, "poses_rejected": self.poses.rejected}
+        counts |= {f"poses_{cause}": count for cause, count in self.trajectory.counts.items()}
+        return counts | {"answers_without_poses": self.depth.without_poses}

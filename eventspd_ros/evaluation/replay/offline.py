@@ -42,6 +42,8 @@ class _Waiting:
     t_ns: int | None  # sensor time of its stamp
     deadline_ns: int
     resets: int
+    has_cache: bool = False  # or waits for it no longer
+    cache: FeatureCache | None = None  # None: the newest
 
 
 class OfflineReplay:
@@ -123,19 +125,19 @@ class OfflineReplay:
         """Answer in order of arrival, until one has to wait."""
         while self._waiting:
             head = self._waiting[0]
-            if self._awaits_pose(head):
+            if not head.has_cache:
+                head.has_cache, head.cache = self._cache_for(head)
+            if not head.has_cache or self._awaits_pose(head):
                 return
-            ready, cache = self._cache_for(head)
-            if not ready:
-                return
-            self._answer(cache)
+            self._answer()
 
     def _awaits_pose(self, head: _Waiting) -> bool:
         if self.motion is None or head.request.refusal is not None or head.t_ns is None:
             return False
-        return self.motion.is_due(head.request.stamp_ns)
+        wanted_ns = self.predictor.poses_wanted_ns(head.t_ns, head.cache) + head.offset_ns
+        return self.predictor.resets == head.resets and self.motion.is_due(wanted_ns)
 
-    def _cache_for(self, head: _Waiting) -> tuple[bool, object]:
+    def _cache_for(self, head: _Waiting) -> tuple[bool, FeatureCache | None]:
         """Whether the request's window is waited for no longer, and the cache its mode wants; None: the newest."""
         predictor = self.predictor
         if head.request.refusal is not None or head.t_ns is None or predictor.mode == QueryMode.LATEST:
@@ -159,18 +161,17 @@ class OfflineReplay:
             self._encode(self.reader.intake.close_silent(end_ns if now_ns is None else self._waiting[0].deadline_ns))
             self._serve()
             if self._waiting and (now_ns is None or self._waiting[0].deadline_ns <= now_ns):
-                ready, cache = self._cache_for(self._waiting[0])
-                self.expired += not ready
-                self._answer(cache)
+                self.expired += not self._waiting[0].has_cache
+                self._answer()
 
-    def _answer(self, cache) -> None:
+    def _answer(self) -> None:
         head, number = self._waiting.popleft(), len(self.answers)
         request, t_ns, offset_ns = head.request, head.t_ns, head.offset_ns
         answerable = request.refusal is None and t_ns is not None
         if number < len(self._restored):
             learned = self._restored[number]
         elif answerable:
-            learned = self.predictor.learned(request.uv_px, t_ns, cache)
+            learned = self.predictor.learned(request.uv_px, t_ns, head.cache)
         else:
             learned = Answer.refused(len(request.uv_px), request.refusal or Status.NO_CACHE)
         answer, parts = learned, {}

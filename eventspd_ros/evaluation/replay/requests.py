@@ -93,7 +93,7 @@ class ReplaySettings:
     seed: int = 0
     max_wait_ms: float = 50.0
     max_cache_age_ms: float = 200.0
-    camera_pose: tuple[float, ...] | None = None
+    camera_pose: str | None = None
 
 
 class _Collector:

@@ -116,7 +116,7 @@ def _usable_poses(bag: Bag, topics: BagTopics, calibration: Calibration, setting
             raise ValueError(f"--camera-pose, but {bag.path} has no poses; its topics are {bag.contents}")
         return topics
     PoseSource(topics.motion, settings.camera_pose)
-    return topics if calibration.lens else replace(topics, poses=None, motion="none")
+    return topics if calibration.lens else replace(topics, poses=None, poses_type=None)
 
 
 def _ground_truth(

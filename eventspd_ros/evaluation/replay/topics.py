@@ -31,8 +31,7 @@ class TopicNames:
 
 @dataclass(frozen=True)
 class BagTopics:
-    """What the replay reads; None: the bag has none. A LiDAR counts only where its extrinsics are known. motion: what
-    the node's parameter would be, "odometry", "pose" or "none"."""
+    """What the replay reads; None: the bag has none. A LiDAR counts only where its extrinsics are known."""
 
     events: str
     events_type: str
@@ -42,7 +41,12 @@ class BagTopics:
     depth: str | None
     lidar: str | None
     poses: str | None = None
-    motion: str = "none"
+    poses_type: str | None = None
+
+    @property
+    def motion(self) -> str:
+        """As the node's parameter."""
+        return next((motion for motion, types in MESSAGES.items() if self.poses_type in types), "none")
 
     def described(self) -> dict:
         """For JSON."""
@@ -67,7 +71,7 @@ def choose_topics(bag: Bag, names: TopicNames, has_extrinsics: bool = False) -> 
         lidar = _choose(bag, names.lidar, (POINT_CLOUD2,), "lidar", lambda topic: _has_fields(bag, topic, "xyz"))
         if lidar is None:
             raise ValueError(f"{bag.path}: no {POINT_CLOUD2} with x, y, z; its topics are {bag.contents}")
-    poses, motion = _choose_poses(bag, names)
+    poses = _choose_poses(bag, names)
     return BagTopics(
         events,
         _msgtype(bag, events),
@@ -77,7 +81,7 @@ def choose_topics(bag: Bag, names: TopicNames, has_extrinsics: bool = False) -> 
         depth,
         lidar,
         poses,
-        motion,
+        poses and _msgtype(bag, poses),
     )
 
 
@@ -150,18 +154,15 @@ def _choose_keypoints(bag: Bag, names: TopicNames) -> tuple[str | None, Keypoint
     return None, None
 
 
-def _choose_poses(bag: Bag, names: TopicNames) -> tuple[str | None, str]:
+def _choose_poses(bag: Bag, names: TopicNames) -> str | None:
     """An odometry rather than bare poses: it says how far its motion may be off."""
     if not names.motion:
         if names.poses:
             raise ValueError(f"--poses {names.poses} and --no-motion: give one of them")
-        return None, "none"
+        return None
     wanted = [sum(MESSAGES.values(), ())] if names.poses else MESSAGES.values()
     topics = (_choose(bag, names.poses, types, "poses") for types in wanted)
-    topic = next((topic for topic in topics if topic), None)
-    if topic is None:
-        return None, "none"
-    return topic, next(motion for motion, types in MESSAGES.items() if _msgtype(bag, topic) in types)
+    return next((topic for topic in topics if topic), None)
 
 
 def _type_or_none(bag: Bag, topic: str) -> str | None:
