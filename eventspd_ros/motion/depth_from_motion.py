@@ -90,6 +90,16 @@ class MotionAnswer:
     parallax_px: np.ndarray
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What is kept of a stream through one lens."""
+
+    lens: Lens
+    camera: Camera
+    slices: EventSlices
+    tracks: Tracks
+
+
 class MotionDepth:
     """One camera. add() may run in one thread and answer() in another; trajectory is fed by whoever has poses."""
 
@@ -99,21 +109,23 @@ class MotionDepth:
         self.learned = LearnedScale()
         self.without_poses = 0  # answers
         self._lens: Lens | None = None
-        self._camera: Camera | None = None
-        self._slices: EventSlices | None = None
-        self._tracks: Tracks | None = None
+        self._seen: _Seen | None = None
 
     @property
     def track_noise_px(self) -> float:
         """Of the front-end, as residuals of its tracks show it; NaN before the lens is known."""
-        return float("nan") if self._tracks is None else self._tracks.noise_px
+        return float("nan") if (seen := self._seen) is None else seen.tracks.noise_px
+
+    @property
+    def has_lens(self) -> bool:
+        """Whether it can answer: the rays of all pixels are known."""
+        return self._seen is not None
 
     def set_lens(self, lens: Lens | None) -> None:
         """The lens, or another one, which begins anew. The same one again changes nothing."""
         if lens is self._lens:
             return
-        self._slices = self._camera = None
-        self._lens = lens
+        self._seen, self._lens = None, lens
         if lens is None:
             return
         k = lens.k
@@ -122,31 +134,24 @@ class MotionDepth:
         rays = lens.rays(grid.reshape(-1, 2).astype(np.float64))
         flat = np.nan_to_num(np.rint(rays * (camera.fx, camera.fy) + (camera.cx, camera.cy)), nan=-1.0)
         flat = np.clip(flat, -1, 1 << 20).astype(np.int64).reshape(self.height, self.width, 2)
-        self._tracks = Tracks(camera.fx)
-        self._camera = camera
-        self._slices = EventSlices(self.height, self.width, flat)
-
-    @property
-    def has_lens(self) -> bool:
-        """Whether events are kept."""
-        return self._slices is not None
+        self._seen = _Seen(lens, camera, EventSlices(self.height, self.width, flat), Tracks(camera.fx))
 
     def restart(self) -> None:
         """Another epoch of the stream: events, tracks and scale are of the past. Poses stay."""
         self.learned.restart()
-        if (slices := self._slices) is not None:
-            slices.restart()
-            self._tracks.restart()
+        if (seen := self._seen) is not None:
+            seen.slices.restart()
+            seen.tracks.restart()
 
     def add(self, x: np.ndarray, y: np.ndarray, p: np.ndarray, t_ns: np.ndarray) -> None:
         """Events (n,), raw pixels, in order of time (sensor clock), each once."""
-        if (slices := self._slices) is not None:
-            slices.add(x, y, p, t_ns)
+        if (seen := self._seen) is not None:
+            seen.slices.add(x, y, p, t_ns)
 
     def advance_to(self, t_ns: int) -> None:
         """No event before t_ns (sensor clock) will come any more: the sensor is silent."""
-        if (slices := self._slices) is not None:
-            slices.advance_to(t_ns)
+        if (seen := self._seen) is not None:
+            seen.slices.advance_to(t_ns)
 
     def answer(self, points: Points, t_ns: int, until_ns: int | None = None, offset_ns: int = 0) -> MotionAnswer:
         """Depth of points observed at t_ns (sensor clock).
@@ -161,7 +166,8 @@ class MotionDepth:
         has_learned = np.isfinite(log_depth) & np.isfinite(log_stddev) if learned else np.zeros(count, bool)
         log_depth = np.where(has_learned, log_depth, FLAT_LOG_DEPTH)
         log_stddev = np.where(has_learned, log_stddev, FLAT_STDDEV)
-        prior = self.learned.rough(log_depth, log_stddev) if learned else (log_depth, log_stddev)
+        rough = self.learned.rough(log_depth, log_stddev)
+        prior = tuple(np.where(has_learned, *each) for each in zip(rough, (log_depth, log_stddev), strict=True))
         likelihoods, drift_px_s, tracked = self._observe(points, prior, t_ns, until_ns, offset_ns)
         return self._fuse(points, log_depth, log_stddev, has_learned, likelihoods, drift_px_s, tracked)
 
@@ -171,12 +177,12 @@ class MotionDepth:
         count = len(points.uv_px)
         likelihoods, drift_px_s = Likelihoods.empty(count), np.zeros(count)
         tracked = Triangulated(np.full(count, np.nan), np.full(count, np.nan))
-        slices, camera = self._slices, self._camera
-        if slices is None or not count:
+        if (seen := self._seen) is None or not count:
             return likelihoods, drift_px_s, tracked
-        rays = self._lens.rays(points.uv_px)
+        slices, camera = seen.slices, seen.camera
+        rays = seen.lens.rays(points.uv_px)
         if points.ids is not None:
-            tracked = self._tracks.triangulate(points.ids, rays, t_ns + offset_ns, self.trajectory)
+            tracked = seen.tracks.triangulate(points.ids, rays, t_ns + offset_ns, self.trajectory)
         with slices.lock:
             look = slices.look(until_ns)
             if look is None:
@@ -185,19 +191,19 @@ class MotionDepth:
             if not motion.known.any():
                 self.without_poses += 1
                 return likelihoods, drift_px_s, tracked
-            white_px, drift_px_s = self._errors_px(motion, prior[0])
+            white_px, drift_px_s = self._errors_px(motion, camera, prior[0])
             likelihoods = depth_likelihoods(look, slices, motion, camera, rays, prior, (white_px, drift_px_s))
         return likelihoods, drift_px_s, tracked
 
-    def _errors_px(self, motion: Motion, log_depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _errors_px(self, motion: Motion, camera: Camera, log_depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Displacement that errors of the poses make, (K,): from pose to pose, px, and for each second, px/s."""
         errors, inverse_depth = self.errors, np.exp(-log_depth)
         turn = errors.white_rotation_rad + motion.interpolation_error_rad
         shift_m = errors.white_translation_m + motion.interpolation_error_m
-        white_px = np.sqrt(PLACE_ERROR_PX**2 + self._camera.fx**2 * (turn**2 + (shift_m * inverse_depth) ** 2))
+        white_px = np.sqrt(PLACE_ERROR_PX**2 + camera.fx**2 * (turn**2 + (shift_m * inverse_depth) ** 2))
         turn_s = max(errors.rotation_rad_s, motion.drift_rotation_rad_s)
         shift_m_s = max(errors.translation_m_s, motion.drift_translation_m_s)
-        return white_px, self._camera.fx * np.hypot(turn_s, shift_m_s * inverse_depth)
+        return white_px, camera.fx * np.hypot(turn_s, shift_m_s * inverse_depth)
 
     def _fuse(self, points, log_depth, log_stddev, has_learned, likelihoods, drift_px_s, tracked) -> MotionAnswer:
         moved = (likelihoods.level >= 0) & (likelihoods.parallax_px >= MIN_PARALLAX_PX)
@@ -207,7 +213,8 @@ class MotionDepth:
         if has_learned.any():
             uv_widths = np.nan_to_num(points.uv_px / self.width, posinf=0, neginf=0)
             measured = likelihoods.peak, likelihoods.stddev
-            prior = self.learned.learn(uv_widths, log_depth, log_stddev, *measured, sharp)
+            learnt = self.learned.learn(uv_widths, log_depth, log_stddev, *measured, sharp)
+            prior = prior.where(has_learned, learnt)
         mean, stddev, _ = posterior(likelihoods, prior.mean, prior.stddev, prior.outlier)
         alone = self.learned.alone(log_depth, log_stddev)
         mean, stddev = np.where(moved, mean, alone[0]), np.where(moved, stddev, alone[1])
@@ -229,8 +236,8 @@ class MotionDepth:
 
 
 def _with_tracks(mean, stddev, basis, tracked: Triangulated) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where a track's depth agrees with the posterior, both together; where it does not, the wider of the two says how
-    little is known."""
+    """Where a track's depth agrees with the posterior, both together; else the track is left out, and σ says that
+    something is wrong."""
     known = tracked.known & (tracked.stddev < 1.0)
     track = np.where(known, tracked.log_depth, mean)
     # Its error is even in inverse depth: of log depth it is larger where the point is farther than the track says.
@@ -241,5 +248,6 @@ def _with_tracks(mean, stddev, basis, tracked: Triangulated) -> tuple[np.ndarray
     fused = mean + share * (track - mean)
     fused_stddev = np.sqrt(both * np.maximum(1.0, gap**2))
     use = known & (np.abs(gap) < 4.0)
+    stddev = np.where(known & ~use, np.hypot(stddev, np.minimum(np.abs(track - mean) / 2, 1.0)), stddev)
     mean, stddev = np.where(use, fused, mean), np.where(use, fused_stddev, stddev)
     return mean, stddev, np.where(use, basis | Basis.TRACKS, basis)

@@ -62,6 +62,11 @@ class Prior:
         zero = np.zeros(len(mean))
         return cls(mean, stddev, np.full(len(mean), OUTLIER), zero, zero)
 
+    def where(self, other_holds: np.ndarray, other: Prior) -> Prior:
+        """This one, but the other where that holds, (K,) bool."""
+        names = ("mean", "stddev", "outlier", "conflict", "doubt")
+        return Prior(*(np.where(other_holds, getattr(other, name), getattr(self, name)) for name in names))
+
 
 class LearnedScale:
     """scale, variance: of S. trust: κ."""

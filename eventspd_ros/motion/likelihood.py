@@ -221,9 +221,13 @@ def _choose_level(known, rotation, translation, lens, x, y, far, near, middle, m
         reach_px, where = displacement(known[level], rotation[level], translation[level], lens, x, y, far, near)
         if where < 0 or reach_px > max_px:
             continue
-        u0, v0 = _project(rotation[level, oldest], translation[level, oldest], lens, x, y, middle)
-        u1, v1 = _project(rotation[level, newest], translation[level, newest], lens, x, y, middle)
-        if math.hypot(u1 - u0, v1 - v0) <= MAX_PX_PER_SLICE * (newest - oldest):
+        # Against the far background: what a turn smears it smears alike in all slices.
+        right, down = 0.0, 0.0
+        for j, sign in ((oldest, -1.0), (newest, 1.0)):
+            u, v = _project(rotation[level, j], translation[level, j], lens, x, y, middle)
+            far_u, far_v = _project(rotation[level, j], translation[level, j], lens, x, y, 0.0)
+            right, down = right + sign * (u - far_u), down + sign * (v - far_v)
+        if math.hypot(right, down) <= MAX_PX_PER_SLICE * (newest - oldest):
             return level
     return -1
 

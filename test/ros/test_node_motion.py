@@ -63,7 +63,7 @@ def see(bot, with_lens=True):
     streams.until(lambda: bot.stream.predictor is not None)
     if with_lens:
         bot.camera_info.publish(wall_info())
-    streams.until(lambda: bot.stream.predictor.motion._slices is not None)
+    streams.until(lambda: bot.stream.predictor.motion.has_lens)
     for packet in PACKETS[1:]:
         bot.events.publish(streams.to_msg(packet))
         time.sleep(0.002)
