@@ -142,7 +142,7 @@ def motion_text(result: dict) -> list[Table]:
     sweep = result.get("pose_errors", [])
     for name in sweep[0]["classes"] if sweep else ():
         lines = {row["poses"]: row["classes"][name] for row in sweep}
-        tables.append(_table(f"poses with errors: {TITLES[name]}", lines, (LEARNED, MOTION, FUSED)))
+        tables.append(_table(f"poses with errors: {TITLES[name]}", lines, (MOTION, FUSED)))
     return tables
 
 
