@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from tqdm import tqdm
 from eventspd_ros.evaluation.metrics import abs_rel
 from eventspd_ros.evaluation.overlay import draw_overlay
 from eventspd_ros.evaluation.replay.ground_truth import DepthImages
-from eventspd_ros.evaluation.replay.topics import TopicNames, choose_topics
+from eventspd_ros.evaluation.replay.topics import BagTopics, TopicNames, choose_topics
 from eventspd_ros.events.clock import SensorClock
 from eventspd_ros.events.codecs import make_decoder
 from eventspd_ros.events.files import open_events
@@ -32,7 +32,7 @@ from eventspd_ros.predictor import Status
 from eventspd_ros.resources import DEFAULT_WEIGHTS
 from eventspd_ros.ros.fastdds import own_profile
 from eventspd_ros.ros.latency import STAGES
-from eventspd_ros.ros.messages import time_to_ns
+from eventspd_ros.ros.messages import message_class, time_to_ns
 from eventspd_ros.ros.recorder import Recorder
 from eventspd_ros.simulation.bag import write_bag
 from eventspd_ros.simulation.stream import SimulationConfig
@@ -55,6 +55,9 @@ class DemoBag:
     camera_info: str | None
     keypoints: str | None
     depth: str | None
+    poses: str | None
+    poses_type: str | None
+    motion: str
     width: int
     height: int
     duration_s: float
@@ -66,6 +69,8 @@ class DemoBag:
         with open_bag(path) as bag:
             try:
                 topics = choose_topics(bag, TopicNames(events=source.topic))
+                if topics.camera_info is None:  # motion is of rays, and an assumed lens has none
+                    topics = replace(topics, poses=None, poses_type=None)
             except ValueError as error:
                 raise ValueError(f"{error} (the demo takes no names, eventspd replay does)") from None
             is_own = topics.source is not None and topics.source.layout == "keypoint_array"
@@ -75,6 +80,9 @@ class DemoBag:
                 camera_info=topics.camera_info,
                 keypoints=topics.keypoints if is_own else None,
                 depth=topics.depth,
+                poses=topics.poses,
+                poses_type=topics.poses_type,
+                motion=topics.motion,
                 width=source.width,
                 height=source.height,
                 duration_s=bag.duration_ns / 1e9,
@@ -113,12 +121,14 @@ def play_and_record(bag: Path, topics: DemoBag, weights: str) -> Recorder:
         "sensor_height": topics.height,
         "max_cache_age_ms": DEMO_CACHE_AGE_MS,
         "fx_px": 0.0 if topics.camera_info else ASSUMED_FX_PER_WIDTH * topics.width,
+        **motion_parameters(topics),
     }
     arguments = [item for name, value in parameters.items() for item in ("-p", f"{name}:={value}")]
     remappings = {"events": topics.events, "camera_info": topics.camera_info, "keypoints": keypoints}
+    remappings[topics.motion] = topics.poses
     arguments += [item for name, topic in remappings.items() if topic for item in ("-r", f"{name}:={topic}")]
     # The recorder subscribes to /clock last, when it hears everything else.
-    waited_for = [topics.events, *([topics.keypoints] if topics.keypoints else []), "/clock"]
+    waited_for = [topics.events, *(topic for topic in (topics.keypoints, topics.poses) if topic), "/clock"]
     player = ["-p", f"bag:={bag.resolve()}", "-p", f"wait_for:=[{','.join(waited_for)}]"]
     rclpy.init()
     recorder = Recorder(keypoints)
@@ -144,6 +154,17 @@ def play_and_record(bag: Path, topics: DemoBag, weights: str) -> Recorder:
         recorder.destroy_node()
         rclpy.try_shutdown()
     return recorder
+
+
+def motion_parameters(topics: DemoBag | BagTopics) -> dict[str, str]:
+    """Of the node, for the poses of a bag. ValueError: their message is not installed."""
+    if topics.poses is None:
+        return {}
+    if message_class(topics.poses_type) is None:
+        package = topics.poses_type.split("/")[0].replace("_", "-")
+        raise ValueError(f"{topics.poses}: {topics.poses_type} is missing; apt install ros-$ROS_DISTRO-{package}")
+    pose_type = {"pose_type": topics.poses_type} if topics.motion == "pose" else {}
+    return {"motion": topics.motion, **pose_type}
 
 
 @contextmanager
@@ -174,6 +195,7 @@ def summarise(bag: Path, topics: DemoBag, recorder: Recorder, weights: str) -> d
     return {
         "bag": str(bag),
         "sensor": f"{topics.width}x{topics.height}",
+        "poses": topics.poses,
         "requests": len(recorder.request_times),
         "answers": len(answers),
         "ok": sum(bool((np.asarray(a.status) == Status.OK).any()) for a in answers),
@@ -271,6 +293,7 @@ def table(summary: dict) -> str:
         ("bag", f"{summary['bag']} ({summary['sensor']})"),
         ("answers / requests", f"{summary['answers']} / {summary['requests']}"),
         ("keypoints", statuses or "none"),
+        ("motion", f"poses of {summary['poses']}" if summary["poses"] else "no poses: learned depth alone"),
         ("windows encoded / dropped", f"{summary['windows_encoded']} / {summary['windows_dropped']}"),
         ("latency p50 / p95 / p99", f"{latency['p50']} / {latency['p95']} / {latency['p99']} ms"),
         ("stages in the node p50 / p99", ", ".join(f"{k} {v['p50']:g} / {v['p99']:g}" for k, v in stages.items())),

@@ -34,7 +34,7 @@ from eventspd_ros.events.files.rosbag import Bag, open_bag
 from eventspd_ros.inputs.keypoints import Keypoints
 from eventspd_ros.msg import KeypointArray, KeypointDepthArray
 from eventspd_ros.predictor import Answer, QueryMode
-from eventspd_ros.ros.demo import ros_process, stages_ms
+from eventspd_ros.ros.demo import motion_parameters, ros_process, stages_ms
 from eventspd_ros.ros.fastdds import own_profile
 from eventspd_ros.ros.messages import (
     CAMERA_INFO_QOS,
@@ -124,14 +124,11 @@ def replay_online(
         raise ValueError(f"--rate {rate}: 1 is as recorded, 0 as fast as the node answers")
     if rate == 0 and session.settings.mode == QueryMode.LATEST:
         raise ValueError("--rate 0 waits for the window of each request; choose --query-mode covering or exact")
-    topics = session.topics
-    if topics.poses and message_class(topics.poses_type) is None:
-        package = topics.poses_type.split("/")[0].replace("_", "-")
-        raise ValueError(f"{topics.poses_type} is missing: apt install ros-$ROS_DISTRO-{package}, or give --no-motion")
+    arguments = _node_arguments(session, weights[0], device, patient=rate == 0)
     rclpy.init()
     asker = Asker(session)
     try:
-        with ros_process("node", _node_arguments(session, weights[0], device, patient=rate == 0)) as node:
+        with ros_process("node", arguments) as node:
             asker.spin_until(asker.is_connected, STUCK_S, node)
             if not asker.is_connected():
                 raise ValueError(f"eventspd_node did not come up within {STUCK_S:.0f} s")
@@ -165,8 +162,10 @@ def _node_arguments(session: ReplaySession, weights: Path, device: str, patient:
         parameters["max_waiting_windows"] = PATIENT_WINDOWS
     topics = {name: name for name in ("events", "camera_info", "keypoints")}
     if session.topics.poses:
-        parameters |= _motion_parameters(session)
+        parameters |= motion_parameters(session.topics)
         topics[session.topics.motion] = "poses"
+    if session.settings.camera_pose:
+        parameters["camera_pose"] = json.dumps(session.settings.camera_pose)
     arguments = [item for name, value in parameters.items() for item in ("-p", f"{name}:={value}")]
     return arguments + [item for name, own in topics.items() for item in ("-r", f"{name}:={PREFIX}/{own}")]
 
@@ -175,15 +174,6 @@ def _own_focal_length_px(calibration: Calibration) -> float:
     """Where camera_info has another one, or none; else 0, so that the node's lens is from the first the bag's."""
     lens, fx_px = calibration.lens, calibration.fx_px or 0.0
     return 0.0 if lens is not None and lens.fx_px == fx_px else float(fx_px)
-
-
-def _motion_parameters(session: ReplaySession) -> dict[str, str]:
-    parameters = {"motion": session.topics.motion}
-    if session.topics.motion == "pose":
-        parameters["pose_type"] = session.topics.poses_type
-    if session.settings.camera_pose:
-        parameters["camera_pose"] = json.dumps(session.settings.camera_pose)
-    return parameters
 
 
 def _play(asker: Asker, node, rate: float, progress: Progress | None) -> None:

@@ -13,6 +13,7 @@ from eventspd_ros.msg import KeypointDepthArray
 from reference.rewritten_bags import TYPES, millimetres, rewrite
 
 from eventspd_ros.events.files.rosbag import open_bag
+from eventspd_ros.motion.depth_from_motion import Basis
 from eventspd_ros.predictor import Status
 from eventspd_ros.ros import demo
 from eventspd_ros.ros.demo import DemoBag, depth_error, run_demo, table
@@ -39,6 +40,9 @@ def test_every_request_of_a_simulated_bag_is_answered(simulated_bag, tmp_path, m
     assert {"decode", "encode", "query", "publish"} <= set(summary["stages_ms"])
     assert all(0 <= times["p50"] <= times["p99"] for times in summary["stages_ms"].values())
     assert summary["abs_rel"] > 0, "the bag has depth to compare with"
+    assert summary["poses"] == "/odometry" and "poses of /odometry" in table(summary)
+    basis = np.concatenate([np.asarray(answer.basis) for answer in recorders[0].answers])
+    assert (basis & Basis.MOTION).any(), "the node was given them"
     assert summary["weights"] == "random" and summary["trained"] is False and not summary["fx_assumed"]
     assert "UNTRAINED" in table(summary)
     picture = cv2.imread(str(tmp_path / "overlay.png"))
@@ -90,6 +94,12 @@ def test_depth_is_compared_in_metres_or_said_not_to_be(change, expected, simulat
 def test_a_picture_is_no_depth(simulated_bag, tmp_path):
     topic = DemoBag.of(simulated_bag).depth
     assert topic and DemoBag.of(rewrite(simulated_bag, tmp_path / "bag", {topic: (IMAGE, colour)})).depth is None
+
+
+def test_motion_needs_poses_and_a_lens(simulated_bag, tmp_path):
+    for number, left_out in enumerate(("/odometry", "/event_camera/camera_info")):
+        assert DemoBag.of(rewrite(simulated_bag, tmp_path / str(number), {left_out: None})).motion == "none"
+    assert DemoBag.of(simulated_bag).motion == "odometry"
 
 
 def messages(bag, topic):

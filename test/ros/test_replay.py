@@ -3,15 +3,18 @@
 import numpy as np
 import pytest
 from reference.models import small_model
+from reference.rewritten_bags import at_other_times, rewrite
 from reference.windows import randomise
 
 from eventspd_ros.cli import main
 from eventspd_ros.evaluation.replay.requests import ReplaySettings
 from eventspd_ros.evaluation.replay.session import open_session, replay_offline
 from eventspd_ros.model.checkpoints import load_checkpoint, save_checkpoint
+from eventspd_ros.motion.depth_from_motion import Basis
 from eventspd_ros.predictor import Status
+from eventspd_ros.ros import replay
 from eventspd_ros.ros.replay import replay_online
-from eventspd_ros.simulation.bag import write_bag
+from eventspd_ros.simulation.bag import ODOMETRY_TOPIC, write_bag
 from eventspd_ros.simulation.camera import PinholeCamera
 from eventspd_ros.simulation.stream import SimulationConfig
 
@@ -31,7 +34,8 @@ def weights(tmp_path_factory):
 
 
 @pytest.mark.parametrize("mode", ["covering", "exact"])
-def test_offline_and_online_answers_are_equal(mode, bag, weights):
+def test_offline_and_online_answers_are_equal(mode, bag, weights, monkeypatch):
+    monkeypatch.setattr(replay, "PATIENT_WAIT_MS", 3000.0)  # at the bag's end requests wait for poses that never come
     settings = ReplaySettings(mode, uniform=40, max_cache_age_ms=5000.0)  # packets wait on a busy machine
     session = open_session(bag, load_checkpoint(weights), settings=settings)
     offline = replay_offline(session, [weights])[0]
@@ -39,13 +43,49 @@ def test_offline_and_online_answers_are_equal(mode, bag, weights):
     lost = ("windows_dropped", "packets_dropped", "packets_lost_before_node")
     assert {name: online.counters[name] for name in lost} == dict.fromkeys(lost, 0)
     assert online.counters["windows_encoded"] >= offline.counters["windows_encoded"] > 20
+    same(session, offline, online)
+    status = np.concatenate([given.answer.status for given in online.answers])
+    assert (status == Status.OK).mean() > 0.9
+
+
+def same(session, offline, online):
     for request, one, two in zip(session.found.requests, offline.answers, online.answers, strict=True):
         assert len(request.uv_px) == len(one.answer.depth_m)
         assert one.window_ns == two.window_ns
-        for name in ("status", "depth_m", "depth_stddev_m"):
+        for name in ("status", "depth_m", "depth_stddev_m", "basis"):
             np.testing.assert_array_equal(getattr(one.answer, name), getattr(two.answer, name))
-    status = np.concatenate([given.answer.status for given in online.answers])
-    assert (status == Status.OK).mean() > 0.9
+        np.testing.assert_equal(*(np.float32(given.answer.log_scale_stddev) for given in (one, two)))
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory):
+    """With parallax."""
+    camera = PinholeCamera.centred(160, 120)
+    config = SimulationConfig(camera, 0.5, seed=3, domain="indoor", max_keypoints=40, keypoint_hz=17)
+    return write_bag(tmp_path_factory.mktemp("bags") / "room", config)
+
+
+@pytest.mark.parametrize(("later_ms", "lost_ms"), [(30, (250, 350)), (-200, (0, 0))])
+def test_they_are_with_poses_late_and_missing_and_early(later_ms, lost_ms, room, weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(replay, "PATIENT_WAIT_MS", 2000.0)
+
+    def lost(odometry):
+        stamp = odometry.header.stamp
+        if lost_ms[0] < (stamp.sec * 10**9 + stamp.nanosec - SimulationConfig().start_ns) / 1e6 < lost_ms[1]:
+            odometry.pose.pose.position.x = np.nan
+        return odometry
+
+    damaged = rewrite(room, tmp_path / "damaged", {ODOMETRY_TOPIC: ("nav_msgs/msg/Odometry", lost)})
+    bag = at_other_times(damaged, tmp_path / "bag", {ODOMETRY_TOPIC: later_ms * 1_000_000})
+    session = open_session(bag, load_checkpoint(weights), settings=ReplaySettings(uniform=40))
+    offline = replay_offline(session, [weights])[0]
+    online = replay_online(session, [weights], 0.0, "cpu")[0]
+    same(session, offline, online)
+    moved = [(given.answer.basis & Basis.MOTION).any() for given in online.answers]
+    assert np.mean(moved) > 0.3
+    assert (online.counters["answers_without_poses"] > 0) == (lost_ms != (0, 0))
+    names = ("poses", "poses_rejected", "answers_without_poses")
+    assert [online.counters[name] for name in names] == [offline.counters[name] for name in names]
 
 
 def test_at_a_rate_every_request_is_answered_and_timed(bag, weights, capsys):
