@@ -28,6 +28,9 @@ def add_commands(command: Command) -> None:
     sub = benchmark("windows", bench_windows, "events cut into windows a second, one core", 30)
     sub.add_argument("input", type=Path, metavar="FILE")
 
+    sub = benchmark("motion", bench_motion, "nanoseconds an event, microseconds a keypoint of depth from motion", 30)
+    sub.add_argument("--sensor", type=sensor_size, default=(260, 346), metavar="WxH", help="default 346x260")
+
     sub = benchmark("model", bench_model, "milliseconds to encode a window and to decode K keypoints", 30)
     sub.add_argument("--preset", default="eventspd")
     sub.add_argument("--sensor", type=sensor_size, default=(720, 1280), metavar="WxH", help="default 1280x720")
@@ -90,6 +93,12 @@ def bench_windows(options) -> dict:
     from eventspd_ros.benchmark.windows import bench_windows as measure
 
     return measure(options.input, options.repetitions)
+
+
+def bench_motion(options) -> dict:
+    from eventspd_ros.benchmark.motion import bench_motion as measure
+
+    return measure(options.sensor, options.repetitions)
 
 
 def bench_model(options) -> dict:

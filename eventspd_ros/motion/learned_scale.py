@@ -139,36 +139,81 @@ class LearnedScale:
 
     def _predict(self, uv, log_depth, width, anchors, ratio, noise) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance of f at all points, from the anchors that agree with one another; the scale learns too."""
-        shared = np.exp(
-            -_distances(uv, uv[anchors]) / SHARED_WIDTHS
-            - np.abs(log_depth[:, None] - log_depth[anchors]) / SHARED_LOG_DEPTH
-        )
-        covariance = self.variance + (1 - OWN_SHARE) * width[:, None] * width[anchors] * shared
-        own = noise + OWN_SHARE * width[anchors] ** 2
         kept = np.ones(len(anchors), bool)
         for last in (False, True):
-            inverse = np.linalg.inv(covariance[anchors[kept]][:, kept] + np.diag(own[kept]))
-            weights = inverse @ (ratio[kept] - self.scale)
-            left_out = 1 / np.diag(inverse)
+            chosen = anchors[kept]
+            columns = uv[chosen], log_depth[chosen], width[chosen], ratio[kept] - self.scale, noise[kept]
+            weights, left_out, factor = _fit(*columns, self.variance)
             far = np.abs(weights) * np.sqrt(left_out) > GATE
             if last or not far.any() or far.all():
                 break
             kept[np.flatnonzero(kept)[far]] = False
-        covariance, chosen = covariance[:, kept], anchors[kept]
-        mean = self.scale + covariance @ weights
-        variance = self.variance + width**2 - np.einsum("ij,ij->i", covariance @ inverse, covariance)
+        mean, variance = _read(uv, log_depth, width, *columns[:3], weights, factor, self.variance)
+        mean += self.scale
         mean[chosen] = ratio[kept] - weights * left_out
         variance[chosen] = left_out - noise[kept]
-        scale_covariance = np.full(len(chosen), self.variance)
-        self.scale += float(scale_covariance @ weights)
-        self.variance -= float(scale_covariance @ inverse @ scale_covariance)
-        self.variance = max(self.variance, 1e-5)
+        # The scale's covariance with every anchor is its own variance.
+        self.scale += float(self.variance * weights.sum())
+        self.variance = max(self.variance - float(((factor @ np.full(len(chosen), self.variance)) ** 2).sum()), 1e-5)
         return mean, np.maximum(variance, 1e-4)
 
 
-def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    right, down = a[:, None, 0] - b[:, 0], a[:, None, 1] - b[:, 1]
-    return np.sqrt(right * right + down * down)
+@njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+def _covariance(right, down, apart, widths, variance):
+    """Of f at two places; apart: of their log depths, widths: product of κ σ of both."""
+    distance = math.sqrt(right * right + down * down) / SHARED_WIDTHS + abs(apart) / SHARED_LOG_DEPTH
+    return variance + (1 - OWN_SHARE) * widths * math.exp(-distance)
+
+
+@njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+def _fit(uv, log_depth, width, residual, noise, variance):
+    """A Gaussian process on A anchors: weights C⁻¹ r, (A,); each anchor's variance seen from the others, 1 / C⁻¹_ii,
+    (A,); and L⁻¹ of C = L Lᵀ. Compiled, as a library's threads would wait for one another on a busy computer."""
+    count = len(uv)
+    factor, inverse = np.zeros((count, count)), np.zeros((count, count))
+    for i in range(count):
+        for k in range(i + 1):
+            apart = uv[i, 0] - uv[k, 0], uv[i, 1] - uv[k, 1], log_depth[i] - log_depth[k]
+            total = _covariance(*apart, width[i] * width[k], variance)
+            if i == k:
+                total += noise[i] + OWN_SHARE * width[i] ** 2
+            for m in range(k):
+                total -= factor[i, m] * factor[k, m]
+            factor[i, k] = math.sqrt(max(total, 1e-12)) if i == k else total / factor[k, k]
+    for i in range(count):
+        inverse[i, i] = 1 / factor[i, i]
+        for k in range(i):
+            scale = factor[i, k] / factor[i, i]
+            for m in range(k + 1):
+                inverse[i, m] -= scale * inverse[k, m]
+    weights, left_out = np.zeros(count), np.zeros(count)
+    for i in range(count):
+        total = 0.0
+        for m in range(i + 1):
+            total += inverse[i, m] * residual[m]
+        for m in range(i + 1):
+            weights[m] += inverse[i, m] * total
+            left_out[m] += inverse[i, m] * inverse[i, m]
+    return weights, 1 / left_out, inverse
+
+
+@njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+def _read(uv, log_depth, width, other_uv, other_log_depth, other_width, weights, factor, variance):
+    """Mean, less the scale, and variance of f at places (K,) from the anchors of _fit()."""
+    count = len(weights)
+    mean, out, row = np.zeros(len(uv)), np.zeros(len(uv)), np.zeros(count)
+    for n in range(len(uv)):
+        for k in range(count):
+            apart = uv[n, 0] - other_uv[k, 0], uv[n, 1] - other_uv[k, 1], log_depth[n] - other_log_depth[k]
+            row[k] = _covariance(*apart, width[n] * other_width[k], variance)
+            mean[n] += row[k] * weights[k]
+        out[n] = variance + width[n] ** 2
+        for i in range(count):
+            total = 0.0
+            for m in range(i + 1):
+                total += factor[i, m] * row[m]
+            out[n] -= total * total
+    return mean, out
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
