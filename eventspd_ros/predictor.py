@@ -279,8 +279,9 @@ class Predictor:
             log_depth = np.where(usable, np.log(answer.depth_m), np.nan).astype(np.float64)
             log_stddev = np.where(usable, answer.depth_stddev_m / answer.depth_m, np.nan).astype(np.float64)
         places = np.where(asked[:, None], uv, np.nan).astype(np.float64)
-        # The events of the learned depth's window and before, so that it does not matter what has come since.
-        until_ns = answer.window_end_ns if usable.any() else None
+        # Up to the learned depth's window, so that it does not matter what has come since; but for `latest`, as where
+        # encoding is slow that window is old.
+        until_ns = answer.window_end_ns if usable.any() and self.mode != QueryMode.LATEST else None
         points = Points(places, log_depth if self.model.trained else None, log_stddev, ids)
         seen = self.motion.answer(points, now_ns, until_ns, offset_ns)
         known = asked & np.isfinite(seen.depth_m)

@@ -13,7 +13,7 @@ variance" has the profile likelihood ℓ(ρ) = −N ln(1 − r(ρ)), N the numbe
 (maximum likelihood over pattern and variance; r in place of the explained share e = P²/nQ, which noise raises to 1/n,
 so that hypotheses seen by fewer slices are not preferred). It is flat without parallax and along an aperture.
 
-ℓ is summed over slices of several lengths: long ones see the motion of far points, short ones still match where a point
+ℓ is summed over slices of two lengths: long ones see the motion of far points, shorter ones still match where a point
 left the image or was hidden before. Hypotheses are even in displacement in the image: first coarsely, in slices of half
 the size and over all that the prior allows, then finely around what that found.
 """
@@ -36,7 +36,7 @@ NOISE_R = 0.07  # correlation that noise reaches: what a hypothesis without any 
 FLOOR = -N * math.log(1 - NOISE_R)
 STEP_PX = 1.0
 COARSE = 2.0  # the coarse search's step, and its slices' pixels, are that many times larger
-MAX_NODES = 96
+MAX_NODES = 64
 MAX_PX_PER_SLICE = 5.0  # a pattern that moves by more inside a slice is smeared
 MIN_SLICES = 4
 LOW_LEVEL_PX = 4.0  # a shorter span in which all hypotheses lie closer tells nothing more
@@ -395,12 +395,13 @@ def _one_point(scene, strides, lens, point, scratch, out, n):
         if level < 0:
             break
         nodes, step_px = _scan(scene, strides, lens, level, x, y, far, near, coarse, rhos, ells, patches)
-        for lower in range(level - 1, max(level - 3, -1), -1):
-            args = known[lower], rotation[lower], translation[lower], lens, x, y, far, near
-            if displacement(*args)[0] < LOW_LEVEL_PX:
-                break
-            others, _ = _scan(scene, strides, lens, lower, x, y, far, near, coarse, other_rhos, other_ells, patches)
-            _add_interpolated(rhos, ells, nodes, other_rhos, other_ells, others)
+        if level:
+            shorter = level - 1
+            args = known[shorter], rotation[shorter], translation[shorter], lens, x, y, far, near
+            if displacement(*args)[0] >= LOW_LEVEL_PX:
+                args = scene, strides, lens, shorter, x, y, far, near, coarse, other_rhos, other_ells, patches
+                others, _ = _scan(*args)
+                _add_interpolated(rhos, ells, nodes, other_rhos, other_ells, others)
         top = 0
         for i in range(nodes):
             if ells[i] > ells[top]:
