@@ -207,20 +207,20 @@ class MotionDepth:
 
     def _fuse(self, points, log_depth, log_stddev, has_learned, likelihoods, drift_px_s, tracked) -> MotionAnswer:
         moved = (likelihoods.level >= 0) & (likelihoods.parallax_px >= MIN_PARALLAX_PX)
+        # What errors of the poses do to log depth. All points have them alike: neighbours that agree do not help.
+        drift = drift_px_s * 0.08 / (2 * np.maximum(likelihoods.parallax_px, 1e-6))
+        measured = likelihoods.peak, np.hypot(likelihoods.stddev, drift)
         sharp = moved & has_learned & (likelihoods.parallax_px >= SHARP_PARALLAX_PX)
-        sharp &= (likelihoods.stddev < SHARP_STDDEV) & (likelihoods.strength > SHARP_NATS)
+        sharp &= (measured[1] < SHARP_STDDEV) & (likelihoods.strength > SHARP_NATS)
         prior = Prior.flat(log_depth, log_stddev)
         if has_learned.any():
             uv_widths = np.nan_to_num(points.uv_px / self.width, posinf=0, neginf=0)
-            measured = likelihoods.peak, likelihoods.stddev
             learnt = self.learned.learn(uv_widths, log_depth, log_stddev, *measured, sharp)
             prior = prior.where(has_learned, learnt)
         mean, stddev, _ = posterior(likelihoods, prior.mean, prior.stddev, prior.outlier)
         alone = self.learned.alone(log_depth, log_stddev)
         mean, stddev = np.where(moved, mean, alone[0]), np.where(moved, stddev, alone[1])
-        # Errors of the poses are of all points alike: neighbours that agree do not make them smaller.
-        drift = np.minimum(drift_px_s * 0.08 / (2 * np.maximum(likelihoods.parallax_px, 1e-6)), alone[1])
-        together = stddev**2 + prior.doubt**2 + drift**2 + self.errors.translation_share**2
+        together = stddev**2 + prior.doubt**2 + np.minimum(drift, alone[1]) ** 2 + self.errors.translation_share**2
         stddev = np.where(moved, np.sqrt(together), stddev)
         basis = np.where(moved, Basis.MOTION, Basis.NOTHING) | np.where(has_learned, Basis.LEARNED, Basis.NOTHING)
         mean, stddev, basis = _with_tracks(mean, stddev, basis, tracked)
