@@ -10,16 +10,10 @@ from hypothesis import strategies as st
 from reference import slow_motion
 from reference.moving_camera import Path, Wall
 
-from eventspd_ros.motion import likelihood, rotations
-from eventspd_ros.motion.likelihood import (
-    BINS,
-    MAX_NODES,
-    MIN_SLICES,
-    Camera,
-    Likelihoods,
-    depth_likelihoods,
-)
-from eventspd_ros.motion.slices import LEVELS, SLICE_NS, SLICES, SPANS_NS, EventSlices
+from eventspd_ros.motion import likelihood, patches, rotations
+from eventspd_ros.motion.likelihood import BINS, Camera, Likelihoods, depth_likelihoods
+from eventspd_ros.motion.patches import MAX_NODES, MIN_SLICES
+from eventspd_ros.motion.slices import LEVELS, MARGIN, SLICE_NS, SLICES, SPANS_NS, EventSlices
 from eventspd_ros.motion.trajectory import Motion
 
 FIELDS = [field.name for field in fields(Likelihoods)]
@@ -106,10 +100,10 @@ def test_every_hypothesis_has_the_twin_s_place_correlation_and_likelihood(seed, 
     scene = look.full, look.half, look.full_at, look.half_at, known, rotation, translation
     lens = np.array([camera.fx, camera.fy, camera.cx, camera.cy, slices.height, slices.width], np.float64)
     rhos, ells = np.full(MAX_NODES, np.nan), np.full(MAX_NODES, np.nan)
-    patches = np.empty(SLICES, np.uint64), np.zeros((SLICES, 4), np.float32), np.empty((SLICES, 2))
+    scratch = np.empty(SLICES, np.uint64), np.zeros((SLICES, 4), np.float32), np.empty((SLICES, 2))
     strides = np.uint64(slices.stride), np.uint64(slices.half_stride)
     far, near = 0.05, 3.0
-    nodes, step_px = likelihood._scan(scene, strides, lens, level, x, y, far, near, coarse, rhos, ells, patches)
+    nodes, step_px = patches.scan(scene, strides, lens, level, x, y, far, near, coarse, rhos, ells, scratch)
     images = pictures(slices, look, level, coarse)
 
     def places(rho):
@@ -145,9 +139,9 @@ def pictures(slices, look, level, half):
     flat, at, stride = (
         (look.half, look.half_at, slices.half_stride) if half else (look.full, look.full_at, slices.stride)
     )
-    rows = (-(-slices.height // 2) if half else slices.height) + 2 * likelihood.MARGIN
+    rows = (-(-slices.height // 2) if half else slices.height) + 2 * MARGIN
     whole = [flat[int(begin) : int(begin) + rows * stride].reshape(rows, stride) for begin in at[level]]
-    return [image[likelihood.MARGIN : -likelihood.MARGIN, likelihood.MARGIN : -likelihood.MARGIN] for image in whole]
+    return [image[MARGIN:-MARGIN, MARGIN:-MARGIN] for image in whole]
 
 
 def test_rays_are_those_of_the_pixels():
@@ -387,7 +381,7 @@ def test_driving_backward_hypotheses_that_were_behind_the_camera_are_left_out(ve
 def test_where_the_answer_is_much_nearer_than_the_prior_and_fast_it_is_described_in_full():
     """At the depth that the coarse search finds even the shortest slices are smeared, at the prior's they are not: what
     the coarse search found stands, of its own slices."""
-    too_fast_m_s = 1.3 * likelihood.MAX_PX_PER_SLICE / (SLICE_NS * 1e-9) * 1.5 / 150
+    too_fast_m_s = 1.3 * patches.MAX_PX_PER_SLICE / (SLICE_NS * 1e-9) * 1.5 / 150
     wall = Wall(Path((too_fast_m_s, 0, 0)), depth_m=1.5, width=320, height=80, seed=3)
     found, truth = ask_wall(wall, 0.8, 0.5)
     assert_sound(found)

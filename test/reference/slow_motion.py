@@ -6,7 +6,7 @@ from collections import defaultdict
 import numpy as np
 from scipy import optimize, stats
 
-from eventspd_ros.motion import likelihood, slices
+from eventspd_ros.motion import likelihood, patches, slices
 
 
 def add_saturating(image: np.ndarray, at: tuple, p: np.ndarray) -> None:
@@ -74,7 +74,7 @@ class SlowSlices:
 def project(rotation, translation, camera, ray, rho):
     """c(ρ), px, (2,); None where the point is behind the camera or all but."""
     place = rotation @ [*ray, 1.0] + rho * translation
-    if place[2] < likelihood.NEAR_Z:
+    if place[2] < patches.NEAR_Z:
         return None
     return np.array([camera.fx * place[0] / place[2] + camera.cx, camera.fy * place[1] / place[2] + camera.cy])
 
@@ -121,15 +121,15 @@ def correlation(images, places_px, size, coarse: bool) -> tuple[float, int]:
         return 0.0, len(seen)
     w, v, n = gaussian(reach, stddev_px), np.array(seen), len(seen)
     pattern, energy = (w * v.sum(axis=0) ** 2).sum(), (w * (v**2).sum(axis=0)).sum()
-    return (pattern - energy) / ((n - 1) * (energy + likelihood.ENERGY_0)), n
+    return (pattern - energy) / ((n - 1) * (energy + patches.ENERGY_0)), n
 
 
 def log_likelihood(r: float, seen: int) -> float:
     """ℓ above its floor, for so many of a level's slices."""
-    if seen < likelihood.MIN_SLICES:
+    if seen < patches.MIN_SLICES:
         return 0.0
     share = (seen - 1) / (slices.SLICES - 1)
-    return -likelihood.N * share * np.log(max(1 - r, 1e-3)) - likelihood.FLOOR
+    return -patches.N * share * np.log(max(1 - r, 1e-3)) - patches.FLOOR
 
 
 class SlowPosterior:
