@@ -15,6 +15,7 @@ from eventspd_ros.inputs.camera_model import CameraModel
 from eventspd_ros.model.export import load_model as load_weights
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.motion.depth_from_motion import MotionDepth, Points
+from eventspd_ros.motion.learned_scale import LearnedScale
 from eventspd_ros.motion.trajectory import StampedPose, Trajectory
 from eventspd_ros.predictor import Predictor, QueryMode
 from eventspd_ros.resources import find_weights
@@ -92,6 +93,11 @@ def warm_up_motion() -> None:
         motion.add(columns["x"] + np.uint16(size - 1 - k), rows, columns["p"], columns["t_ns"] + k * step_ns)
         points = Points(np.array([[63.0 - k, 32.0]]), np.zeros(1), np.ones(1), ids=np.zeros(1, np.int64))
         motion.answer(points, k * step_ns)
+    motion.advance_to(50 * step_ns)
+    # What is learnt needs several points that agree.
+    count = 16
+    rng, ones = np.random.default_rng(0), np.ones(count)
+    LearnedScale().learn(rng.random((count, 2)), 0 * ones, 0.3 * ones, 0 * ones, 0.05 * ones, ones > 0)
 
 
 class SensorTables:

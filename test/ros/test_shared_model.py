@@ -1,5 +1,8 @@
 """The model's tables of the sensors in use."""
 
+import subprocess
+import sys
+
 import pytest
 
 from eventspd_ros.model.presets import build_model
@@ -41,3 +44,20 @@ def test_a_sensor_that_cannot_be_changes_nothing(size, said):
         tables.prepare("", *size)
     tables.prepare("other", 60, 80)
     assert tables_of(model) == {(48, 64), (60, 80)}
+
+
+def test_nothing_of_motion_is_left_to_compile_for_the_first_request():
+    code = (
+        "import importlib, pkgutil, eventspd_ros.motion as room;"
+        "from numba.core.dispatcher import Dispatcher;"
+        "from eventspd_ros.ros.shared_model import warm_up_motion;"
+        "warm_up_motion();"
+        "names = [f'eventspd_ros.motion.{m.name}' for m in pkgutil.iter_modules(room.__path__)];"
+        "modules = [importlib.import_module(name) for name in names];"
+        "found = {f for m in modules for f in vars(m).values() if isinstance(f, Dispatcher)};"
+        "called = {f for f in found if f.py_func.__name__ in NAMES};"
+        "print(sorted(f.py_func.__name__ for f in called if not f.signatures), len(called))"
+    )
+    names = {"_add", "_advance", "_all", "_all_points", "_fit", "_mean_of_neighbours", "_read", "_triangulate"}
+    done = subprocess.run([sys.executable, "-c", code.replace("NAMES", repr(names))], capture_output=True, text=True)
+    assert done.stdout.split() == ["[]", str(len(names))], done.stdout + done.stderr
