@@ -31,6 +31,7 @@ MIN_PARALLAX_PX = 0.3  # between a depth and its double over 80 ms; below it eve
 SHARP_STDDEV, SHARP_NATS, SHARP_PARALLAX_PX = 0.2, 4.0, 0.7  # of likelihoods that the stream learns from
 # Without a learned depth: one to ten metres, and what is answered then.
 FLAT_LOG_DEPTH, FLAT_STDDEV, SUFFICIENT_STDDEV = float(np.log(3.0)), 1.0, 0.3
+SURPRISE = 0.4  # change of the stream's log scale after which a request is looked at again
 # Displacement of patterns that poses do not explain: sensor latency, rounding to pixels.
 PLACE_ERROR_PX = 0.1
 
@@ -160,40 +161,44 @@ class MotionDepth:
         is asked; None: those there are. offset_ns: ROS time, which poses have, minus sensor time.
         """
         count = len(points.uv_px)
-        learned = points.log_depth is not None
-        log_depth = points.log_depth if learned else np.full(count, FLAT_LOG_DEPTH)
-        log_stddev = points.log_stddev if learned else np.full(count, FLAT_STDDEV)
-        has_learned = np.isfinite(log_depth) & np.isfinite(log_stddev) if learned else np.zeros(count, bool)
+        nan = np.full(count, np.nan)
+        log_depth, log_stddev = (nan if each is None else each for each in (points.log_depth, points.log_stddev))
+        has_learned = np.isfinite(log_depth) & np.isfinite(log_stddev)
         log_depth = np.where(has_learned, log_depth, FLAT_LOG_DEPTH)
         log_stddev = np.where(has_learned, log_stddev, FLAT_STDDEV)
+        learned = log_depth, log_stddev, has_learned
+        tracked = self._triangulate(points, t_ns + offset_ns)
+        scale = self.learned.scale
+        answer = self._fuse(points, learned, self._look(points, learned, t_ns, until_ns, offset_ns), tracked)
+        if abs(self.learned.scale - scale) > SURPRISE:  # what was searched was searched around the wrong depths
+            answer = self._fuse(points, learned, self._look(points, learned, t_ns, until_ns, offset_ns), tracked)
+        return answer
+
+    def _triangulate(self, points: Points, t_ns: int) -> Triangulated:
+        """What tracks show at t_ns (ROS time)."""
+        if (seen := self._seen) is None or points.ids is None:
+            return Triangulated(*np.full((2, len(points.uv_px)), np.nan))
+        return seen.tracks.triangulate(points.ids, seen.lens.rays(points.uv_px), t_ns, self.trajectory)
+
+    def _look(self, points, learned, t_ns, until_ns, offset_ns) -> tuple[Likelihoods, np.ndarray]:
+        """What events show, and how fast errors of the poses move it (px/s); nothing without a lens or known motion."""
+        log_depth, log_stddev, has_learned = learned
+        nothing = Likelihoods.empty(len(log_depth)), np.zeros(len(log_depth))
+        if (seen := self._seen) is None or not len(log_depth):
+            return nothing
         rough = self.learned.rough(log_depth, log_stddev)
         prior = tuple(np.where(has_learned, *each) for each in zip(rough, (log_depth, log_stddev), strict=True))
-        likelihoods, drift_px_s, tracked = self._observe(points, prior, t_ns, until_ns, offset_ns)
-        return self._fuse(points, log_depth, log_stddev, has_learned, likelihoods, drift_px_s, tracked)
-
-    def _observe(self, points, prior, t_ns, until_ns, offset_ns) -> tuple[Likelihoods, np.ndarray, Triangulated]:
-        """What events show, how fast errors of the poses move it (px/s), and what tracks show; nothing where the lens
-        or the motion is not known."""
-        count = len(points.uv_px)
-        likelihoods, drift_px_s = Likelihoods.empty(count), np.zeros(count)
-        tracked = Triangulated(np.full(count, np.nan), np.full(count, np.nan))
-        if (seen := self._seen) is None or not count:
-            return likelihoods, drift_px_s, tracked
-        slices, camera = seen.slices, seen.camera
         rays = seen.lens.rays(points.uv_px)
-        if points.ids is not None:
-            tracked = seen.tracks.triangulate(points.ids, rays, t_ns + offset_ns, self.trajectory)
-        with slices.lock:
-            look = slices.look(until_ns)
+        with seen.slices.lock:
+            look = seen.slices.look(until_ns)
             if look is None:
-                return likelihoods, drift_px_s, tracked
+                return nothing
             motion = self.trajectory.relative(t_ns + offset_ns, look.middle_ns.ravel() + offset_ns)
             if not motion.known.any():
                 self.without_poses += 1
-                return likelihoods, drift_px_s, tracked
-            white_px, drift_px_s = self._errors_px(motion, camera, prior[0])
-            likelihoods = depth_likelihoods(look, slices, motion, camera, rays, prior, (white_px, drift_px_s))
-        return likelihoods, drift_px_s, tracked
+                return nothing
+            errors_px = self._errors_px(motion, seen.camera, prior[0])
+            return depth_likelihoods(look, seen.slices, motion, seen.camera, rays, prior, errors_px), errors_px[1]
 
     def _errors_px(self, motion: Motion, camera: Camera, log_depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Displacement that errors of the poses make, (K,): from pose to pose, px, and for each second, px/s."""
@@ -205,7 +210,8 @@ class MotionDepth:
         shift_m_s = max(errors.translation_m_s, motion.drift_translation_m_s)
         return white_px, camera.fx * np.hypot(turn_s, shift_m_s * inverse_depth)
 
-    def _fuse(self, points, log_depth, log_stddev, has_learned, likelihoods, drift_px_s, tracked) -> MotionAnswer:
+    def _fuse(self, points, learned, seen, tracked) -> MotionAnswer:
+        (log_depth, log_stddev, has_learned), (likelihoods, drift_px_s) = learned, seen
         moved = (likelihoods.level >= 0) & (likelihoods.parallax_px >= MIN_PARALLAX_PX)
         # What errors of the poses do to log depth. All points have them alike: neighbours that agree do not help.
         drift = drift_px_s * 0.08 / (2 * np.maximum(likelihoods.parallax_px, 1e-6))
