@@ -19,6 +19,7 @@ from eventspd_ros.datasets.sample import known_depth
 from eventspd_ros.evaluation.replay.topics import DEPTH_ENCODINGS
 from eventspd_ros.inputs.camera_model import CameraModel
 from eventspd_ros.inputs.keypoints import cloud_field
+from eventspd_ros.motion import rotations
 
 # Beams are sparse: a point takes the nearest one so many pixels around it, if all of those agree.
 LIDAR_RADIUS_PX = 2
@@ -137,7 +138,7 @@ def read_extrinsics(given: Sequence[str]) -> np.ndarray:
     except ValueError:
         raise ValueError(f"extrinsics {text!r}: give a file, or x y z qx qy qz qw with a unit quaternion") from None
     transform = np.eye(4)
-    transform[:3, :3], transform[:3, 3] = rotation_of(np.array(q) / np.linalg.norm(q)), (x, y, z)
+    transform[:3, :3], transform[:3, 3] = rotations.to_matrix(np.array(q) / np.linalg.norm(q)), (x, y, z)
     return _rigid(transform, text)
 
 
@@ -158,10 +159,3 @@ def _rigid(transform: np.ndarray, name: str) -> np.ndarray:
     if not rigid:
         raise ValueError(f"{name}: {KEY} is no rigid transformation (a rotation, a translation in m, 0 0 0 1)")
     return transform
-
-
-def rotation_of(q: np.ndarray) -> np.ndarray:
-    """A unit quaternion x, y, z, w to its rotation matrix (3, 3)."""
-    x, y, z, w = q
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.eye(3) + 2 * w * cross + 2 * cross @ cross
