@@ -205,13 +205,12 @@ def bench_node(
         "sensor_height": height,
         "fx_px": float(width),
     }
-    arguments = [item for name, value in parameters.items() for item in ("-p", f"{name}:={value}")]
     digest, found = hashlib.sha256(), {}
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))  # no robot's topics, no other node's answers
     rclpy.init()
     camera = Camera(height, width)
     try:
-        with ros_process("node", arguments) as node:
+        with ros_process("node", parameters) as node:
             if not camera.spin_until(lambda: camera.is_heard() or node.poll() is not None, 120.0) or node.poll():
                 raise ValueError("eventspd_node did not come up; see its message above")
             camera.spin_until(lambda: False, 1.0)

@@ -10,6 +10,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -123,19 +124,17 @@ def play_and_record(bag: Path, topics: DemoBag, weights: str) -> Recorder:
         "fx_px": 0.0 if topics.camera_info else ASSUMED_FX_PER_WIDTH * topics.width,
         **motion_parameters(topics),
     }
-    arguments = [item for name, value in parameters.items() for item in ("-p", f"{name}:={value}")]
     remappings = {"events": topics.events, "camera_info": topics.camera_info, "keypoints": keypoints}
     remappings[topics.motion] = topics.poses
-    arguments += [item for name, topic in remappings.items() if topic for item in ("-r", f"{name}:={topic}")]
     # The recorder subscribes to /clock last, when it hears everything else.
     waited_for = [topics.events, *(topic for topic in (topics.keypoints, topics.poses) if topic), "/clock"]
-    player = ["-p", f"bag:={bag.resolve()}", "-p", f"wait_for:=[{','.join(waited_for)}]"]
+    player = {"bag": bag.resolve(), "wait_for": f"[{','.join(waited_for)}]"}
     rclpy.init()
     recorder = Recorder(keypoints)
     if topics.keypoints is None:
         recorder.make_keypoints(topics.events, topics.events_type, keypoints)
     try:
-        with ros_process("node", arguments) as node:
+        with ros_process("node", parameters, remappings) as node:
             recorder.spin_until(recorder.node_is_up, START_S, node)
             with ros_process("bag_player", player) as played:
                 first = topics.keypoints or topics.events
@@ -168,8 +167,13 @@ def motion_parameters(topics: DemoBag | BagTopics) -> dict[str, str]:
 
 
 @contextmanager
-def ros_process(module: str, arguments: list[str]):
-    """A node of this package as a process; interrupted, then ended, when the block is left."""
+def ros_process(module: str, parameters: Mapping[str, object], remappings: Mapping[str, str | None] | None = None):
+    """A node of this package as a process; interrupted, then ended, when the block is left.
+
+    parameters: their values as YAML; remappings: those to None are left out.
+    """
+    arguments = [item for name, value in parameters.items() for item in ("-p", f"{name}:={value}")]
+    arguments += [item for name, topic in (remappings or {}).items() if topic for item in ("-r", f"{name}:={topic}")]
     command = [sys.executable, "-m", f"eventspd_ros.ros.{module}", "--ros-args", *arguments]
     process = subprocess.Popen(command)
     try:

@@ -30,6 +30,7 @@ from eventspd_ros.evaluation.replay.session import (
     ReplaySession,
     method_names,
 )
+from eventspd_ros.evaluation.replay.topics import BagTopics
 from eventspd_ros.events.files.rosbag import Bag, open_bag
 from eventspd_ros.inputs.keypoints import Keypoints
 from eventspd_ros.msg import KeypointArray, KeypointDepthArray
@@ -124,11 +125,11 @@ def replay_online(
         raise ValueError(f"--rate {rate}: 1 is as recorded, 0 as fast as the node answers")
     if rate == 0 and session.settings.mode == QueryMode.LATEST:
         raise ValueError("--rate 0 waits for the window of each request; choose --query-mode covering or exact")
-    arguments = _node_arguments(session, weights[0], device, patient=rate == 0)
+    parameters = _node_parameters(session, weights[0], device, patient=rate == 0)
     rclpy.init()
     asker = Asker(session)
     try:
-        with ros_process("node", arguments) as node:
+        with ros_process("node", parameters, _remappings(session.topics)) as node:
             asker.spin_until(asker.is_connected, STUCK_S, node)
             if not asker.is_connected():
                 raise ValueError(f"eventspd_node did not come up within {STUCK_S:.0f} s")
@@ -143,7 +144,7 @@ def replay_online(
     return [_answered(asker, weights[0])]
 
 
-def _node_arguments(session: ReplaySession, weights: Path, device: str, patient: bool) -> list[str]:
+def _node_parameters(session: ReplaySession, weights: Path, device: str, patient: bool) -> dict[str, object]:
     settings = session.settings
     parameters = {
         "weights": json.dumps(str(weights)),
@@ -160,14 +161,14 @@ def _node_arguments(session: ReplaySession, weights: Path, device: str, patient:
     }
     if patient:
         parameters["max_waiting_windows"] = PATIENT_WINDOWS
-    topics = {name: name for name in ("events", "camera_info", "keypoints")}
-    if session.topics.poses:
-        parameters |= motion_parameters(session.topics)
-        topics[session.topics.motion] = "poses"
     if session.settings.camera_pose:
         parameters["camera_pose"] = json.dumps(session.settings.camera_pose)
-    arguments = [item for name, value in parameters.items() for item in ("-p", f"{name}:={value}")]
-    return arguments + [item for name, own in topics.items() for item in ("-r", f"{name}:={PREFIX}/{own}")]
+    return parameters | motion_parameters(session.topics)
+
+
+def _remappings(topics: BagTopics) -> dict[str, str]:
+    own = {name: f"{PREFIX}/{name}" for name in ("events", "camera_info", "keypoints")}
+    return own | ({topics.motion: f"{PREFIX}/poses"} if topics.poses else {})
 
 
 def _own_focal_length_px(calibration: Calibration) -> float:

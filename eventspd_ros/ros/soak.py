@@ -2,6 +2,7 @@
 
 The node is a process of its own. This one publishes the bag's messages as they were recorded, so stamps and packet
 numbers fall at every loop, leap at every seek and stand still at every pause; it counts answers and watches the node.
+Where the bag has poses, as a simulated one, the node has motion on.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from eventspd_ros.benchmark.machine import cpu_name
 from eventspd_ros.events.files.rosbag import open_bag
 from eventspd_ros.msg import KeypointArray, KeypointDepthArray
 from eventspd_ros.ros.bag_player import recorded_qos
-from eventspd_ros.ros.demo import START_S, DemoBag, ros_process, stages_ms
+from eventspd_ros.ros.demo import START_S, DemoBag, motion_parameters, ros_process, stages_ms
 from eventspd_ros.ros.fastdds import own_profile
 from eventspd_ros.ros.messages import KEYPOINTS_QOS, message_class, time_to_ns
 from eventspd_ros.simulation.bag import write_bag
@@ -95,7 +96,7 @@ class Soak(Node):
         with open_bag(bag) as opened:
             self.messages = list(opened.messages())
             kinds = {c.topic: (message_class(c.msgtype), c.ext.offered_qos_profiles) for c in opened.connections}
-        played = {topics.events, topics.camera_info, topics.keypoints}
+        played = {topics.events, topics.camera_info, topics.keypoints, topics.poses}
         self._publishers_of = {
             topic: self.create_publisher(kind, topic, recorded_qos(qos))
             for topic, (kind, qos) in kinds.items()
@@ -164,11 +165,12 @@ def run_soak(bag: Path, minutes: float) -> dict:
     if topics.keypoints is None:
         raise ValueError(f"{bag}: has no keypoints to ask for; without --bag one is simulated")
     remappings = {"events": topics.events, "camera_info": topics.camera_info, "keypoints": topics.keypoints}
-    arguments = [item for name, topic in remappings.items() if topic for item in ("-r", f"{name}:={topic}")]
+    remappings[topics.motion] = topics.poses
+    parameters = {"weights": "''", "allow_untrained": "true", **motion_parameters(topics)}
     rclpy.init()
     soak, cycle, chance = Soak(bag, topics), Counter(), random.Random(0)
     try:
-        with ros_process("node", ["-p", "weights:=''", "-p", "allow_untrained:=true", *arguments]) as node:
+        with ros_process("node", parameters, remappings) as node:
             if not soak.spin_until(soak.is_heard, START_S):
                 raise ValueError(f"eventspd_node did not come up within {START_S:.0f} s; see its message above")
             soak.spin_until(lambda: False, SETTLE_S)

@@ -13,6 +13,7 @@ def test_a_short_soak_loses_no_answer_and_leaves_nothing_behind(simulated_bag):
     assert summary["played"]["loop"] >= 2 and summary["node_exit_status"] is None
     assert summary["threads"]["last"] <= summary["threads"]["max"] and summary["rss_mb"]["first"] > 50
     assert int(summary["diagnostics"]["resets_restart"]) >= 1
+    assert int(summary["diagnostics"]["keypoints_by_motion"]) > 1000
     assert 0 < summary["latency_ms"]["p50"] <= summary["latency_ms"]["p99"] <= summary["latency_ms"]["max"]
 
 
