@@ -127,7 +127,9 @@ def play_and_record(bag: Path, topics: DemoBag, weights: str) -> Recorder:
     remappings = {"events": topics.events, "camera_info": topics.camera_info, "keypoints": keypoints}
     remappings[topics.motion] = topics.poses
     # The recorder subscribes to /clock last, when it hears everything else.
-    waited_for = [topics.events, *(topic for topic in (topics.keypoints, topics.poses) if topic), "/clock"]
+    # Without keypoints in the bag the recorder hears events too, and a topic named twice waits for two.
+    others = (topics.keypoints or topics.events, topics.poses, "/clock")
+    waited_for = [topics.events, *(topic for topic in others if topic)]
     player = {"bag": bag.resolve(), "wait_for": f"[{','.join(waited_for)}]"}
     rclpy.init()
     recorder = Recorder(keypoints)
