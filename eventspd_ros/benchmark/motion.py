@@ -7,11 +7,11 @@ from types import SimpleNamespace
 import numba
 import numpy as np
 
+from eventspd_ros import rotations
 from eventspd_ros.benchmark.inputs import events_sha256
 from eventspd_ros.benchmark.machine import conditions
 from eventspd_ros.benchmark.timing import REPETITIONS, WARM_UPS, times_ms
 from eventspd_ros.events.types import EventArray
-from eventspd_ros.motion import rotations
 from eventspd_ros.motion.depth_from_motion import Basis, MotionDepth, Points
 from eventspd_ros.motion.trajectory import StampedPose, Trajectory
 from eventspd_ros.simulation.camera import PinholeCamera

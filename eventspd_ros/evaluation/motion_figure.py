@@ -13,9 +13,9 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from eventspd_ros import rotations
 from eventspd_ros.evaluation.overlay import event_image
 from eventspd_ros.events.types import EventArray
-from eventspd_ros.motion import rotations
 from eventspd_ros.motion.fusion import posterior
 from eventspd_ros.motion.likelihood import BINS, Camera, Likelihoods, depth_likelihoods
 from eventspd_ros.motion.slices import LEVELS, MARGIN, EventSlices, Look

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from eventspd_ros import rotations
 from eventspd_ros.datasets.sample import Intrinsics, known_depth
 from eventspd_ros.evaluation import motion_truth
 from eventspd_ros.evaluation.motion_tables import FUSED, LEARNED, METHODS, MOTION, SCALED, Columns
@@ -18,7 +19,6 @@ from eventspd_ros.evaluation.questions import KEYPOINT, Questions, Scene
 from eventspd_ros.events.types import EventArray
 from eventspd_ros.inputs.camera_model import CameraModel
 from eventspd_ros.inputs.odometry import declared_errors
-from eventspd_ros.motion import rotations
 from eventspd_ros.motion.depth_from_motion import MotionAnswer, MotionDepth, Points
 from eventspd_ros.motion.trajectory import StampedPose, Trajectory
 from eventspd_ros.simulation.odometry import OdometryConfig, erroneous, twist_covariance

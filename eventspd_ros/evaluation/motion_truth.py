@@ -6,7 +6,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from eventspd_ros.motion import rotations
+from eventspd_ros import rotations
 
 PARALLAX_NS = 80_000_000
 REST_NS = 160_000_000

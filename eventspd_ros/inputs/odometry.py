@@ -20,8 +20,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from eventspd_ros import rotations
 from eventspd_ros.inputs.intake import CLOCK_SLACK_NS, Reports
-from eventspd_ros.motion import rotations
 from eventspd_ros.motion.trajectory import StampedPose, Trajectory
 
 # node parameter → the messages it takes

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eventspd_ros.motion import rotations
+from eventspd_ros import rotations
 
 HORIZON_NS = 2_000_000_000
 MIN_SPACING_NS = 500_000  # no camera's shake is faster than 1 kHz

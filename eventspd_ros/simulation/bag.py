@@ -12,6 +12,7 @@ import numpy as np
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2 import StoragePlugin, Writer
 
+from eventspd_ros import rotations
 from eventspd_ros.events.files.rosbag import EVENT_PACKET, KEYPOINT_ARRAY, bag_typestore
 from eventspd_ros.events.types import EventPacket
 from eventspd_ros.simulation.camera import PinholeCamera
@@ -166,7 +167,7 @@ class MessageMaker:
         def new(name: str, *values) -> Any:
             return self.typestore.types[f"geometry_msgs/msg/{name}"](*values)
 
-        orientation = new("Quaternion", *quaternion(item.T_WC[:3, :3]))
+        orientation = new("Quaternion", *rotations.from_matrix(item.T_WC[:3, :3]).tolist())
         pose = new("Pose", new("Point", *item.T_WC[:3, 3].tolist()), orientation)
         linear, angular = (new("Vector3", *part.tolist()) for part in (item.twist_C[:3], item.twist_C[3:]))
         return self._new(
@@ -187,23 +188,6 @@ class MessageMaker:
         data = np.ascontiguousarray(item.depth_m, "<f4").view(np.uint8).ravel()
         layout = {"height": height, "width": width, "encoding": "32FC1", "is_bigendian": 0, "step": 4 * width}
         return self._new(IMAGE, item.stamp_ns, **layout, data=data)
-
-
-def quaternion(rotation: np.ndarray) -> tuple[float, float, float, float]:
-    """A rotation matrix (3, 3) as x, y, z, w of a unit quaternion with w >= 0."""
-    # The column of the largest diagonal entry of 4·q·qᵀ, which never divides by little.
-    r = rotation
-    outer = np.array(
-        [
-            [1 + r[0, 0] - r[1, 1] - r[2, 2], r[1, 0] + r[0, 1], r[2, 0] + r[0, 2], r[2, 1] - r[1, 2]],
-            [r[1, 0] + r[0, 1], 1 - r[0, 0] + r[1, 1] - r[2, 2], r[2, 1] + r[1, 2], r[0, 2] - r[2, 0]],
-            [r[2, 0] + r[0, 2], r[2, 1] + r[1, 2], 1 - r[0, 0] - r[1, 1] + r[2, 2], r[1, 0] - r[0, 1]],
-            [r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1], 1 + r[0, 0] + r[1, 1] + r[2, 2]],
-        ]
-    )
-    q = outer[np.argmax(np.diag(outer))]
-    q = q / np.linalg.norm(q) * (1 if q[3] >= 0 else -1)
-    return tuple(q.tolist())
 
 
 def _qos(topic: Topic) -> Qos:

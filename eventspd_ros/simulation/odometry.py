@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from eventspd_ros.simulation.camera import Pose, rotation_from_vector
+from eventspd_ros import rotations
+from eventspd_ros.simulation.camera import Pose
 
 TWIST_STEP_NS = 1_000  # velocities are differences over so short a time that no path bends in it
 
@@ -107,7 +108,7 @@ def erroneous(T_WC: np.ndarray, times_ns: np.ndarray, config: OdometryConfig, rn
 
 def _rotations(vectors_rad: np.ndarray) -> np.ndarray:
     """Rotation vectors (P, 3) → matrices (P, 3, 3)."""
-    return np.array([rotation_from_vector(vector) for vector in vectors_rad]).reshape(-1, 3, 3)
+    return rotations.to_matrix(rotations.from_rotation_vector(vectors_rad))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rosbags.typesys import Stores, get_typestore
 
+from eventspd_ros import rotations
 from eventspd_ros.inputs.odometry import PoseIntake, PoseSource, declared_errors, is_pose_due, parse_camera_pose
-from eventspd_ros.motion import rotations
 from eventspd_ros.motion.trajectory import Trajectory
 
 TYPES = get_typestore(Stores.ROS2_JAZZY).types

@@ -6,8 +6,8 @@ from functools import cached_property
 import numpy as np
 import pytest
 
+from eventspd_ros import rotations
 from eventspd_ros.evaluation.uncertainty import interval_half_width
-from eventspd_ros.motion import rotations
 from eventspd_ros.motion.depth_from_motion import (
     SUFFICIENT_STDDEV,
     Basis,

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from reference import slow_motion
 from reference.moving_camera import Path, Wall
 
-from eventspd_ros.motion import likelihood, patches, rotations
+from eventspd_ros import rotations
+from eventspd_ros.motion import likelihood, patches
 from eventspd_ros.motion.likelihood import BINS, Camera, Likelihoods, depth_likelihoods
 from eventspd_ros.motion.patches import MAX_NODES, MIN_SLICES
 from eventspd_ros.motion.slices import LEVELS, MARGIN, SLICE_NS, SLICES, SPANS_NS, EventSlices

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventspd_ros.motion import rotations
+from eventspd_ros import rotations
 from eventspd_ros.motion.trajectory import (
     HORIZON_NS,
     LATE_POSES,

@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from eventspd_ros.motion import rotations
+from eventspd_ros import rotations
 from eventspd_ros.motion.likelihood import Camera
 from eventspd_ros.motion.slices import EventSlices
 from eventspd_ros.motion.trajectory import Motion, StampedPose

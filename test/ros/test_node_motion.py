@@ -18,9 +18,9 @@ from rclpy.serialization import deserialize_message
 from robots import Robot
 from sensor_msgs.msg import Image, PointCloud2
 
+from eventspd_ros import rotations
 from eventspd_ros.events.files.rosbag import open_bag
 from eventspd_ros.inputs.point_cloud import POINT_WITH_COVARIANCE
-from eventspd_ros.motion import rotations
 from eventspd_ros.ros.messages import time_to_ns
 from eventspd_ros.ros.node import EventspdNode
 from eventspd_ros.simulation.bag import (

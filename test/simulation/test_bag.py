@@ -169,13 +169,3 @@ def test_a_bag_has_the_errors_that_were_asked_for(tmp_path):
         np.testing.assert_allclose(np.diag(message.twist.covariance.reshape(6, 6))[3:], np.radians(10) ** 2 / 3)
     position = found[7][1].pose.pose.position
     assert 0.01 < np.linalg.norm([position.x, position.y, position.z] - world.pose(70_000_000).position_W) < 0.5
-
-
-@pytest.mark.parametrize("vector", [(0, 0, 0), (0.1, -0.2, 0.3), (0, 3.1, 0), (np.pi, 0, 0), (0, 0, -2.5), (2, 2, 0.5)])
-def test_quaternions_turn_as_their_matrices_do(vector):
-    angle = np.linalg.norm(vector)
-    axis = np.array(vector) / max(angle, 1e-12)
-    expected = np.array([*(axis * np.sin(angle / 2)), np.cos(angle / 2)])
-    q = np.array(bag_module.quaternion(rotation_from_vector(np.array(vector, float))))
-    np.testing.assert_allclose(abs(q @ expected), 1, atol=1e-9)
-    assert np.linalg.norm(q) == pytest.approx(1)

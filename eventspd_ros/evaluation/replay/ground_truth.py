@@ -15,11 +15,11 @@ from typing import Protocol
 import numpy as np
 import yaml
 
+from eventspd_ros import rotations
 from eventspd_ros.datasets.sample import known_depth
 from eventspd_ros.evaluation.replay.topics import DEPTH_ENCODINGS
 from eventspd_ros.inputs.camera_model import CameraModel
 from eventspd_ros.inputs.keypoints import cloud_field
-from eventspd_ros.motion import rotations
 
 # Beams are sparse: a point takes the nearest one so many pixels around it, if all of those agree.
 LIDAR_RADIUS_PX = 2

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from reference.rewritten_bags import cloud
 
+from eventspd_ros import rotations
 from eventspd_ros.evaluation.replay.ground_truth import DepthImages, LidarDepth, depth_at, read_extrinsics
 from eventspd_ros.inputs.camera_model import CameraModel
-from eventspd_ros.simulation.bag import quaternion
 
 H, W = 6, 8
 RNG = np.random.default_rng(0)
@@ -104,7 +104,7 @@ def test_extrinsics_as_numbers_and_as_a_file_are_the_same(tmp_path):
     transform = read_extrinsics(TRANSFORM)
     rotation = transform[:3, :3]
     np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
-    np.testing.assert_allclose(quaternion(rotation), [0.5, -0.5, 0.5, 0.5], atol=1e-12)
+    np.testing.assert_allclose(rotations.from_matrix(rotation), [0.5, -0.5, 0.5, 0.5], atol=1e-12)
     np.testing.assert_array_equal(transform[:3, 3], [0.1, -0.2, 0.3])
     # A quarter turn about z takes x to y.
     about_z = read_extrinsics(["0", "0", "0", "0", "0", str(0.5**0.5), str(0.5**0.5)])[:3, :3]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventspd_ros.motion import rotations
+from eventspd_ros import rotations
 
 IDENTITY = np.array([0.0, 0.0, 0.0, 1.0])
 
