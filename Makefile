@@ -34,6 +34,7 @@ all: $(FILES_STAMP)
 $(FILES_STAMP): .venv/.ready CMakeLists.txt package.xml $(wildcard msg/*.msg) $(wildcard test/interfaces/*/msg/*.msg)
 	$(RUN) colcon build --symlink-install --merge-install --install-base .venv --base-paths . $(INTERFACES) \
 	  --event-handlers console_direct- --cmake-args -DPython3_EXECUTABLE=$(CURDIR)/.venv/bin/python -DBUILD_TESTING=OFF
+	find .venv/lib -path '*/eventspd_ros/*' -xtype l -delete  # colcon leaves the links of files that went
 	rm -f .venv/.built-*
 	touch $@
 
