@@ -7,12 +7,14 @@ import sys
 from pathlib import Path
 
 from eventspd_ros.cli.shared import Command, progress_bar, show
+from eventspd_ros.resources import DEFAULT_WEIGHTS, find_weights
 
 
 def add_commands(command: Command) -> None:
     sub = command("evaluate", evaluate, "accuracy and uncertainty of checkpoints on a set, beside baselines")
     sub.add_argument("input", type=Path, metavar="SET", help="folder of the dataset; simulated scenes by default")
-    sub.add_argument("--weights", type=Path, nargs="+", required=True, help="the model, then others to set beside it")
+    text = f"names or paths: the model, then others to set beside it ({DEFAULT_WEIGHTS})"
+    sub.add_argument("--weights", nargs="+", default=[DEFAULT_WEIGHTS], metavar="W", help=text)
     sub.add_argument("--train-set", type=Path, metavar="SET", help="what it was trained on, for the baselines")
     sub.add_argument("--dataset", default="simulated", help="simulated, m3ed, dsec, mvsec, tartanair")
     sub.add_argument("--every", type=int, default=4, help="ask at every how many labels (default 4)")
@@ -32,7 +34,7 @@ def add_commands(command: Command) -> None:
 
     sub = command("calibrate", calibrate, "fit the temperature of a checkpoint's uncertainty on validation scenes")
     sub.add_argument("input", type=Path, metavar="SET", help="scenes it was neither trained nor is tested on")
-    sub.add_argument("--weights", type=Path, required=True)
+    sub.add_argument("--weights", required=True, help="name or path")
     sub.add_argument("--out", type=Path, required=True, help="the checkpoint with the temperature")
     sub.add_argument("--half", action="store_true", help="store its weights in float16")
     sub.add_argument("--dataset", default="simulated", help="simulated, m3ed, dsec, mvsec, tartanair")
@@ -60,7 +62,7 @@ def evaluate(options) -> None:
     with progress_bar("evaluating") as progress:
         evaluation = evaluate_checkpoints(
             options.input,
-            options.weights,
+            [find_weights(name) for name in options.weights],
             options.train_set,
             Settings(uniform=queries, every=options.every, warm_up=options.warm_up),
             options.dataset,
@@ -107,7 +109,7 @@ def calibrate(options) -> None:
 
     with progress_bar("calibrating") as progress:
         result = calibrate_checkpoint(
-            options.input, options.weights, options.out, options.dataset, progress, options.half
+            options.input, find_weights(options.weights), options.out, options.dataset, progress, options.half
         )
     show(result, options.json)
 

@@ -96,6 +96,12 @@ def test_what_is_wrong_is_one_line(arguments, said, checkpoints, tiny_set, capsy
     assert error.startswith("eventspd evaluate: ") and said in error
 
 
+@pytest.mark.parametrize("command", [["evaluate"], ["calibrate", "--out", "never_written.safetensors"]])
+def test_a_bare_name_is_a_model_of_the_package(command, tiny_set, capsys):
+    assert main([*command, str(tiny_set), "--weights", "no_such_model"]) == 2
+    assert "weights 'no_such_model' do not come with this package (those that do: eventspd" in capsys.readouterr().err
+
+
 def test_an_evaluation_that_was_stopped_goes_on(checkpoints, tiny_set, evaluation, tmp_path, monkeypatch):
     """Stopped after the first batch of scenes: the rest alone is streamed, and the result is that of one go."""
     monkeypatch.setattr(evaluate, "cores", lambda: 1)  # in this process, where batches can be counted

@@ -88,6 +88,12 @@ def test_streams_and_namespace_reach_the_node():
     assert "/robot/left/events" in said and "/robot/eventspd/left/keypoint_depths" in said and codes == [0]
 
 
+def test_motion_reaches_the_node():
+    motion = {"motion": "odometry", "odometry": "/filtered", "camera_pose": "0.1 0 0.2 -0.5 0.5 -0.5 0.5"}
+    said, codes = run(motion, "listening to")
+    assert "/keypoints, /filtered; answers on" in said and codes == [0]
+
+
 def test_a_parameter_file_reaches_the_node(tmp_path):
     params = tmp_path / "params.yaml"
     params.write_text("/**:\n  ros__parameters:\n    preset: no_such_preset\n    weights: ''\n")

@@ -21,7 +21,7 @@ from sensor_msgs.msg import Image, PointCloud2
 from eventspd_ros import rotations
 from eventspd_ros.events.files.rosbag import open_bag
 from eventspd_ros.inputs.point_cloud import POINT_WITH_COVARIANCE
-from eventspd_ros.ros.messages import time_to_ns
+from eventspd_ros.ros.messages import ns_to_time, time_to_ns
 from eventspd_ros.ros.node import EventspdNode
 from eventspd_ros.simulation.bag import (
     CAMERA_INFO_TOPIC,
@@ -268,6 +268,37 @@ def test_where_the_camera_sits_is_looked_up_in_tf(robot, tree):
     assert bot.stream.poses.intake.rejected == 2
     tree.now_ns = END_NS
     hear(bot, messages)
+    assert by_motion(bot.ask(POINTS_PX, END_NS)) > 0.8
+
+
+def transform(frame: str, child: str, stamp, position_m, quaternion) -> TransformStamped:
+    msg = TransformStamped(child_frame_id=child)
+    msg.header.frame_id, msg.header.stamp = frame, stamp
+    t, q = msg.transform.translation, msg.transform.rotation
+    (t.x, t.y, t.z), (q.x, q.y, q.z, q.w) = position_m, quaternion
+    return msg
+
+
+@pytest.mark.parametrize("motion", ["tf", "odometry"])
+def test_the_real_tf_says_where_the_camera_is(robot, motion):
+    """A base on its way in /tf (or in an odometry), and the camera on it in /tf_static."""
+    tf2_ros = pytest.importorskip("tf2_ros", reason="tf2_ros is not installed (it comes with a ROS 2 from apt)")
+    bot = robot(motion=motion, namespace="robot", camera_pose="tf" if motion == "odometry" else "")
+    static, moving = tf2_ros.StaticTransformBroadcaster(bot.client), tf2_ros.TransformBroadcaster(bot.client)
+    static.sendTransform(transform("base_link", "optical", ns_to_time(0), MOUNT[:3].tolist(), MOUNT[3:].tolist()))
+    see(bot)
+    messages = [of_base(odometry(s)) for s in RECENT]
+    if motion == "odometry":
+        streams.until(lambda: hear(bot, messages[:1]) or bot.stream.poses.intake.accepted)
+        hear(bot, messages[1:])
+    else:
+        for msg in messages:
+            p, q = msg.pose.pose.position, msg.pose.pose.orientation
+            moving.sendTransform(
+                transform("odom", "base_link", msg.header.stamp, (p.x, p.y, p.z), (q.x, q.y, q.z, q.w))
+            )
+            newest_ns = time_to_ns(msg.header.stamp)
+            streams.until(lambda newest_ns=newest_ns: bot.stream.poses.trajectory.newest_ns == newest_ns)
     assert by_motion(bot.ask(POINTS_PX, END_NS)) > 0.8
 
 
