@@ -182,8 +182,9 @@ class Predictor:
     def job(self, window: EventWindow | ImageWindow, exact: bool = False) -> EncodeJob:
         """The window for encode_together(). exact: the points' own; it reads the memory but does not advance it.
         ValueError: of another sensor."""
-        if (window.height, window.width) != (self.height, self.width):
-            raise ValueError(f"window of {window.width}x{window.height} px: this stream is {self.width}x{self.height}")
+        if window.sensor_hw != (self.height, self.width):
+            found = "{1}x{0}".format(*window.sensor_hw)
+            raise ValueError(f"window of {found} px: this stream is {self.width}x{self.height}")
         self.begin(window.epoch)
         return EncodeJob(self, window, exact, self.resets)
 

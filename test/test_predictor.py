@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,9 @@ from reference.models import small_model
 
 from eventspd_ros.events.types import EventArray, EventWindow, ImageWindow
 from eventspd_ros.events.windows import WindowSlicer, window_slicer
+from eventspd_ros.model.config import PitchConfig
 from eventspd_ros.model.feature_cache import StreamState
-from eventspd_ros.model.presets import build_model
+from eventspd_ros.model.presets import build_model, preset_config
 from eventspd_ros.predictor import EXACT_WINDOWS_BACK, Answer, Predictor, Status
 
 WIDTH, HEIGHT = 64, 48
@@ -91,6 +94,31 @@ def test_an_answer_is_the_models_depth_times_fx_over_width(model):
     assert answer.status.tolist() == [Status.OK] * 3
     assert (answer.window_start_ns, answer.window_end_ns) == (cache.start_ns, cache.end_ns)
     assert cache.end_ns - cache.start_ns == 20 * MS
+
+
+def test_a_fine_sensor_is_a_coarse_one_of_the_same_view():
+    """A model that sees cells of 2×2 pixels, and the same weights on a sensor whose pixels are those cells."""
+    torch.manual_seed(0)
+    fine = build_model(replace(preset_config("minimal"), pitch=PitchConfig(columns=WIDTH // 2)))
+    coarse = build_model("minimal")
+    coarse.load_state_dict(fine.state_dict())
+    events = random_events(50_000, 0, 60 * MS)
+    one = Predictor(fine, HEIGHT, WIDTH, fx_px=60.0, allow_untrained=True)
+    other = Predictor(coarse, HEIGHT // 2, WIDTH // 2, fx_px=30.0, allow_untrained=True)
+    for window in slicer_of(fine).push(events):
+        one.encode(window)
+        other.encode(replace(window, pitch=None))
+    uv_px = np.array([[20.5, 30.5], [21.5, 31.5], [-0.5, 5.25], [63.4, 47.4]], np.float32)
+    answers = one.query(uv_px), other.query((uv_px + 0.5) / 2 - 0.5)
+    assert answers[0].status.tolist() == [Status.OK] * 4 and answers[0].window_end_ns
+    np.testing.assert_allclose(answers[0].depth_m, answers[1].depth_m, rtol=1e-5)
+    np.testing.assert_allclose(answers[0].depth_stddev_m, answers[1].depth_stddev_m, rtol=1e-5)
+    # The sensor's size is the stream's: the same events as they are, or in other cells, are refused.
+    (window, *_) = slicer_of(coarse).push(events)
+    with pytest.raises(ValueError, match=r"window of 64x48 of a sensor of 64x48 px: minimal sees that in 32x24 cells"):
+        one.encode(window)
+    with pytest.raises(ValueError, match="window of 32x24 px: this stream is 64x48"):
+        one.encode(replace(slicer_of(fine).push(events)[0], pitch=None))
 
 
 def test_reasons_in_their_order(model):

@@ -25,7 +25,7 @@ from torch import nn
 
 from eventspd_ros.benchmark.device_time import ceilings, device_ms, floor_ms, wall_ms
 from eventspd_ros.benchmark.gpu_goals import GOALS, KERNEL_PHASE, summary
-from eventspd_ros.benchmark.inputs import uniform_window
+from eventspd_ros.benchmark.inputs import model_window
 from eventspd_ros.benchmark.machine import conditions
 from eventspd_ros.benchmark.model_info import PHASE_A, model_info, stages_of
 from eventspd_ros.benchmark.timing import device_conditions
@@ -173,7 +173,7 @@ class _Run:
                 made.decode_step = torch.compile(made.decode_step, backend=self.plan.backend)
             if captured:
                 made.encode_step, made.decode_step = CapturedStep(made.encode_step), CapturedStep(made.decode_step)
-            window = uniform_window(*sensor_hw, self.plan.events)
+            window = model_window(model.config, *sensor_hw, self.plan.events)
             (cache,), states = made.encode([window], [StreamState()])
             found = {}
             if phase != "decode":
@@ -219,7 +219,7 @@ class _Run:
             hook = _note_call(calls, name)
             handles.append(module.register_forward_hook(hook, with_kwargs=True))
         made = stepped(model, *sensor_hw)
-        (cache,), _ = made.encode([uniform_window(*sensor_hw, self.plan.events)], [StreamState()])
+        (cache,), _ = made.encode([model_window(model.config, *sensor_hw, self.plan.events)], [StreamState()])
         made.decode(cache, _points(k, sensor_hw))
         for handle in handles:
             handle.remove()

@@ -6,10 +6,12 @@ import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from eventspd_ros.events.pitch import pixel_pitch, seen_hw
 from eventspd_ros.events.types import EventArray, EventWindow, ImageWindow
 from eventspd_ros.simulation.camera import PinholeCamera
 from eventspd_ros.simulation.dataset_writer import SetConfig
@@ -62,6 +64,14 @@ def uniform_window(height: int, width: int, count: int | None = None) -> EventWi
 def uniform_image(height: int, width: int) -> ImageWindow:
     """A picture of random pixels."""
     return ImageWindow(np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8), 0)
+
+
+def model_window(config, height: int, width: int, count: int | None = None) -> EventWindow | ImageWindow:
+    """One of these two for the model of that ModelConfig on a sensor: at its pixel pitch. count: of its events."""
+    if config.input == "image":
+        return uniform_image(height, width)
+    window = uniform_window(*seen_hw(config, height, width), count)
+    return replace(window, pitch=pixel_pitch(config, height, width))
 
 
 @contextmanager

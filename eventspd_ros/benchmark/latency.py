@@ -18,6 +18,7 @@ from eventspd_ros.benchmark.timing import device_conditions, now_s, times_ms
 from eventspd_ros.evaluation.dense_baseline import DenseModel
 from eventspd_ros.evaluation.evaluate import Evaluation
 from eventspd_ros.evaluation.questions import Scene
+from eventspd_ros.evaluation.view import View
 from eventspd_ros.events.types import EventWindow
 from eventspd_ros.model.feature_cache import StreamState
 
@@ -37,23 +38,27 @@ def latency_of(evaluation: Evaluation) -> dict:
     index = next(index for index, windows in enumerate(asked) if len(windows))
     config = judged.config
     scene = Scene(evaluation.sequences[index], config.window_ms, config.stride_ms, evaluation.settings)
-    window = scene.window(int(asked[index][0]))
+    number = int(asked[index][0])
+    window = View(scene, config).window(number)
     evaluated = (method.model for method in evaluation.methods if isinstance(method.model, DenseModel))
     try:
         dense = next(evaluated, None) or DenseModel().to(judged.device)
     except ValueError as error:
         return {**measure_latency(judged, window), "no_dense": f"No dense baseline: {error}"}
-    return measure_latency(judged, window, dense)
+    return measure_latency(judged, window, dense, scene.window(number))
 
 
-def measure_latency(model: nn.Module, window: EventWindow, dense: nn.Module | None = None) -> dict:
+def measure_latency(
+    model: nn.Module, window: EventWindow, dense: nn.Module | None = None, full: EventWindow | None = None
+) -> dict:
     """Times of a model on one window, and of a dense one beside it. Both are on the device they are to be timed on.
+    full: the window as the dense one sees it, where that is another.
 
     total_ms: T(K) by K, medians; stages_ms: of one encode and of one decode of 256 keypoints; crossover: K*, see
     crossover(). Weights make no difference to any of it.
     """
     result = {
-        "sensor": f"{window.width}x{window.height}",
+        "sensor": "{1}x{0}".format(*window.sensor_hw),
         "events": len(window),
         **device_conditions(model.device),
         **conditions(torch),
@@ -66,7 +71,7 @@ def measure_latency(model: nn.Module, window: EventWindow, dense: nn.Module | No
     if dense is None:
         return result
     result["dense"] = {"name": "F³ ds1 + Depth Anything V2", "trained": dense.trained}
-    result["dense"] |= time_by_k(dense, window, DENSE_REPETITIONS, DENSE_WARM_UPS)
+    result["dense"] |= time_by_k(dense, full or window, DENSE_REPETITIONS, DENSE_WARM_UPS)
     result["crossover"] = crossover(result["model"]["total_ms"], result["dense"]["total_ms"])
     return result
 
@@ -74,7 +79,7 @@ def measure_latency(model: nn.Module, window: EventWindow, dense: nn.Module | No
 @torch.inference_mode()
 def time_by_k(model: nn.Module, window: EventWindow, repetitions: int, warm_ups: int) -> dict:
     """encode_ms, decode_ms[K] and total_ms[K] (the sum): medians over repetitions, milliseconds."""
-    model.prepare(window.height, window.width)
+    model.prepare(*window.sensor_hw)
     (cache,), states = model.encode([window], [StreamState()])
     encode_ms = times_ms(lambda: model.encode([window], states), repetitions, model.device, warm_ups)["median"]
     decode_ms = {}
@@ -93,7 +98,8 @@ def time_by_k(model: nn.Module, window: EventWindow, repetitions: int, warm_ups:
 def random_points(window: EventWindow, count: int) -> torch.Tensor:
     """(K, 2) pixels, evenly over the sensor, always the same."""
     unit = torch.rand(count, 2, generator=torch.Generator().manual_seed(0))
-    return unit * torch.tensor([window.width, window.height]) - 0.5
+    height, width = window.sensor_hw
+    return unit * torch.tensor([width, height]) - 0.5
 
 
 def crossover(sparse_ms: dict[str, float], dense_ms: dict[str, float]) -> dict:
@@ -119,7 +125,7 @@ def stage_times_ms(model: nn.Module, window: EventWindow, k: int = STAGES_K) -> 
     """Medians of the stages of one encode and one decode, ms, by forward hooks; what no stage accounts for is "rest"
     (A3 and A4 in encode; routing, heads and depth in decode)."""
     uv_px = random_points(window, k).to(model.device)
-    model.prepare(window.height, window.width)
+    model.prepare(*window.sensor_hw)
     (cache,), states = model.encode([window], [StreamState()])
     decoder = getattr(model, "decoder", nn.Module())
     encode = _hooked_ms(lambda: model.encode([window], states), model, ENCODE_STAGES, model.device)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from eventspd_ros.benchmark.inputs import uniform_image, uniform_window, window_sha256
+from eventspd_ros.benchmark.inputs import model_window, window_sha256
 from eventspd_ros.benchmark.machine import conditions
 from eventspd_ros.benchmark.timing import REPETITIONS, WARM_UPS, device_conditions, times_ms
 from eventspd_ros.model.feature_cache import StreamState
@@ -32,7 +32,7 @@ def bench_model(
     if not hasattr(model, "encode"):
         raise ValueError(f"preset {preset!r} is an encoder: it answers no queries")
     height, width = sensor_hw
-    window = (uniform_window if model.config.input == "events" else uniform_image)(height, width)
+    window = model_window(model.config, height, width)
     if place.type == "cuda":
         torch.cuda.reset_peak_memory_stats(place)
     with torch.inference_mode():

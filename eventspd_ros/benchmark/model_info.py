@@ -15,6 +15,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from eventspd_ros.events.pitch import seen_hw
 from eventspd_ros.model.config import ModelConfig
 from eventspd_ros.model.decoder_macs import macs_per_query_reference
 from eventspd_ros.model.event_encoder import FeatureField
@@ -44,14 +45,15 @@ def model_info(preset: str | ModelConfig, sensor_hw: tuple[int, int]) -> dict:
     parameters["a1"] -= table
     total = sum(p.numel() for p in model.parameters()) - table
     assert sum(parameters.values()) == total, "a parameter belongs to no stage, or to two"
+    seen = seen_hw(model.config, *sensor_hw)
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
-        macs = _macs(model, stages, sensor_hw)
+        macs = _macs(model, stages, seen)
     return {
         "preset": model.config.preset,
         "sensor": f"{sensor_hw[1]}x{sensor_hw[0]}",
         "parameters": {**parameters, "total": total},
         "table_values": table,
-        "voxel_table_bytes": model.encoder.bytes_for(*sensor_hw),
+        "voxel_table_bytes": model.encoder.bytes_for(*seen),
         "macs": macs,
     }
 

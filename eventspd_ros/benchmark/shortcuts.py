@@ -12,6 +12,7 @@ import torch
 from eventspd_ros.benchmark.device_time import wall_ms
 from eventspd_ros.benchmark.machine import conditions
 from eventspd_ros.benchmark.timing import device_conditions
+from eventspd_ros.events.pitch import seen_hw
 from eventspd_ros.events.types import EventWindow
 from eventspd_ros.events.windows import window_slicer
 from eventspd_ros.model.feature_cache import StreamState
@@ -28,6 +29,8 @@ def bench_shortcuts(model: PointDepthModel, sensor_hw: tuple[int, int], repetiti
     last = windows[-1]
     drawn = np.random.default_rng(0).integers(len(last), size=KEYPOINTS)
     uv_px = torch.from_numpy(np.stack((last.x[drawn], last.y[drawn]), axis=-1).astype(np.float32))
+    if last.pitch is not None:
+        uv_px = last.pitch.to_pixels(uv_px)
     variants = {"exact": (0.0, None)} | {f"merged {share:g}": (share, None) for share in SHARES}
     variants["float16 table"] = (0.0, torch.float16)
     found, exact = {}, None
@@ -56,7 +59,7 @@ def bench_shortcuts(model: PointDepthModel, sensor_hw: tuple[int, int], repetiti
         "preset": model.config.preset,
         "sensor": "{1}x{0}".format(*sensor_hw),
         "events": [len(window) for window in windows],
-        "l4_cells": int(np.prod(model.memory_shape(*sensor_hw)[1:])),
+        "l4_cells": int(np.prod(model.memory_shape(*seen_hw(model.config, *sensor_hw))[1:])),
         "variants": found,
         "repetitions": repetitions,
         **device_conditions(model.device),

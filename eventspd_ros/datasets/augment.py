@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from eventspd_ros.datasets.sample import Intrinsics, Sample
-from eventspd_ros.events.types import EventArray
+from eventspd_ros.events.pitch import CellSums
+from eventspd_ros.events.types import EventArray, PixelPitch
 
 NS_PER_US = 1000
 
@@ -136,6 +137,31 @@ def _zoomed_camera(camera: Intrinsics, box: Box, height: int, width: int) -> Int
         fy_px=camera.fy_px * scale_y,
         cx_px=(camera.cx_px + 0.5 - box.left) * scale_x - 0.5,
         cy_px=(camera.cy_px + 0.5 - box.top) * scale_y - 0.5,
+    )
+
+
+def in_cells(sample: Sample, pitch: PixelPitch, rng: np.random.Generator) -> Sample:
+    """What a model of that pixel pitch sees of a sample: a sample of a coarser sensor, with rows of nothing where the
+    picture has such. Sums begin as they are in the middle of a stream. A cell has the label of its middle pixel."""
+    camera, n = sample.intrinsics, pitch.n
+    rows = np.minimum(np.arange(pitch.height - pitch.top) * n + n // 2, camera.height - 1)
+    rows = rows[: -(-camera.height // n)]
+    columns = np.minimum(np.arange(pitch.width) * n + n // 2, camera.width - 1)
+
+    def coarser(pixels: np.ndarray) -> np.ndarray:
+        seen = np.full((pitch.height, pitch.width, *pixels.shape[2:]), np.nan if pixels.dtype.kind == "f" else 0)
+        seen = seen.astype(pixels.dtype)
+        seen[pitch.top : pitch.top + len(rows)] = pixels[np.ix_(rows, columns)]
+        return seen
+
+    # Cells that reach over the edge make the picture a little wider than the sensor.
+    whole = Box(0, 0, pitch.width * n, len(rows) * n)
+    seen_by = _zoomed_camera(camera, whole, len(rows), pitch.width)
+    return replace(
+        sample,
+        events=CellSums(pitch, rng).of(sample.events),
+        intrinsics=replace(seen_by, height=pitch.height, cy_px=seen_by.cy_px + pitch.top),
+        **_each_map(sample, coarser),
     )
 
 

@@ -14,11 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eventspd_ros.datasets.augment import Augmentation, augment
+from eventspd_ros.datasets.augment import Augmentation, augment, in_cells
 from eventspd_ros.datasets.queries import TRAINING_QUERIES, LossMap, category_bits, draw_pixels
 from eventspd_ros.datasets.sample import Intrinsics, Sample, cut_windows
 from eventspd_ros.datasets.sequence import Sequence
+from eventspd_ros.events.pitch import pixel_pitch
 from eventspd_ros.events.types import EventArray, EventWindow
+from eventspd_ros.model.config import ModelConfig
 
 
 class Feed:
@@ -26,10 +28,17 @@ class Feed:
 
     feed[i] is sample i; feed[epoch, i] is sample i as epoch `epoch` varies it (a sampler may yield such pairs). What
     augmentation does depends on (seed, epoch, i) alone: not on the number of workers, nor on what was read before.
+    model: samples are as the model of that ModelConfig sees them; None: as they are.
     """
 
-    def __init__(self, sequences: Iterable[Sequence], augmentation: Augmentation | None = None, seed: int = 0):
-        self.sequences, self.augmentation, self.seed = list(sequences), augmentation, seed
+    def __init__(
+        self,
+        sequences: Iterable[Sequence],
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+        model: ModelConfig | None = None,
+    ):
+        self.sequences, self.augmentation, self.seed, self.model = list(sequences), augmentation, seed, model
         self.ends = list(accumulate(len(sequence) for sequence in self.sequences))
 
     def __len__(self) -> int:
@@ -39,9 +48,11 @@ class Feed:
         epoch, index = key if isinstance(key, tuple) else (0, key)
         number, own_index = locate(self.ends, index)
         sample = self.sequences[number][own_index]
-        if self.augmentation is None:
-            return sample
-        return augment(sample, np.random.default_rng((self.seed, epoch, index)), self.augmentation)
+        rng = np.random.default_rng((self.seed, epoch, index))
+        if self.augmentation is not None:
+            sample = augment(sample, rng, self.augmentation)
+        pitch = None if self.model is None else pixel_pitch(self.model, *sample.depth_m.shape)
+        return sample if pitch is None else in_cells(sample, pitch, rng)
 
 
 def locate(ends: list[int], index: int) -> tuple[int, int]:

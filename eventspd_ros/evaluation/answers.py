@@ -17,7 +17,7 @@ from eventspd_ros.evaluation.baselines import Baseline
 from eventspd_ros.evaluation.disturbances import Disturbance
 from eventspd_ros.evaluation.partial import Partial
 from eventspd_ros.evaluation.questions import Questions, Scene, Settings
-from eventspd_ros.events.types import EventWindow
+from eventspd_ros.evaluation.view import View
 from eventspd_ros.model.feature_cache import StreamState
 
 PIXELS_AT_ONCE = 800_000  # of all windows that are encoded as one batch
@@ -43,11 +43,6 @@ class Method:
     model: object
     reset: bool = False
     disturbance: Disturbance | None = None
-
-    def window(self, scene: Scene, number: int) -> EventWindow:
-        """What the model gets to see of a scene's window."""
-        window = scene.window(number)
-        return window if self.disturbance is None else self.disturbance(window, scene.sequence.recorded_ns[0])
 
 
 def collect_answers(
@@ -169,11 +164,12 @@ def _stream(method: Method, scenes: list[Scene], questions: list[Questions]) -> 
     out = [(np.full(len(own.true_m), np.nan), np.full(len(own.true_m), np.nan)) for own in questions]
     states = [StreamState() for _ in scenes]
     newest = [None for _ in scenes]
+    views = [View(scene, method.model.config, method.disturbance) for scene in scenes]
     asked = [set(own.window.tolist()) for own in questions]
     for number in range(max(map(len, scenes))):
         # Without memory between windows only those are needed that are asked.
         active = [i for i, s in enumerate(scenes) if (number in asked[i] if method.reset else number < len(s))]
-        windows = {i: method.window(scenes[i], number) for i in active}
+        windows = {i: views[i].window(number) for i in active}
         seen = [i for i in active if len(windows[i]) or newest[i] is None]
         if seen:
             before = [StreamState() if method.reset else states[i] for i in seen]

@@ -24,7 +24,7 @@ from eventspd_ros.evaluation.evaluate import Evaluation
 from eventspd_ros.evaluation.metrics import depth_metrics
 from eventspd_ros.evaluation.questions import Scene, Settings
 from eventspd_ros.evaluation.uncertainty import coverage
-from eventspd_ros.events.types import EventWindow
+from eventspd_ros.evaluation.view import View
 from eventspd_ros.model.feature_cache import FeatureCache, StreamState
 from eventspd_ros.simulation.camera import PinholeCamera
 from eventspd_ros.simulation.dataset_writer import SET_FILE, SetConfig, simulate_set
@@ -197,7 +197,7 @@ def _query_rows(model, scenes: list[Scene]) -> list[dict]:
     parts = {k: [] for k in KS}
     for scene in scenes:
         number = int(scene.asked()[-1])
-        cache, _ = _stream_to(model, scene, number)
+        cache, _ = _stream_to(model, View(scene, model.config), number)
         questions = scene.questions([number])
         everything, _ = ask(model, scene, cache, questions.uv_px)
         for k in KS:
@@ -221,15 +221,16 @@ def _stopped_rows(model, scenes: list[Scene], noise_hz: float) -> list[dict]:
     for scene in scenes:
         number = int(scene.asked()[-1])
         stop_ns = int(scene.ends_ns[number])
-        stop = Stop(stop_ns, ShotNoise(noise_hz))
+        view = View(scene, model.config)
         questions = scene.questions([number])
-        cache, state = _stream_to(model, scene, number)
+        cache, state = _stream_to(model, view, number)
+        view.disturbance = Stop(stop_ns, ShotNoise(noise_hz))
         stride_ns = model.config.stride_ms * 1e6
         step = 0
         for after in STOPPED_MS:
             while round((step + 1) * stride_ns) <= after * 1_000_000:
                 step += 1
-                window = stop(_window_after(scene, stop_ns, stop_ns + round(step * stride_ns)), 0)
+                window = view.window_ending(stop_ns + round(step * stride_ns))
                 if len(window):
                     (cache,), (state,) = model.encode([window], [state])
             depth_m, log_stddev = ask(model, scene, cache, questions.uv_px)
@@ -245,19 +246,12 @@ def _stopped_rows(model, scenes: list[Scene], noise_hz: float) -> list[dict]:
     ]
 
 
-def _window_after(scene: Scene, stop_ns: int, end_ns: int) -> EventWindow:
-    """The window that ends at end_ns, with the events before the stop that it still holds."""
-    start_ns = end_ns - scene.window_ns
-    events = scene.sequence.events.read(start_ns, max(start_ns, min(stop_ns, end_ns)))
-    return EventWindow(events.x, events.y, events.p, events.t_ns, events.width, events.height, start_ns, end_ns)
-
-
-def _stream_to(model, scene: Scene, number: int) -> tuple[FeatureCache, StreamState]:
+def _stream_to(model, view: View, number: int) -> tuple[FeatureCache, StreamState]:
     """Cache and memory after a scene's windows 0 … number."""
-    model.prepare(*scene.size)
+    model.prepare(*view.scene.size)
     cache, state = None, StreamState()
     for index in range(number + 1):
-        window = scene.window(index)
+        window = view.window(index)
         if len(window) or cache is None:
             (cache,), (state,) = model.encode([window], [state])
     return cache, state

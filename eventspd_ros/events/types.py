@@ -8,6 +8,43 @@ import numpy as np
 
 
 @dataclass(frozen=True, slots=True)
+class PixelPitch:
+    """Cells of n×n pixels in the place of a sensor's pixels (pitch.py).
+
+    height, width: of the picture in cells, with the empty rows of it; top: how many of them are above.
+    """
+
+    n: int
+    sensor_height: int
+    sensor_width: int
+    height: int
+    width: int
+    top: int = 0
+
+    @property
+    def sensor_hw(self) -> tuple[int, int]:
+        return self.sensor_height, self.sensor_width
+
+    def to_cells(self, uv_px):
+        """Pixels of the sensor (..., 2), an array or a tensor, to those of the picture in cells; a pixel's centre is
+        whole in both."""
+        cells = (uv_px + 0.5) / self.n - 0.5
+        cells[..., 1] += self.top
+        return cells
+
+    def to_pixels(self, uv_cells):
+        """The inverse of to_cells()."""
+        uv_px = (uv_cells + 0.5) * self.n - 0.5
+        uv_px[..., 1] -= self.n * self.top
+        return uv_px
+
+    def to_sensor(self, image: np.ndarray) -> np.ndarray:
+        """A picture in cells (height, width, …) at the sensor's size: each cell n×n pixels."""
+        full = image[self.top :].repeat(self.n, axis=0).repeat(self.n, axis=1)
+        return full[: self.sensor_height, : self.sensor_width]
+
+
+@dataclass(frozen=True, slots=True)
 class EventArray:
     """Events of one sensor as a structure of arrays, each of shape (N,), in order of arrival.
 
@@ -30,16 +67,23 @@ class EventArray:
 class EventWindow(EventArray):
     """The events with start_ns <= t_ns < end_ns, what one encode() consumes.
 
-    epoch: grows whenever the stream begins anew (a bag loop, a restart, a reset); a memory that was carried over from a
-    window of another epoch is void.
+    pitch: of a model that sees cells in the place of pixels; x, y, width and height are then of cells. epoch:
+    grows whenever the stream begins anew (a bag loop, a restart, a reset); a memory that was carried over from a window
+    of another epoch is void.
     """
 
     start_ns: int
     end_ns: int
     epoch: int = 0
+    pitch: PixelPitch | None = None
 
     def __len__(self) -> int:
         return len(self.t_ns)
+
+    @property
+    def sensor_hw(self) -> tuple[int, int]:
+        """Of the sensor, px."""
+        return (self.height, self.width) if self.pitch is None else self.pitch.sensor_hw
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +97,7 @@ class ImageWindow:
     image: np.ndarray
     start_ns: int
     epoch: int = 0
+    pitch = None
 
     def __post_init__(self):
         if self.image.dtype != np.uint8 or self.image.ndim != 3 or self.image.shape[2] != 3 or not self.image.size:
@@ -69,6 +114,10 @@ class ImageWindow:
     @property
     def width(self) -> int:
         return self.image.shape[1]
+
+    @property
+    def sensor_hw(self) -> tuple[int, int]:
+        return self.height, self.width
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from numba import njit
 
 from eventspd_ros.events.buffer import EventBuffer
 from eventspd_ros.events.codecs.state import MAX_EVENTS_PER_WORD
-from eventspd_ros.events.types import EventArray, EventWindow
+from eventspd_ros.events.pitch import CellSums, pixel_pitch
+from eventspd_ros.events.types import EventArray, EventWindow, PixelPitch
 
 # Time that falls by more is a bag loop or a sensor's restart; by less, packets out of order.
 TIME_JUMP_NS = 100_000_000
@@ -46,11 +47,13 @@ class WindowSlicer:
         max_events: int = 2_000_000,
         on_new: Callable[[EventBuffer, int], object] = lambda buffer, first: None,
         on_sorted: Callable[[EventBuffer, int], object] = lambda buffer, first: None,
+        pitch: PixelPitch | None = None,
     ):
         """window_ns, stride_ns: in ns; a stride below, at or above the window length. max_events: held at most.
         on_new(buffer, first): called once for the events buffer[first:end], before any window of them is cut; it may
         take some out and lower buffer.end. on_sorted(buffer, first): called once for the events buffer[first:end] when
-        their times no longer fall, less those of before where sensor time fell; ahead of the windows, too."""
+        their times no longer fall, less those of before where sensor time fell; ahead of the windows, too. pitch: of
+        the windows, whose events then are those of cells (pitch.py); all else is as without it."""
         for name, value in (("window_ns", window_ns), ("stride_ns", stride_ns), ("max_events", max_events)):
             if not 1 <= value < 2**53:
                 raise ValueError(f"{name} = {value}: must be at least 1")
@@ -63,6 +66,7 @@ class WindowSlicer:
         self.history_ns = 0
         self.epoch = -1  # the first stream is of epoch 0
         self._on_new, self._on_sorted = on_new, on_sorted
+        self._cells = None if pitch is None else CellSums(pitch)
         self._closed: list[EventWindow] = []
         self.reset()
 
@@ -79,6 +83,8 @@ class WindowSlicer:
         self._first_ns: int | None = None
         self._newest_ns = self._gone_before_ns = BEFORE_ALL_NS
         self._k = 1
+        if self._cells is not None:
+            self._cells.restart()
 
     @property
     def newest_ns(self) -> int | None:
@@ -146,25 +152,36 @@ class WindowSlicer:
         index = self._examined - buffer.base
         if index < buffer.end:
             self._on_new(buffer, index)
-        first = index
+        while index < buffer.end:
+            last = self._put_in_order(index)
+            if last > index:
+                if last == buffer.end:
+                    self._on_sorted(buffer, index)
+                if self._cells is not None:
+                    last = self._cells.sum_in(buffer, index, last)
+                self._close_until(self._newest_ns, last)
+            if last < buffer.end:
+                self.time_jumps += 1
+                self._start_anew(last)
+            index = last
+        self._examined = buffer.base + buffer.end
+
+    def _put_in_order(self, first: int) -> int:
+        """Set times from index `first` on that fall a little to the newest. Returns where they fall by a jump, or the
+        end."""
+        buffer, index = self.buffer, first
         while index < buffer.end:
             fall = _first_fall(buffer.t_ns, index, buffer.end, self._newest_ns)
             if fall > index:
                 if self._first_ns is None:
                     self._first_ns = int(buffer.t_ns[index])
                 self._newest_ns = int(buffer.t_ns[fall - 1])
-                self._close_until(self._newest_ns, fall)
             if fall < buffer.end:
                 if buffer.t_ns[fall] < self._newest_ns - TIME_JUMP_NS:
-                    self.time_jumps += 1
-                    self._start_anew(fall)
-                    first = fall
-                else:
-                    self.late_events += _hold(buffer.t_ns, fall, buffer.end, self._newest_ns)
+                    return fall
+                self.late_events += _hold(buffer.t_ns, fall, buffer.end, self._newest_ns)
             index = fall
-        self._examined = buffer.base + buffer.end
-        if first < buffer.end:
-            self._on_sorted(buffer, first)
+        return index
 
     def _close_until(self, t_ns: int, stop: int) -> None:
         """Close the windows that end at or before t_ns, from the events before index `stop`."""
@@ -190,9 +207,10 @@ class WindowSlicer:
         buffer.begin += int(np.searchsorted(buffer.t_ns[buffer.begin : stop], start_ns))
 
     def _window(self, first: int, last: int, end_ns: int) -> EventWindow:
-        e = self.buffer.view(first, last)
+        e, pitch = self.buffer.view(first, last), None if self._cells is None else self._cells.pitch
+        height, width = (self.height, self.width) if pitch is None else (pitch.height, pitch.width)
         start_ns = end_ns - self.window_ns
-        return EventWindow(e.x, e.y, e.p, e.t_ns, e.width, e.height, start_ns, end_ns, self.epoch)
+        return EventWindow(e.x, e.y, e.p, e.t_ns, width, height, start_ns, end_ns, self.epoch, pitch)
 
     def _end_ns(self, k: int) -> int:
         return self._first_ns + round(k * self.stride_ns)
@@ -210,7 +228,8 @@ class WindowSlicer:
 def window_slicer(config, height: int, width: int, max_events: int = MAX_HELD_EVENTS, **options) -> WindowSlicer:
     """For the windows that a model was made for: config is its ModelConfig. options: of WindowSlicer."""
     window_ns, stride_ns = round(config.window_ms * 1_000_000), config.stride_ms * 1_000_000
-    return WindowSlicer(width, height, window_ns, stride_ns, max_events, **options)
+    pitch = pixel_pitch(config, height, width)
+    return WindowSlicer(width, height, window_ns, stride_ns, max_events, pitch=pitch, **options)
 
 
 @njit(nogil=True, cache=True)

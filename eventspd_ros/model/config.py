@@ -192,6 +192,22 @@ class DecoderConfig:
 
 
 @dataclass(frozen=True)
+class PitchConfig:
+    """The picture that a model was trained on, about; it sees other sensors in cells of n×n pixels (events/pitch.py).
+
+    columns: n is the sensor's width over these, rounded. aspect: height over width; where a picture is flatter, empty
+    rows above and below make up for it.
+    """
+
+    columns: int = 320
+    aspect: float = 0.75
+
+    def __post_init__(self):
+        if self.columns < 1 or not self.aspect > 0:
+            raise ValueError(f"pitch: columns={self.columns}, aspect={self.aspect}: expected positive numbers")
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """Everything needed to build a model again; family names the class, preset where the numbers come from."""
 
@@ -204,12 +220,15 @@ class ModelConfig:
     pyramid: PyramidConfig | None = None
     decoder: DecoderConfig | None = None
     image: ImageConfig | None = None
+    pitch: PitchConfig | None = None  # None: it sees every pixel of any sensor
 
     def __post_init__(self):
         if (self.encoder is None) == (self.image is None):
             raise ValueError(f"model config of preset {self.preset!r}: expected one of encoder and image")
         if self.image is not None and self.family != "eventspd":
             raise ValueError(f"model config of preset {self.preset!r}: family {self.family!r} sees events, not images")
+        if self.image is not None and self.pitch is not None:
+            raise ValueError(f"model config of preset {self.preset!r}: pitch is of events; a model on images has none")
 
     @property
     def input(self) -> str:

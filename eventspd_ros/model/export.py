@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from eventspd_ros.events.pitch import seen_hw
 from eventspd_ros.model.checkpoints import load_checkpoint
 from eventspd_ros.model.config import ModelConfig
 from eventspd_ros.model.point_depth import PointDepthModel
@@ -27,10 +28,12 @@ MOST_EVENTS = 1 << 24
 
 
 def export_phases(model: PointDepthModel, height: int, width: int) -> dict[str, torch.export.ExportedProgram]:
-    """encode and decode of a model on its device as exported programs, for any number of events and queries."""
+    """encode and decode of a model on its device and a sensor as exported programs, for any number of events and
+    queries; both in the pixels, or cells, that the model sees."""
     if not isinstance(model, PointDepthModel):
         raise ValueError(f"preset {model.config.preset!r} is an encoder: it answers no queries")
     device = model.device
+    height, width = seen_hw(model.config, height, width)
     encode, decode = EncodeStep(model, height, width).eval(), DecodeStep(model, height, width).eval()
     packed = torch.zeros(FEWEST_EVENTS, dtype=torch.int32, device=device)
     shape = model.memory_shape(height, width)

@@ -8,13 +8,15 @@ from typing import Any
 
 from torch import Tensor
 
+from eventspd_ros.events.types import EventWindow, ImageWindow, PixelPitch
+
 
 @dataclass(frozen=True)
 class FeatureCache:
     """Phase A of one window of one stream: all that decode() needs, for any number of queries.
 
     start_ns, end_ns: the window, sensor clock. height, width: the sensor in pixels. tensors: the model's own dataclass
-    of tensors, batch dimension 1.
+    of tensors, batch dimension 1. pitch: of the window, where the model sees cells.
     """
 
     start_ns: int
@@ -22,6 +24,21 @@ class FeatureCache:
     height: int
     width: int
     tensors: Any
+    pitch: PixelPitch | None = None
+
+    @classmethod
+    def of(cls, window: EventWindow | ImageWindow, tensors: Any) -> FeatureCache:
+        return cls(window.start_ns, window.end_ns, *window.sensor_hw, tensors, window.pitch)
+
+    def to_seen(self, uv_px: Tensor) -> Tensor:
+        """Pixels of the sensor (..., 2) to those of what the model saw."""
+        return uv_px if self.pitch is None else self.pitch.to_cells(uv_px)
+
+    @property
+    def canonical_scale(self) -> float:
+        """Canonical depth is metres where the focal length is one width: that of the sensor over that of what the model
+        saw. They differ where the last cells reach over the sensor's edge."""
+        return 1.0 if self.pitch is None else self.pitch.sensor_width / (self.pitch.n * self.pitch.width)
 
 
 @dataclass

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from eventspd_ros.events.pitch import pixel_pitch, seen_hw
 from eventspd_ros.events.types import EventWindow, ImageWindow
 from eventspd_ros.model.config import ModelConfig
 from eventspd_ros.model.event_encoder import EventEncoder
@@ -39,9 +40,10 @@ class PointDepthModel(nn.Module):
         return self.encoder.device
 
     def prepare(self, height: int, width: int, table_dtype: torch.dtype | None = None) -> None:
-        """Build the F³ voxel table of a sensor size. Call it when weights stand, before the first window of a stream;
-        a model that is never prepared hashes every event instead, to the same numbers. table_dtype: float16 halves the
-        table and rounds what it holds. ValueError: the model needs a larger sensor."""
+        """Build the F³ voxel table for a sensor of that size. Call it when weights stand, before a stream's first
+        window; a model that is never prepared hashes every event instead, to the same numbers. table_dtype: float16
+        halves the table and rounds what it holds. ValueError: the model needs a larger sensor."""
+        height, width = seen_hw(self.config, height, width)
         self.memory_shape(height, width)
         self.encoder.prepare(height, width, table_dtype)
 
@@ -55,29 +57,31 @@ class PointDepthModel(nn.Module):
         """Phase A of B streams at once. Each stream's result is what it would be alone; states are not changed."""
         if len(windows) != len(states):
             raise ValueError(f"encode: {len(windows)} windows but {len(states)} states; expected one state a window")
+        check_pitch(self.config, windows)
         field = self.encoder.scatter(windows)
         with self.precision():
             tensors, memory = self.phase_a(field, self._joint_memory(states, field))
         caches, next_states = [], []
         for index, window in enumerate(windows):
             own = map_tensors(lambda tensor, index=index: tensor[index : index + 1], tensors)
-            caches.append(FeatureCache(window.start_ns, window.end_ns, window.height, window.width, own))
+            caches.append(FeatureCache.of(window, own))
             next_states.append(StreamState(None if memory is None else memory[index : index + 1]))
         return caches, next_states
 
     def decode(self, cache: FeatureCache, uv_px: Tensor) -> tuple[Tensor, Tensor]:
-        """Keypoints (K, 2) in pixels -> canonical depth (K,) and its standard deviation (K,), both in metres.
+        """Keypoints (K, 2) in pixels of the sensor -> canonical depth (K,) and its standard deviation (K,), in metres.
 
         Metric depth is canonical·fx_px/width. Queries do not see one another: one alone gives what many give.
         """
         if uv_px.ndim != 2 or uv_px.shape[1] != 2:
             raise ValueError(f"decode: uv_px has shape {tuple(uv_px.shape)}; expected (K, 2)")
         with self.precision():
-            depth, stddev = self.phase_b(cache.tensors, uv_px.to(self.device, torch.float32)[None])
-        return depth[0], stddev[0]
+            depth, stddev = self.phase_b(cache.tensors, cache.to_seen(uv_px.to(self.device, torch.float32))[None])
+        return depth[0] * cache.canonical_scale, stddev[0] * cache.canonical_scale
 
     def phase_a(self, field: Tensor, memory: Tensor | None) -> tuple[Any, Tensor | None]:
-        """Event field (B, C, H, W) and memory h or None -> the cache's tensors (B first) and the next memory."""
+        """Event field (B, C, H, W) of what the model sees and memory h or None -> the cache's tensors (B first) and the
+        next memory."""
         raise NotImplementedError
 
     def unroll(self, late: Tensor, early: Tensor | None = None) -> Any:
@@ -92,7 +96,7 @@ class PointDepthModel(nn.Module):
         raise NotImplementedError
 
     def memory_shape(self, height: int, width: int) -> tuple[int, int, int] | None:
-        """(C, rows, columns) of the memory for a sensor, or None for a model without one."""
+        """(C, rows, columns) of the memory for what the model sees, or None for a model without one."""
         return None
 
     def precision(self) -> AbstractContextManager:
@@ -112,3 +116,15 @@ class PointDepthModel(nn.Module):
                 )
         zeros = field.new_zeros((1, *shape))
         return torch.cat([zeros if state.memory is None else state.memory for state in states])
+
+
+def check_pitch(config: ModelConfig, windows: list[EventWindow] | list[ImageWindow]) -> None:
+    """ValueError: a window that is not in the cells the model sees, or in others."""
+    for window in windows:
+        height, width = window.sensor_hw
+        if window.pitch != pixel_pitch(config, height, width):
+            seen = "{1}x{0}".format(*seen_hw(config, height, width))
+            raise ValueError(
+                f"window of {window.width}x{window.height} of a sensor of {width}x{height} px: {config.preset} sees "
+                f"that in {seen} cells; cut windows by window_slicer(model.config, height, width)"
+            )

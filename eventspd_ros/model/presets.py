@@ -15,6 +15,7 @@ from eventspd_ros.model.config import (
     HeadConfig,
     ImageConfig,
     ModelConfig,
+    PitchConfig,
     PyramidConfig,
 )
 from eventspd_ros.model.event_encoder import FeatureField
@@ -61,7 +62,7 @@ def _models() -> dict[str, ModelConfig]:
 
 
 def _lite() -> ModelConfig:
-    """The family for a CPU and small sensors: F³ at stride 4, a narrow pyramid, a dense prior, no anchors."""
+    """The family for a CPU: F³ at stride 4, a narrow pyramid, a dense prior, no anchors; any sensor at one pitch."""
     channels = (32, 64, 96, 128)
     return ModelConfig(
         "eventspd_lite",
@@ -78,6 +79,7 @@ def _lite() -> ModelConfig:
             fused_layers=0,
             anchors=0,
         ),
+        pitch=PitchConfig(),
     )
 
 

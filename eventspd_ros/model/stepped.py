@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from eventspd_ros.events.packing import pack_events
+from eventspd_ros.events.pitch import seen_hw
 from eventspd_ros.events.types import EventWindow
 from eventspd_ros.model.feature_cache import FeatureCache, StreamState, list_tensors, put_tensors
 from eventspd_ros.model.grid_encoding import gather_events
-from eventspd_ros.model.point_depth import PointDepthModel
+from eventspd_ros.model.point_depth import PointDepthModel, check_pitch
 from eventspd_ros.model.steps import DecodeStep, EncodeStep, cache_layout
 
 FEWEST_EVENTS, FEWEST_QUERIES = 4096, 16
@@ -39,9 +40,10 @@ class SteppedModel:
         self.sensor_hw = tuple(sensor_hw)
         self.device = torch.device(device)
         self.encode_step, self.decode_step = encode, decode
-        self.layout = cache_layout(model, *sensor_hw)
+        seen = seen_hw(model.config, *sensor_hw)
+        self.layout = cache_layout(model, *seen)
         self._tensors = len(list_tensors(self.layout))
-        self._memory_shape = model.memory_shape(*sensor_hw)
+        self._memory_shape = model.memory_shape(*seen)
         self._events, self._points = Upload(torch.int32, self.device), Upload(torch.float32, self.device)
 
     def prepare(self, height: int, width: int) -> None:
@@ -63,9 +65,10 @@ class SteppedModel:
         """As PointDepthModel.encode(), one window after another."""
         if len(windows) != len(states):
             raise ValueError(f"encode: {len(windows)} windows but {len(states)} states; expected one state a window")
+        check_pitch(self.config, windows)
         caches, next_states = [], []
         for window, state in zip(windows, states, strict=True):
-            self.prepare(window.height, window.width)
+            self.prepare(*window.sensor_hw)
             cache, memory = self._encode(window, state.memory)
             caches.append(cache)
             next_states.append(StreamState(memory))
@@ -83,17 +86,16 @@ class SteppedModel:
             memory = torch.zeros(1, *shape, device=self.device)
         found = self.encode_step(packed, *([] if shape is None else [memory]))
         tensors = put_tensors(self.layout, found[: self._tensors])
-        cache = FeatureCache(window.start_ns, window.end_ns, window.height, window.width, tensors)
-        return cache, None if shape is None else found[self._tensors]
+        return FeatureCache.of(window, tensors), None if shape is None else found[self._tensors]
 
     def decode(self, cache: FeatureCache, uv_px: Tensor) -> tuple[Tensor, Tensor]:
         """As PointDepthModel.decode()."""
         if uv_px.ndim != 2 or uv_px.shape[1] != 2:
             raise ValueError(f"decode: uv_px has shape {tuple(uv_px.shape)}; expected (K, 2)")
         with torch.inference_mode():
-            parts = [self._decode(cache, part) for part in uv_px.split(MOST_QUERIES)]
+            parts = [self._decode(cache, part) for part in cache.to_seen(uv_px).split(MOST_QUERIES)]
             depth, stddev = zip(*parts, strict=True)
-            return torch.cat(depth), torch.cat(stddev)
+            return torch.cat(depth) * cache.canonical_scale, torch.cat(stddev) * cache.canonical_scale
 
     def _decode(self, cache: FeatureCache, uv_px: Tensor) -> tuple[Tensor, Tensor]:
         count = len(uv_px)
@@ -109,7 +111,8 @@ class SteppedModel:
 
 def stepped(model: PointDepthModel, height: int, width: int, wrap: Callable[[Step], Step] = lambda step: step):
     """A SteppedModel of a model on its device. wrap: what becomes of each step, e.g. torch.compile or CapturedStep."""
-    steps = (EncodeStep(model, height, width), DecodeStep(model, height, width))
+    seen = seen_hw(model.config, height, width)
+    steps = (EncodeStep(model, *seen), DecodeStep(model, *seen))
     return SteppedModel(model, (height, width), *(wrap(step.eval()) for step in steps), model.device)
 
 

@@ -16,7 +16,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
-from eventspd_ros.events.types import EventArray, ImageWindow
+from eventspd_ros.events.types import EventWindow, ImageWindow
 from eventspd_ros.inputs.camera_model import CameraModel
 from eventspd_ros.inputs.point_cloud import CLOUD_COLUMNS, cloud_fields, keypoint_cloud
 from eventspd_ros.msg import KeypointDepthArray
@@ -29,7 +29,7 @@ MAX_WAITING = 4  # answers; the oldest is left out
 # Colours of the overlay are logarithmic in depth between these and the same in every image: yellow near, dark far.
 NEAR_M, FAR_M = 0.5, 50.0
 GREY = (90, 90, 90)
-Seen = EventArray | ImageWindow
+Seen = EventWindow | ImageWindow
 
 
 class Outputs:
@@ -157,8 +157,10 @@ def overlay_image(answer: KeypointDepthArray, events: Seen) -> Image:
         image = events.image.copy()
     else:
         image = np.rint(255 * event_image(events)).astype(np.uint8)
-    radius = max(2, round(events.width / 200))
-    inside = np.isfinite(uv_px).all(axis=1) & (np.abs(uv_px) < 2 * max(events.width, events.height)).all(axis=1)
+        image = image if events.pitch is None else np.ascontiguousarray(events.pitch.to_sensor(image))
+    height, width = image.shape[:2]
+    radius = max(2, round(width / 200))
+    inside = np.isfinite(uv_px).all(axis=1) & (np.abs(uv_px) < 2 * max(width, height)).all(axis=1)
     for u, v in uv_px[inside & ~ok]:
         cv2.drawMarker(image, (round(u), round(v)), GREY, cv2.MARKER_TILTED_CROSS, 2 * radius)
     for (u, v), colour in zip(uv_px[inside & ok], depth_colours(depth_m[inside & ok]), strict=True):

@@ -127,7 +127,7 @@ def depth_data(config: DataConfig, run: RunConfig, model: ModelConfig, images: b
         for source, count in zip(sources, counts, strict=True):
             if count == 0:
                 raise ValueError(f"{source.folder}: no sample has {config.windows} windows of events before it")
-        return Feed(chain.from_iterable(by_source), augmentation, run.seed), counts
+        return Feed(chain.from_iterable(by_source), augmentation, run.seed, model), counts
 
     train, counts = feed(config.train, config.augmentation)
     validation = feed(config.validation, None)[0] if config.validation else None

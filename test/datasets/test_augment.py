@@ -17,10 +17,12 @@ from eventspd_ros.datasets.augment import (
     drop_events,
     flip_horizontally,
     flip_polarity,
+    in_cells,
     jitter_times,
     random_box,
     zoom,
 )
+from eventspd_ros.events.types import PixelPitch
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -200,3 +202,27 @@ def test_impossible_settings_are_named(wrong):
         Augmentation(**wrong)
     with pytest.raises(ValueError, match="does not lie inside the 64x48 px of test/hand/000000"):
         zoom(make_sample(), Box(40, 0, 32, 24), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("pitch", [PixelPitch(2, 48, 64, 24, 32), PixelPitch(3, 48, 64, 20, 22, 2)])
+def test_a_sample_in_cells_shows_the_scene_at_that_pitch(pitch):
+    sample = make_sample(events=60_000)
+    seen = in_cells(sample, pitch, np.random.default_rng(0))
+    # Where a point falls, and that its label came with it.
+    points = points_before(sample.intrinsics)
+    before, after = project(points, sample.intrinsics), project(points, seen.intrinsics)
+    np.testing.assert_allclose(after, pitch.to_cells(before), atol=1e-9)
+    assert (seen.intrinsics.width, seen.intrinsics.height) == (pitch.width, pitch.height)
+    assert (seen.events.width, seen.events.height) == seen.depth_m.shape[::-1] == (pitch.width, pitch.height)
+    rows, n = 48 // pitch.n, pitch.n
+    inside = slice(pitch.top, pitch.top + rows)
+    middle = sample.depth_m[n // 2 :: n, n // 2 :: n]
+    np.testing.assert_array_equal(seen.depth_m[inside, : middle.shape[1]], middle)
+    outside = np.delete(np.arange(pitch.height), np.arange(pitch.height)[inside])
+    assert np.isnan(seen.depth_m[outside]).all() and (seen.image[outside] == 0).all()
+    assert set(np.unique(seen.events.y)) <= set(range(pitch.height)) - set(outside.tolist())
+    # A cell's n² pixels make one event of n² steps of a walk: as many as in the middle of a stream.
+    assert len(seen.events) == pytest.approx(len(sample.events) / n**4, rel=0.1)
+    first, last = np.array_split(seen.events.t_ns, 2)
+    assert (last[-1] - last[0]) == pytest.approx(first[-1] - first[0], rel=0.15), "no lull at its begin"
+    assert_same(in_cells(sample, pitch, np.random.default_rng(0)), seen)

@@ -14,6 +14,8 @@ from eventspd_ros.datasets.feed import Feed, collate, locate
 from eventspd_ros.datasets.queries import Category, LossMap
 from eventspd_ros.datasets.sample import Windowing
 from eventspd_ros.datasets.simulated import SimulatedSequence
+from eventspd_ros.model.config import PitchConfig
+from eventspd_ros.model.presets import preset_config
 
 
 @pytest.fixture
@@ -110,3 +112,14 @@ def test_batches_are_the_same_with_any_number_of_workers(sequences):
         for a, b in zip(one.events, other.events, strict=True):
             np.testing.assert_array_equal(a.t_ns, b.t_ns)
             np.testing.assert_array_equal(a.x, b.x)
+
+
+def test_a_feed_for_a_model_of_cells_is_of_cells(sequences):
+    config = replace(preset_config("minimal"), pitch=PitchConfig(columns=sequences[0].intrinsics.width // 2))
+    feed, plain = Feed(sequences, Augmentation(), 1, config), Feed(sequences, Augmentation(), 1)
+    sample, fine = feed[0, 3], plain[0, 3]
+    assert sample.depth_m.shape == tuple(side // 2 for side in fine.depth_m.shape)
+    np.testing.assert_array_equal(sample.depth_m, fine.depth_m[1::2, 1::2])
+    assert sample.intrinsics.metric_per_canonical == pytest.approx(fine.intrinsics.metric_per_canonical)
+    assert 0 < len(sample.events) < len(fine.events) / 2
+    assert_same(feed[0, 3], sample)

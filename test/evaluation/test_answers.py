@@ -1,17 +1,24 @@
 """The harness streams as the predictor does, and a model that knows the truth makes no error."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from reference.packets import rows
+from reference.slow_cells import slow_cells
 
 from eventspd_ros.datasets.catalogue import open_dataset
+from eventspd_ros.datasets.sample import cut_windows
 from eventspd_ros.evaluation.answers import Method, collect_answers
+from eventspd_ros.evaluation.disturbances import ShotNoise
 from eventspd_ros.evaluation.evaluate import summarise
 from eventspd_ros.evaluation.questions import Scene, Settings
+from eventspd_ros.evaluation.view import View
+from eventspd_ros.model.config import PitchConfig
 from eventspd_ros.model.feature_cache import StreamState
-from eventspd_ros.model.presets import build_model
+from eventspd_ros.model.presets import build_model, preset_config
 from eventspd_ros.predictor import Predictor
 
 SETTINGS = Settings(uniform=40, keypoints=10, every=3, warm_up=2)
@@ -127,3 +134,36 @@ def test_a_model_that_knows_the_depth_makes_no_error(sequences):
         assert result["uncertainty"][kind]["half"]["pooled"]["coverage"]["95%"] == 0
         assert result["uncertainty"][kind]["half"]["pooled"]["coverage_error"]["95%"] == 0
         assert set(result["per_scene"][kind]["half"]) == {sequence.name for sequence in sequences}
+
+
+@pytest.mark.parametrize("disturbance", [None, ShotNoise(20.0)])
+def test_a_model_of_cells_sees_what_a_stream_of_the_scene_would_bring(sequences, disturbance):
+    """Its sums run on from the scene's first window, whichever windows are asked for; noise is of the pixels."""
+    config = SimpleNamespace(pitch=PitchConfig(columns=32))
+    scene = Scene(sequences[0], 20.0, 8.333, SETTINGS)
+    assert scene.size == (48, 64)
+    begin_ns, end_ns = int(scene.ends_ns[0]) - scene.window_ns, int(scene.ends_ns[-1])
+    events = cut_windows(scene.sequence.events.read(begin_ns, end_ns), np.array([[begin_ns, end_ns]]))[0]
+    if disturbance is not None:
+        events = disturbance(events, 0)
+    expected = slow_cells(rows(events), 2)
+    for numbers in (range(len(scene)), (3, 4, len(scene) - 1)):
+        view = View(scene, config, disturbance)
+        for number in numbers:
+            window = view.window(number)
+            inside = [row for row in expected if window.start_ns <= row[0] < window.end_ns]
+            assert inside and rows(window) == inside
+            assert (window.height, window.width, window.sensor_hw) == (24, 32, (48, 64))
+
+
+def test_answers_of_a_model_of_cells_are_those_of_its_predictor(sequences):
+    made = build_model(replace(preset_config("minimal"), pitch=PitchConfig(columns=32)))
+    (answer,) = collect_answers(sequences[:1], [Method("cells", made)], {}, SETTINGS)
+    sequence, asked = sequences[0], answer.questions
+    scene = Scene(sequence, made.config.window_ms, made.config.stride_ms, SETTINGS)
+    view, camera = View(scene, made.config), sequence.intrinsics
+    predictor = Predictor(made, camera.height, camera.width, camera.fx_px, allow_untrained=True)
+    for number in np.unique(asked.window).tolist():
+        here = asked.window == number
+        predictor.encode(view.window(number))
+        np.testing.assert_allclose(answer.depth_m["cells"][here], predictor.query(asked.uv_px[here]).depth_m, rtol=1e-3)

@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from reference.slow_cells import slow_cells
 from streams import HEIGHT, PACKET_NS, WIDTH, Log, make_packets
 
 import eventspd_ros.inputs.event_intake as event_intake
@@ -13,6 +14,7 @@ from eventspd_ros.events.codecs.evt3 import encode_evt3
 from eventspd_ros.events.hot_pixels import HotPixelFilter
 from eventspd_ros.events.types import EventArray
 from eventspd_ros.inputs.event_intake import EventIntake
+from eventspd_ros.model.config import PitchConfig
 from eventspd_ros.model.presets import preset_config
 from eventspd_ros.ros.workers import Reporter
 
@@ -336,6 +338,24 @@ def test_a_listener_is_told_every_event_once_ahead_of_its_windows():
         for window in one.intake.take(packet):
             assert listener.of(1)[-1, 0] >= window.end_ns
     np.testing.assert_array_equal(listener.of(1), all_of(packets))
+
+
+def test_windows_of_cells_follow_hot_pixels_and_a_listener_is_told_the_pixels(monkeypatch):
+    """The sensor's 2×2 pixels are a cell: a hot one of them must not make it fire."""
+    monkeypatch.setitem(globals(), "CONFIG", replace(CONFIG, pitch=PitchConfig(columns=WIDTH // 2)))
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[::2, ::2] = True
+    one, packets = Taken(lambda height, width: HotPixelFilter(mask)), make_packets(40)
+    listener = Listener(one)
+    windows = one.take(packets)
+    told = all_of(packets)
+    told = told[(told[:, 1] % 2 > 0) | (told[:, 2] % 2 > 0)]
+    np.testing.assert_array_equal(listener.of(1), told)
+    cells = np.array(slow_cells(told.tolist(), 2))
+    assert len(windows) > 10 and sum(map(len, windows)) > 0
+    for window in windows:
+        inside = cells[(cells[:, 0] >= window.start_ns) & (cells[:, 0] < window.end_ns)]
+        np.testing.assert_array_equal(np.stack((window.t_ns, window.x, window.y, window.p), axis=1), inside)
 
 
 def test_a_listener_is_told_no_hot_pixel():

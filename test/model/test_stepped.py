@@ -1,14 +1,18 @@
 """Stepped models answer as the model they are made of, whatever the padding, and captured steps keep nothing stale."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from reference.models import small_model
+from reference.models import small_config, small_model
 from reference.packed import packed
 from reference.windows import hand_window, random_window, randomise
 
+from eventspd_ros.benchmark.inputs import model_window
+from eventspd_ros.model.config import PitchConfig
 from eventspd_ros.model.feature_cache import StreamState, list_tensors, put_tensors
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.model.stepped import CapturedStep, Upload, bucket, stepped
@@ -78,6 +82,23 @@ def test_a_predictor_holds_it(model):
         answers.append(predictor.query(random_points(20).numpy()))
     np.testing.assert_allclose(answers[0].depth_m, answers[1].depth_m, rtol=1e-3)
     np.testing.assert_array_equal(answers[0].status, answers[1].status)
+
+
+def test_it_sees_a_sensor_in_the_models_cells():
+    made = randomise(build_model(replace(small_config(), pitch=PitchConfig(columns=60))), scale=0.1).eval()
+    window = model_window(made.config, HEIGHT, 2 * WIDTH, 9000)  # 4x4 pixels a cell, and rows above and below
+    assert (window.height, window.width) == (49, 65)
+    cells = stepped(made, HEIGHT, 2 * WIDTH)
+    assert cells.sensor_hw == (HEIGHT, 2 * WIDTH)
+    uv_px = random_points(20) * torch.tensor([2.0, 1.0])
+    with torch.inference_mode():
+        answers = [m.decode(m.encode([window], [StreamState()])[0][0], uv_px) for m in (cells, made)]
+    for answer, expected in zip(*answers, strict=True):
+        torch.testing.assert_close(answer, expected, rtol=1e-3, atol=1e-4)
+    with pytest.raises(ValueError, match="small sees that in 65x49 cells"):
+        cells.encode([random_window(2 * WIDTH, HEIGHT, 10)], [StreamState()])
+    with pytest.raises(ValueError, match="made for 260x100"):
+        cells.encode([random_window(60, 45, 10)], [StreamState()])
 
 
 def test_what_does_not_fit_is_named(model):

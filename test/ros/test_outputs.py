@@ -3,6 +3,7 @@
 import array
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,7 @@ from eventspd_ros.msg import KeypointDepthArray
 from reference.windows import random_image
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
-from eventspd_ros.events.types import EventArray
+from eventspd_ros.events.types import EventWindow, PixelPitch
 from eventspd_ros.inputs.camera_model import CameraModel
 from eventspd_ros.inputs.keypoints import KeypointSource
 from eventspd_ros.inputs.point_cloud import COVARIANCE, POINT, POINT_WITH_COVARIANCE
@@ -153,9 +154,9 @@ def test_cv_bridge_reads_the_depth_image():
     assert image.shape == (H, W) and image[4, 3] == 2.5 and np.isnan(image).sum() == H * W - 1
 
 
-def some_events() -> EventArray:
+def some_events() -> EventWindow:
     x, y, p = np.array([50, 50, 5], np.uint16), np.array([4, 4, 40], np.uint16), np.array([1, 1, 0], np.uint8)
-    return EventArray(x, y, p, np.arange(3, dtype=np.int64), W, H)
+    return EventWindow(x, y, p, np.arange(3, dtype=np.int64), W, H, 0, 3)
 
 
 def test_the_overlay_shows_events_keypoints_and_failures_where_they_are():
@@ -170,6 +171,17 @@ def test_the_overlay_shows_events_keypoints_and_failures_where_they_are():
     assert np.abs(picture[10, 20] - near).max() <= 2 and np.abs(picture[30, 40] - far).max() <= 2
     assert np.ptp(picture[30, 20]) == 0 and picture[30, 20, 0] < 128, "a grey cross"
     assert (picture[2, 30] == 255).all()
+
+
+def test_the_overlay_of_events_of_cells_is_as_large_as_the_sensor():
+    seen, pitch = some_events(), PixelPitch(2, H, W, H // 2 + 4, W // 2, 2)
+    seen = replace(seen, x=seen.x // 2, y=seen.y // 2 + 2, width=pitch.width, height=pitch.height, pitch=pitch)
+    image = overlay_image(answer([[20, 10]], [1.0]), seen)
+    picture = pixels_of(image).astype(int)
+    assert picture.shape[:2] == (H, W)
+    assert picture[4, 50].argmax() == 0 and (picture[4:6, 50:52] == picture[4, 50]).all()
+    assert picture[40, 5].argmax() == 2 and (picture[20, 60] == 255).all()
+    assert np.abs(picture[10, 20] - depth_colours(np.array([1.0]))[0]).max() <= 2
 
 
 def test_the_overlay_of_an_image_is_the_image_under_the_keypoints():

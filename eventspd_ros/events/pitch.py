@@ -1,0 +1,91 @@
+"""One pixel pitch: a model sees any sensor in cells of n×n pixels, at about the pitch that it was trained for.
+
+The mean log intensity of a cell's n² pixels has moved by one contrast threshold when their signed events sum to ±n².
+Then the cell has an event, and its sum begins anew. So a fine sensor gives what a coarse one of the same field of view
+would have given, noise is averaged, and a picture of 1280×720 pixels costs what one of 320×240 does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numba import njit
+
+from eventspd_ros.events.buffer import EventBuffer
+from eventspd_ros.events.types import EventArray, PixelPitch
+
+# Pictures are given empty rows where they are flatter than those of the training by more than this share.
+FLATTER = 0.05
+
+
+def pixel_pitch(config, height: int, width: int) -> PixelPitch | None:
+    """How the model of that ModelConfig sees a sensor; None: pixel by pixel."""
+    wanted = config.pitch
+    if wanted is None:
+        return None
+    n = max(1, round(width / wanted.columns))
+    rows, columns = -(-height // n), -(-width // n)
+    full = round(columns * wanted.aspect)
+    empty = full - rows if rows < (1 - FLATTER) * full else 0
+    return PixelPitch(n, height, width, rows + empty, columns, empty // 2) if n > 1 or empty else None
+
+
+def seen_hw(config, height: int, width: int) -> tuple[int, int]:
+    """Height and width of what the model of that ModelConfig sees of a sensor."""
+    pitch = pixel_pitch(config, height, width)
+    return (height, width) if pitch is None else (pitch.height, pitch.width)
+
+
+class CellSums:
+    """Of one stream: events of pixels in, events of cells out, in order of time. restart() where time begins anew."""
+
+    def __init__(self, pitch: PixelPitch, rng: np.random.Generator | None = None):
+        """rng: the sums begin as they may be in the middle of a stream, not at zero."""
+        self.pitch = pitch
+        # A table each, as a division takes longer than all else.
+        self._column_of = (np.arange(pitch.sensor_width) // pitch.n).astype(np.uint16)
+        self._row_of = (np.arange(pitch.sensor_height) // pitch.n + pitch.top).astype(np.uint16)
+        self._sums = np.zeros((pitch.height, pitch.width), np.int32)
+        if rng is not None:
+            # Where a walk of single steps is that starts anew at zero whenever it reaches ±n².
+            up, down = rng.integers(0, pitch.n**2, (2, *self._sums.shape))
+            self._sums += up - down
+
+    def restart(self) -> None:
+        self._sums[:] = 0
+
+    def sum_in(self, buffer: EventBuffer, first: int, last: int) -> int:
+        """Put events of cells in the place of buffer[first:last]; returns where they end. What is behind moves up."""
+        columns = buffer.x, buffer.y, buffer.p, buffer.t_ns
+        end = self._sum(columns, first, last)
+        if last < buffer.end:
+            behind = buffer.end - last
+            for column in columns:
+                column[end : end + behind] = column[last : buffer.end]
+        buffer.end -= last - end
+        return end
+
+    def of(self, events: EventArray) -> EventArray:
+        """The events of cells that these give, in arrays of their own."""
+        columns = tuple(column.copy() for column in (events.x, events.y, events.p, events.t_ns))
+        end = self._sum(columns, 0, len(events))
+        x, y, p, t_ns = (column[:end] for column in columns)
+        return replace(events, x=x, y=y, p=p, t_ns=t_ns, width=self.pitch.width, height=self.pitch.height)
+
+    def _sum(self, columns: tuple[np.ndarray, ...], first: int, last: int) -> int:
+        return _sum_cells(*columns, first, last, self.pitch.n**2, self._column_of, self._row_of, self._sums)
+
+
+@njit(nogil=True, cache=True)
+def _sum_cells(x, y, p, t_ns, first, last, enough, column_of, row_of, sums):
+    end = first
+    for i in range(first, last):
+        column, row = column_of[x[i]], row_of[y[i]]
+        total = sums[row, column] + 2 * np.int32(p[i]) - 1
+        if abs(total) >= enough:
+            x[end], y[end], p[end], t_ns[end] = column, row, p[i], t_ns[i]
+            end += 1
+            total = 0
+        sums[row, column] = total
+    return end
