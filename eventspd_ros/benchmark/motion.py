@@ -18,7 +18,7 @@ from eventspd_ros.simulation.camera import PinholeCamera
 from eventspd_ros.simulation.keypoints import event_corners
 from eventspd_ros.simulation.renderer import Renderer
 from eventspd_ros.simulation.stream import SimulationConfig, World, concatenate, simulate_stream
-from eventspd_ros.simulation.worlds import DOMAINS
+from eventspd_ros.simulation.worlds import COMMON_DOMAINS
 
 DURATION_S, SEED, KEYPOINTS, POSE_NS = 0.5, 1_700_000, 256, 5_000_000
 LEARNED_ERROR, LEARNED_STDDEV = 0.3, 0.3  # of log depth: a network as good as it says
@@ -29,7 +29,7 @@ def bench_motion(sensor_hw: tuple[int, int], repetitions: int = REPETITIONS) -> 
     last 20 ms, on this thread. The times are of whole passes; us_per_keypoint and ns_per_event of the median one."""
     height, width = sensor_hw
     rows, hashes = {}, []
-    for domain in DOMAINS:
+    for domain in COMMON_DOMAINS:
         config = SimulationConfig(PinholeCamera.centred(width, height), DURATION_S, SEED, domain=domain)
         rows[domain], events = _bench_scene(config, repetitions)
         hashes.append(events_sha256([events]))

@@ -8,6 +8,16 @@ from pathlib import Path
 from eventspd_ros.cli.shared import Command, show, time_bar, warn
 from eventspd_ros.resources import DEFAULT_WEIGHTS
 
+# Of `eventspd simulate`: what a number fixes, and two a scene draws between.
+VARIETY = {
+    "focal": "fx over the image's width, one number or the least and the greatest, as all of these (0.75)",
+    "pace": "times the camera's speed",
+    "pitch_deg": "added to the camera's, up",
+    "roll_deg": "added to the camera's",
+    "height_m": "of the camera above the ground, at the start",
+    "scale": "times every length of scene and path: what is seen does not tell it",
+}
+
 
 def add_commands(command: Command) -> None:
     sub = command("demo", demo, "play a bag through the node and record its answers; leaves summary.json, overlay.png")
@@ -19,7 +29,8 @@ def add_commands(command: Command) -> None:
     sub.add_argument("input", type=Path, metavar="IN")
     sub.add_argument("--out", type=Path, required=True, help="OUT.npz or OUT.h5")
 
-    sub = command("info-events", info_events, "count, duration, rate, size, encoding and gaps of a recording")
+    text = "count, duration, rate, size, encoding, gaps and event statistics of a recording or a folder of HDF5 scenes"
+    sub = command("info-events", info_events, text)
     sub.add_argument("input", type=Path, metavar="IN")
     sub.add_argument("--json", action="store_true")
 
@@ -29,7 +40,8 @@ def add_commands(command: Command) -> None:
     sub.add_argument("--scenes", type=int, default=10, help="scenes of every domain (default 10)")
     sub.add_argument("--seed", type=int, default=0, help="of the first scene; the others count on (default 0)")
     sub.add_argument("--duration", type=float, default=1.0, help="of a scene, s (default 1)")
-    sub.add_argument("--preset", default="normal", help="event sensor: clean, normal, night (default normal)")
+    text = "event sensor: clean, normal, night, realistic, or random: another in every scene (default normal)"
+    sub.add_argument("--preset", default="normal", help=text)
     sub.add_argument("--size", default="346x260", help="WIDTHxHEIGHT, px (default 346x260)")
     sub.add_argument("--intrinsics", nargs=4, type=float, metavar=("FX", "FY", "CX", "CY"), help="px")
     sub.add_argument("--distortion", nargs=4, type=float, metavar=("K1", "K2", "P1", "P2"), default=[0.0] * 4)
@@ -38,6 +50,10 @@ def add_commands(command: Command) -> None:
     sub.add_argument("--images", action="store_true", help="a camera's picture beside every depth map, for a teacher")
     text = "of bags: rate_hz, delay_ms, time_offset_ms, white_rotation_deg, … (docs/simulation.md; 200 Hz and exact)"
     sub.add_argument("--odometry", nargs="+", default=[], metavar="KEY=VALUE", help=text)
+    for name, text in VARIETY.items():
+        sub.add_argument(f"--{name.partition('_')[0]}", nargs="+", type=float, metavar="X", dest=name, help=text)
+    sub.add_argument("--path", default="own", help="of the camera: own, slider, hover, turn, or any of these (own)")
+    sub.add_argument("--textures", default="own", help="any: every surface of any material (own)")
     sub.add_argument("--workers", type=int, help="processes (default: one a core)")
     sub.add_argument("--preview", type=Path, metavar="OUT.png", help="draw the first scene of every domain")
 
@@ -100,7 +116,9 @@ def simulate(options) -> None:
     from eventspd_ros.simulation.dataset_writer import SetConfig, simulate_set
     from eventspd_ros.simulation.odometry import OdometryConfig
     from eventspd_ros.simulation.preview import write_preview
+    from eventspd_ros.simulation.variety import Variety
 
+    named = {"path": options.path, "textures": options.textures}
     if options.out is None and options.preview is None:
         raise ValueError("nothing to write: give --out FOLDER, --preview OUT.png, or both")
     width, height = parse_size(options.size)
@@ -117,6 +135,7 @@ def simulate(options) -> None:
         label_period_us=options.label_period_us,
         images=options.images,
         odometry=OdometryConfig.parse(options.odometry),
+        variety=Variety(**{name: _range(name, getattr(options, name)) for name in VARIETY}, **named),
     )
     if options.preview:
         print(write_preview(options.preview, config))
@@ -126,6 +145,12 @@ def simulate(options) -> None:
         with tqdm(total=config.scenes * len(config.domains), desc="simulating", unit="scene") as bar:
             paths = simulate_set(options.out, config, options.workers, bar.update)
         print(f"{len(paths)} scenes → {options.out}")
+
+
+def _range(name: str, given: list[float] | None) -> tuple[float, float] | None:
+    if given is not None and len(given) > 2:
+        raise ValueError(f"--{name.partition('_')[0]} {given}: give one number, or the least and the greatest")
+    return None if given is None else (given[0], given[-1])
 
 
 def replay(options) -> None:

@@ -30,6 +30,7 @@ from eventspd_ros.simulation.camera import PinholeCamera
 from eventspd_ros.simulation.dataset_writer import SET_FILE, SetConfig, simulate_set
 from eventspd_ros.simulation.event_sensor import PRESETS
 from eventspd_ros.simulation.stream import cores
+from eventspd_ros.simulation.variety import Variety
 
 SCENES = 4  # of each domain
 RATES = (0.75, 0.5, 0.25)
@@ -180,7 +181,8 @@ def read_set_config(folder: Path | str, sequences: list[Sequence]) -> SetConfig 
     camera = PinholeCamera(**{**camera, "distortion": tuple(camera["distortion"])})
     domains = tuple(stored.pop("domains"))
     scenes = max(sum(s.domain == domain for s in sequences) for domain in domains)
-    return SetConfig(domains, scenes, camera=camera, **stored)
+    variety = {k: v if v is None or isinstance(v, str) else tuple(v) for k, v in stored.pop("variety", {}).items()}
+    return SetConfig(domains, scenes, camera=camera, variety=Variety(**variety), **stored)
 
 
 def _simulated_anew(model, config: SetConfig, preset: str, settings: Settings, workers: int) -> list[SceneAnswers]:

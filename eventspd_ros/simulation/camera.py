@@ -6,7 +6,7 @@ Points carry the frame they are given in: `_W` world, `_C` camera.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -52,6 +52,11 @@ class PinholeCamera:
         """A camera with square pixels and its principal point in the middle of the image."""
         focal_px = focal_over_width * width
         return cls(width, height, focal_px, focal_px, (width - 1) / 2, (height - 1) / 2)
+
+    def with_focal(self, focal_over_width: float) -> PinholeCamera:
+        """The same sensor behind another lens: fx that many widths, the ratio of fy to fx as it is."""
+        times = focal_over_width * self.width / self.fx
+        return replace(self, fx=self.fx * times, fy=self.fy * times)
 
     def rays(self, uv_px: np.ndarray) -> np.ndarray:
         """Pixels (..., 2) → directions (..., 2), the (x, y) of the ray (x, y, 1)."""

@@ -21,22 +21,25 @@ from eventspd_ros.simulation.event_sensor import PRESETS
 from eventspd_ros.simulation.odometry import OdometryConfig
 from eventspd_ros.simulation.scene_file import FORMAT_VERSION, LABEL_PERIOD_US, write_scene
 from eventspd_ros.simulation.stream import SimulationConfig, cores
-from eventspd_ros.simulation.worlds import DOMAINS
+from eventspd_ros.simulation.variety import Variety, random_sensor
+from eventspd_ros.simulation.worlds import COMMON_DOMAINS, DOMAINS
 
 SET_FILE = "set.json"
+RANDOM = "random"
 FORMATS = ("hdf5", "rosbag2")
 WINDOW_MS = 20.0  # by which speed is counted
 
 
 @dataclass(frozen=True, slots=True)
 class SetConfig:
-    """scenes: of every domain; their seeds are seed, seed + 1, …. preset: of the event sensor.
+    """scenes: of every domain; their seeds are seed, seed + 1, …. preset: of the event sensor, or "random": another one
+    for every scene. variety: in what scenes differ from their domains' own.
 
     label_period_us: time between two depth maps in an HDF5 file; images: a picture beside each of them. odometry: of
     bags; HDF5 files hold the exact poses.
     """
 
-    domains: tuple[str, ...] = DOMAINS
+    domains: tuple[str, ...] = COMMON_DOMAINS
     scenes: int = 10
     seed: int = 0
     duration_s: float = 1.0
@@ -46,11 +49,12 @@ class SetConfig:
     label_period_us: int = LABEL_PERIOD_US
     images: bool = False
     odometry: OdometryConfig = field(default_factory=OdometryConfig)
+    variety: Variety = field(default_factory=Variety)
 
     def __post_init__(self) -> None:
         for name, value, known in (
             *(("domain", domain, DOMAINS) for domain in self.domains),
-            ("preset", self.preset, tuple(PRESETS)),
+            ("preset", self.preset, (*PRESETS, RANDOM)),
             ("format", self.format, FORMATS),
         ):
             if value not in known:
@@ -68,9 +72,11 @@ class SetConfig:
 
     def scene(self, domain: str, seed: int) -> SimulationConfig:
         """One scene of the set; one thread, as the set has a process a core."""
-        sensor = PRESETS[self.preset]
+        how = self.variety.draw(domain, seed)
+        sensor = random_sensor(domain, seed) if self.preset == RANDOM else PRESETS[self.preset]
+        camera = self.camera if how.focal is None else self.camera.with_focal(how.focal)
         return SimulationConfig(
-            self.camera, self.duration_s, seed, sensor, domain=domain, threads=1, odometry=self.odometry
+            camera, self.duration_s, seed, sensor, domain=domain, threads=1, odometry=self.odometry, how=how
         )
 
     def files(self, out: Path) -> dict[Path, SimulationConfig]:
@@ -155,7 +161,9 @@ def _claim(out: Path, config: SetConfig) -> None:
     path = out / SET_FILE
     if path.exists():
         try:
-            before = {"images": False, **json.loads(path.read_text())}  # sets from before there were images
+            # Sets from before there was that.
+            as_it_was = {"images": False, "variety": json.loads(json.dumps(asdict(Variety())))}
+            before = {**as_it_was, **json.loads(path.read_text())}
         except (json.JSONDecodeError, TypeError) as error:
             raise ValueError(f"{path}: not the JSON of a set ({error}); remove it or name another folder") from error
         for key in described:

@@ -26,7 +26,8 @@ LEAST_THRESHOLD = 0.01
 @dataclass(frozen=True, slots=True)
 class EventSensorConfig:
     """threshold: contrast C, in log intensity, that makes an event. threshold_spread: standard deviation of C from
-    pixel to pixel and polarity to polarity. refractory_ns: how long a pixel stays silent after an event.
+    pixel to pixel and polarity to polarity. off_over_on: a darker event needs so many times C. refractory_ns: how long
+    a pixel stays silent after an event.
 
     bandwidth_hz: corner of a white pixel's low pass, 0 for none. leak_hz, shot_hz: events a pixel sends by itself,
     brighter ones by leak, both by shot noise (a black pixel's rate). hot_pixel_share: of all pixels.
@@ -39,6 +40,7 @@ class EventSensorConfig:
     leak_hz: float = 0.0
     shot_hz: float = 0.0
     hot_pixel_share: float = 0.0
+    off_over_on: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.threshold >= LEAST_THRESHOLD:
@@ -46,17 +48,30 @@ class EventSensorConfig:
         for name in ("threshold_spread", "refractory_ns", "bandwidth_hz", "leak_hz", "shot_hz", "hot_pixel_share"):
             if not 0 <= getattr(self, name) < np.inf:
                 raise ValueError(f"{name} {getattr(self, name)}: must not be negative")
+        if not 0.1 <= self.off_over_on <= 10:
+            raise ValueError(f"off_over_on {self.off_over_on}: must be from 0.1 to 10")
         if self.hot_pixel_share > 1:
             raise ValueError(f"hot_pixel_share {self.hot_pixel_share}: must be at most 1")
 
 
 IDEAL = EventSensorConfig(threshold_spread=0.0, refractory_ns=0)
-# clean: what a perfect pixel would send; normal: v2e's default figures; night: its figures for little light.
+# clean: what a perfect pixel would send; normal: v2e's default figures; night: its figures for little light; realistic:
+# with which simulated events have the statistics of recorded ones (docs/simulation.md).
 PRESETS = {
     "clean": IDEAL,
     "normal": EventSensorConfig(bandwidth_hz=300.0, leak_hz=0.01, shot_hz=0.001, hot_pixel_share=1e-5),
     "night": EventSensorConfig(
         threshold_spread=0.05, bandwidth_hz=30.0, leak_hz=0.1, shot_hz=5.0, hot_pixel_share=1e-4
+    ),
+    "realistic": EventSensorConfig(
+        threshold=0.36,
+        threshold_spread=0.04,
+        off_over_on=0.75,
+        refractory_ns=3_300_000,
+        bandwidth_hz=200.0,
+        leak_hz=0.02,
+        shot_hz=0.03,
+        hot_pixel_share=3e-5,
     ),
 }
 
@@ -74,6 +89,7 @@ class EventSensor:
         self._filtered = self._level = self._input
         self._reference = self._level.astype(np.float64)  # a sum of thresholds: float32 would drift
         spread = rng.normal(config.threshold, config.threshold_spread, (2, *log_intensity.shape))
+        spread[0] *= config.off_over_on
         self._threshold = np.maximum(spread, LEAST_THRESHOLD).astype(np.float32)  # [0] darker, [1] brighter
         self._last_event_ns = np.full(log_intensity.shape, np.iinfo(np.int64).min // 2, np.int64)
         self._leaked = 0.0

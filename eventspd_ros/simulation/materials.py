@@ -85,13 +85,15 @@ KINDS = {
     "books": (_books, 1.0),
 }
 SIZELESS = ("soft", "noise", "rough")
+EXCHANGED = [name for name in KINDS if name not in ("plain", "facade")]  # no table is 12 m long
 
 
 class Materials:
-    """The textures of one scene. look(name) gives a plane's tile, tile_m and shift."""
+    """The textures of one scene. look(name) gives a plane's tile, tile_m and shift. exchanged: of any material but
+    "plain" it gives another by chance, at that one's own size."""
 
-    def __init__(self, rng: np.random.Generator) -> None:
-        self._rng = rng
+    def __init__(self, rng: np.random.Generator, exchanged: bool = False) -> None:
+        self._rng, self._exchanged = rng, exchanged
         self._names = list(KINDS)
         tiles = []
         for name in self._names:
@@ -101,6 +103,8 @@ class Materials:
 
     def look(self, name: str, shift: tuple[float, float] | None = None) -> dict:
         """tile, tile_m and shift of a material; the shift is random if not given."""
+        if self._exchanged and name != "plain":
+            name = str(self._rng.choice(EXCHANGED))
         period_m = KINDS[name][1] * (self._rng.uniform(0.6, 1.6) if name in SIZELESS else 1.0)
         shift = shift or tuple(self._rng.uniform(0, 1, 2))
         period_m = math.inf if name == "plain" else period_m  # which the renderer need not look up

@@ -7,9 +7,11 @@ Like DSEC's: events/{x, y, t, p}, ms_to_idx, t_offset. Depth is coded as its log
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import h5py
@@ -87,6 +89,9 @@ def _write_head(file: h5py.File, config: SimulationConfig, preset: str, label_pe
         seed=config.seed,
         duration_us=config.chunks * CHUNK_NS // 1000,
         label_period_us=label_period_us,
+        scale=config.how.scale or 1.0,
+        sensor=json.dumps(asdict(config.sensor)),
+        variety=json.dumps(asdict(config.how)),
     )
     calib = file.create_group("calib")
     calib.attrs["distortion_model"] = "radtan"

@@ -24,6 +24,7 @@ from eventspd_ros.simulation.keypoints import Keypoints, KeypointTracker
 from eventspd_ros.simulation.odometry import OdometryConfig, OdometryMessage, odometry_messages
 from eventspd_ros.simulation.renderer import Renderer
 from eventspd_ros.simulation.scenes import Scene, hall
+from eventspd_ros.simulation.variety import AS_IT_IS, Drawn
 from eventspd_ros.simulation.worlds import make_world
 
 CHUNK_NS = 4_000_000  # a packet every 4 ms
@@ -35,7 +36,8 @@ CORNER_MEMORY_NS = 30_000_000  # keypoints start at corners of the events of thi
 class SimulationConfig:
     """What to simulate. duration_s: length; start_ns: ROS time at which the sensor's clock reads 0.
 
-    domain: drive, indoor or fly, or hall, the demo's small scene. threads: render ahead; None: one a core.
+    domain: one of worlds.DOMAINS, or boards, a small scene for tests. threads: render ahead; None: one a core. how: in
+    what the scene is other than its domain's own; focal and sensor are camera's and sensor's already.
     """
 
     camera: PinholeCamera = field(default_factory=lambda: PinholeCamera.centred(346, 260))
@@ -45,9 +47,10 @@ class SimulationConfig:
     keypoint_hz: float = 30.0
     max_keypoints: int = 150
     start_ns: int = 1_700_000_000_000_000_000
-    domain: str = "hall"
+    domain: str = "boards"
     threads: int | None = None
     odometry: OdometryConfig = field(default_factory=OdometryConfig)
+    how: Drawn = AS_IT_IS
 
     def __post_init__(self) -> None:
         if not self.duration_s * 1e9 >= CHUNK_NS:
@@ -71,13 +74,13 @@ class World:
     @classmethod
     def of(cls, config: SimulationConfig) -> World:
         """The world of a configuration's domain, seed and duration."""
-        if config.domain == "hall":
+        if config.domain == "boards":
             return cls.from_seed(config.seed)
-        return cls(*make_world(config.domain, config.seed, config.duration_s))
+        return cls(*make_world(config.domain, config.seed, config.duration_s, config.how))
 
     @classmethod
     def from_seed(cls, seed: int) -> World:
-        """The hall, and a hand that holds the camera in it."""
+        """A hall with boards, and a hand that holds the camera in it."""
         return cls(hall(np.random.default_rng([seed, 0])), handheld(np.random.default_rng([seed, 1])))
 
     def pose(self, t_ns: int) -> Pose:

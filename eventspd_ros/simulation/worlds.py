@@ -1,8 +1,8 @@
 """Scenes with the cues of driving, walking and flying, and the camera's path through them, all from one seed.
 
 `drive`: a street of lanes 3.5 m wide, seen from 1.65 m ± 5 %. `indoor`: a furnished room. `fly`: a yard with houses,
-trees and cars. Depths go from 0.5 to about 80 m. The path comes first; what would stand in its way is left out, and so
-is what would stand inside another thing.
+trees and cars. Depths go from 0.5 to about 80 m. `desk` and `hall`: interiors.py. The path comes first; what would
+stand in its way is left out, and so is what would stand inside another thing.
 """
 
 from __future__ import annotations
@@ -13,72 +13,28 @@ from dataclasses import replace
 import numpy as np
 
 from eventspd_ros.simulation import furniture, things
+from eventspd_ros.simulation.interiors import desk, hall
 from eventspd_ros.simulation.materials import Materials
 from eventspd_ros.simulation.paths import SplinePath, drive_path, flight_path, knot_times, smoothed, walk_path
 from eventspd_ros.simulation.scenes import Scene, TexturedPlane, X, Z, panel
+from eventspd_ros.simulation.stage import Stage, extent
 from eventspd_ros.simulation.things import Planes, place, slab
+from eventspd_ros.simulation.variety import AS_IT_IS, Drawn
 
-DOMAINS = ("drive", "indoor", "fly")
+COMMON_DOMAINS = ("drive", "indoor", "fly")
+DOMAINS = (*COMMON_DOMAINS, "desk", "hall")
 FAR_M = 78.0  # where the skyline stands
 LANE_M = 3.5
 
 
-class Stage:
-    """A scene under construction: what stands where, so that nothing is put into the camera's way."""
-
-    def __init__(self, camera: SplinePath, materials: Materials, clearance_m: float) -> None:
-        self.planes: Planes = []
-        self.motions: list[SplinePath] = []
-        self._camera, self._materials, self._clearance_m = camera, materials, clearance_m
-        self._taken: list[tuple[np.ndarray, np.ndarray]] = []
-
-    def put(self, planes: Planes, apart: bool = True) -> bool:
-        """Adds a thing unless the camera comes too near, or (where apart) another thing is there already."""
-        low, high = extent(planes)
-        path = self._camera.positions
-        near = ((path > low - self._clearance_m) & (path < high + self._clearance_m)).all(1).any()
-        if near or (apart and any((low < b).all() and (high > a).all() for a, b in self._taken)):
-            return False
-        if apart:
-            self._taken.append((low, high))
-        self.planes += planes
-        return True
-
-    def put_moving(self, planes: Planes, path: SplinePath) -> bool:
-        """Adds a thing that goes along a path of its own, unless it and the camera or a standing thing would meet."""
-        low, high = extent(planes)
-        radius = float(np.hypot(*np.maximum(abs(low), abs(high))[[0, 2]]))
-        places = path.positions
-        away = self._camera.positions - places
-        beside = np.hypot(away[:, 0], away[:, 2]) > radius + self._clearance_m
-        if not (beside | (away[:, 1] < low[1] - self._clearance_m)).all():
-            return False
-        low, high = places.min(0) - (radius, 2, radius), places.max(0) + (radius, 0, radius)
-        if any((low < b).all() and (high > a).all() for a, b in self._taken):
-            return False
-        self._taken.append((low, high))
-        self.motions.append(path)
-        self.planes += [replace(plane, body=len(self.motions)) for plane in planes]
-        return True
-
-    def scene(self, sky: float) -> Scene:
-        return Scene(tuple(self.planes), self._materials.ripmaps, sky, tuple(self.motions))
-
-
-def extent(planes: Planes) -> tuple[np.ndarray, np.ndarray]:
-    """The least and the greatest x, y, z of all corners, (3,) each, m."""
-    centre = np.stack([p.centre_W for p in planes])
-    reach = np.stack([p.half_size_m[0] * abs(p.axis_s) + p.half_size_m[1] * abs(p.axis_t) for p in planes])
-    return (centre - reach).min(0), (centre + reach).max(0)
-
-
-def make_world(domain: str, seed: int, duration_s: float) -> tuple[Scene, SplinePath]:
-    """The scene and the camera's path from 0 to duration_s. ValueError for another domain than DOMAINS."""
+def make_world(domain: str, seed: int, duration_s: float, how: Drawn = AS_IT_IS) -> tuple[Scene, SplinePath]:
+    """The scene and the camera's path from 0 to duration_s. how: where they are other than the domain's own. ValueError
+    for another domain than DOMAINS."""
     if domain not in DOMAINS:
         raise ValueError(f"domain {domain!r}: must be one of {', '.join(DOMAINS)}")
     rng = np.random.default_rng([seed, 10 + DOMAINS.index(domain)])
-    makers: dict[str, Callable] = {"drive": _street, "indoor": _room, "fly": _yard}
-    return makers[domain](rng, duration_s)
+    makers: dict[str, Callable] = {"drive": _street, "indoor": _room, "fly": _yard, "desk": desk, "hall": hall}
+    return how.scaled(*makers[domain](rng, duration_s, how))
 
 
 def _skyline(rng: np.random.Generator, m: Materials, centre: np.ndarray, along_m: float) -> Planes:
@@ -125,15 +81,16 @@ class Road:
         return SplinePath(knots)
 
 
-def _street(rng: np.random.Generator, duration_s: float) -> tuple[Scene, SplinePath]:
-    camera, m = drive_path(rng, duration_s), Materials(rng)
-    road, stage = Road(camera), Stage(camera, m, 0.5)
+def _street(rng: np.random.Generator, duration_s: float, how: Drawn) -> tuple[Scene, SplinePath]:
+    driven, m = drive_path(rng, duration_s), how.materials(rng)
+    camera = how.adjust(driven)
+    road, stage = Road(driven), Stage(camera, m, 0.5)
     end = road.length_m + 75.0
     middle = np.array([road.at(road.length_m / 2, 0)[i] for i in (0, 1)])
     stage.planes.append(_ground(middle, FAR_M + road.length_m / 2 + 4, 0.012, 0.35, m.look("grass")))
     stage.planes += _skyline(rng, m, np.array([middle[0], 0, middle[1]]), road.length_m)
     _pave(rng, m, road, stage, end)
-    _traffic(rng, m, road, stage, camera, knot_times(duration_s))
+    _traffic(rng, m, road, stage, driven, knot_times(duration_s))
     for side, kerb in ((1, LANE_M / 2), (-1, 1.5 * LANE_M)):
         garden_m = rng.uniform(0.0, 16.0)
         # (thing, from the kerb in m, every … m, share that is there, turned by)
@@ -194,10 +151,10 @@ def _traffic(rng, m: Materials, road: Road, stage: Stage, camera: SplinePath, ti
         stage.put_moving(things.person(rng, m), road.drive(times_s, walked, d, not onward))
 
 
-def _room(rng: np.random.Generator, duration_s: float) -> tuple[Scene, SplinePath]:
+def _room(rng: np.random.Generator, duration_s: float, how: Drawn) -> tuple[Scene, SplinePath]:
     half = np.exp(rng.uniform(np.log(1.3), np.log([6.5, 9.0])))  # from a kitchen over a corridor to a hall
     ceiling = rng.uniform(2.4, 3.0) + 0.25 * max(0.0, half.min() - 3.0)
-    camera, m = walk_path(rng, duration_s, half, ceiling), Materials(rng)
+    camera, m = how.adjust(walk_path(rng, duration_s, half, ceiling), ceiling), how.materials(rng)
     stage = Stage(camera, m, 0.65)
     floor = str(rng.choice(["tiles", "planks", "soft", "noise"]))
     wall = [m.look(str(rng.choice(["plain", "soft", "soft", "noise", "brick"]))) for _ in range(4)]
@@ -262,8 +219,8 @@ def _somebody_walks(rng, m: Materials, stage: Stage, half: np.ndarray, times_s: 
             return
 
 
-def _yard(rng: np.random.Generator, duration_s: float) -> tuple[Scene, SplinePath]:
-    camera, m = flight_path(rng, duration_s), Materials(rng)
+def _yard(rng: np.random.Generator, duration_s: float, how: Drawn) -> tuple[Scene, SplinePath]:
+    camera, m = how.adjust(flight_path(rng, duration_s)), how.materials(rng)
     stage = Stage(camera, m, 0.8)
     stage.planes.append(
         _ground(np.zeros(2), FAR_M + 4, 0.0, 0.35, m.look(str(rng.choice(["grass", "asphalt", "noise"]))))

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import cv2
 import h5py
@@ -18,10 +18,12 @@ from eventspd_ros.events.files.rosbag import open_bag
 from eventspd_ros.simulation import dataset_writer, scene_file
 from eventspd_ros.simulation.camera import PinholeCamera
 from eventspd_ros.simulation.dataset_writer import SetConfig, simulate_set
+from eventspd_ros.simulation.event_sensor import PRESETS
 from eventspd_ros.simulation.odometry import OdometryConfig
 from eventspd_ros.simulation.renderer import Renderer
 from eventspd_ros.simulation.scene_file import FAR_M, NEAR_M, decode_depth, encode_depth, write_scene
 from eventspd_ros.simulation.stream import World, concatenate, simulate_stream
+from eventspd_ros.simulation.variety import Variety
 
 CAMERA = PinholeCamera(64, 48, 50.0, 51.0, 31.0, 24.0, (-0.2, 0.03, 0.001, 0.0))
 SMALL = SetConfig(scenes=1, duration_s=0.1, camera=CAMERA)
@@ -53,9 +55,12 @@ def test_a_scene_file_holds_the_layout_of_the_documentation(small_set):
         events = concatenate([chunk.events for chunk in simulate_stream(config, world)])
         renderer = Renderer(world.scene, CAMERA)
         with h5py.File(path) as file:
-            assert dict(file.attrs) == {
+            described = dict(file.attrs)
+            assert json.loads(described.pop("sensor")) == asdict(PRESETS["normal"])
+            assert json.loads(described.pop("variety")) == asdict(Variety().draw(domain, 0))
+            assert described == {
                 "format": "eventspd-simulated", "format_version": 1, "domain": domain, "preset": "normal",
-                "seed": 0, "duration_us": 100_000, "label_period_us": 8333,
+                "seed": 0, "duration_us": 100_000, "label_period_us": 8333, "scale": 1.0,
             }  # fmt: skip
             for name, dtype in (("x", "u2"), ("y", "u2"), ("p", "u1")):
                 assert file["events"][name].dtype == dtype

@@ -9,7 +9,8 @@ from eventspd_ros.simulation import furniture, things
 from eventspd_ros.simulation.camera import PinholeCamera
 from eventspd_ros.simulation.materials import KINDS, TEXELS, Materials
 from eventspd_ros.simulation.renderer import Renderer
-from eventspd_ros.simulation.worlds import DOMAINS, extent, make_world
+from eventspd_ros.simulation.stage import extent
+from eventspd_ros.simulation.worlds import COMMON_DOMAINS, make_world
 
 CAMERA, SEEDS = PinholeCamera.centred(86, 65), range(12)
 
@@ -35,7 +36,7 @@ def all_states(domain, count=60):
     return [states(make(), 3.0) for _ in range(count)]
 
 
-@pytest.mark.parametrize("domain", DOMAINS)
+@pytest.mark.parametrize("domain", COMMON_DOMAINS)
 def test_one_seed_decides_everything(domain):
     (scene, path), (again, path_again) = make_world(domain, 5, 0.5), make_world(domain, 5, 0.5)
     np.testing.assert_array_equal(path.knots, path_again.knots)
@@ -48,7 +49,7 @@ def test_one_seed_decides_everything(domain):
     assert len(other.planes) != len(scene.planes) or (other.ripmaps != scene.ripmaps).any()
 
 
-@pytest.mark.parametrize("domain", DOMAINS)
+@pytest.mark.parametrize("domain", COMMON_DOMAINS)
 def test_depths_lie_between_half_a_metre_and_the_skyline_and_nothing_is_in_the_way(domain):
     all_depths = []
     for seed in SEEDS:
@@ -97,7 +98,7 @@ def test_speeds_are_realistic_and_there_are_stops_and_pure_rotations():
 
 
 def test_things_move_on_their_own_in_some_scenes_and_keep_away_from_the_camera():
-    for domain in DOMAINS:
+    for domain in COMMON_DOMAINS:
         counts = []
         for seed in SEEDS:
             scene, path = world(domain, seed)

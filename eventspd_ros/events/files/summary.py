@@ -1,25 +1,51 @@
-"""What a recording holds: count, duration, rate, size, encoding and gaps."""
+"""What a recording, or a set of them, holds: count, duration, rate, size, encoding, gaps, what its events are like."""
 
 from __future__ import annotations
 
 import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
+import h5py
 import numpy as np
 from tqdm import tqdm
 
 from eventspd_ros.events.files import EventSource, open_events
+from eventspd_ros.events.files.hdf5 import READ_EVENTS
+from eventspd_ros.events.statistics import EventStatistics
+from eventspd_ros.events.types import EventArray
 
 _STATS = ("seq_gaps", "lost_packets", "restarts", "rollovers", "unknown_words", "startup_words", "out_of_sensor")
 _STATS += ("time_reversals", "truncated_bytes", "trigger_events")
+_SCENE_FORMAT = "eventspd-simulated"
+_PSEUDO_ENDING = "_pseudo.h5"  # a teacher's labels, which lie beside their scene and hold no events
 
 
 def summarise_events(path: Path | str) -> dict:
-    """Read a recording once. Keys: path, kind, encoding, sensor, topics, bytes, events, on_share, first_ns, last_ns,
-    duration_s, events_per_second, longest_gap_ms (between two events), damage (None, or what is wrong with the file),
-    and the counters of DecoderStats where the recording holds packets."""
-    source = open_events(path)
+    """Read a recording, or each of a folder of HDF5 files, once.
+
+    Keys of a recording: path, kind, encoding, sensor, topics, bytes, events, on_share, first_ns, last_ns, duration_s,
+    events_per_second, longest_gap_ms (between two events), damage (None, or what is wrong with the file), statistics
+    (EventStatistics.summary(), four digits), and the counters of DecoderStats where the recording holds packets.
+    Of a folder: path, kind ("set"), sensor (all there are), damage, files; sums: bytes, events, duration_s; their
+    quotient events_per_second; means in which every file counts alike: on_share, statistics; domains: the same by
+    DOMAIN of files DOMAIN_NUMBER.h5. ValueError, one line: missing, unreadable, no recording.
+    """
+    path = Path(path)
+    files = _files_of_set(path)
+    summary = _summarise_set(path, files) if files else _summarise_recording(path)
+    for part in (summary, *summary.get("domains", {}).values()):
+        values = part["statistics"].items()
+        part["statistics"] = {name: None if value is None else float(f"{value:.4g}") for name, value in values}
+    return summary
+
+
+def _summarise_recording(path: Path) -> dict:
+    source = _open(path)
+    statistics = EventStatistics(source.height, source.width)
     events, on, first_ns, last_ns, longest_ns, damage = 0, 0, None, None, 0, None
     with tqdm(total=source.chunk_count, unit="chunk", desc=source.path.name, file=sys.stderr, leave=False) as bar:
         try:
@@ -27,6 +53,7 @@ def summarise_events(path: Path | str) -> dict:
                 bar.update()
                 if not len(chunk):
                     continue
+                statistics.add(chunk)
                 first_ns = int(chunk.t_ns[0]) if first_ns is None else first_ns
                 times = chunk.t_ns if last_ns is None else np.concatenate(([last_ns], chunk.t_ns))
                 longest_ns = max(longest_ns, int(np.diff(times).max(initial=0)))
@@ -49,11 +76,100 @@ def summarise_events(path: Path | str) -> dict:
         "events_per_second": round(events / duration_s) if duration_s else None,
         "longest_gap_ms": longest_ns / 1e6,
         "damage": damage,
+        "statistics": statistics.summary(),
     }
     if source.stats is not None:
         stats = asdict(source.stats)
         summary |= {"packets": stats["packets"]} | {name: stats[name] for name in _STATS}
     return summary
+
+
+def _summarise_set(path: Path, files: list[Path]) -> dict:
+    domains = defaultdict(list)
+    summaries = []
+    for file in tqdm(files, unit="file", desc=path.name, file=sys.stderr, leave=False):
+        summaries.append(_summarise_recording(file))
+        domain, _, number = file.stem.rpartition("_")
+        if domain and number.isdecimal():
+            domains[domain].append(summaries[-1])
+    damage = [f"{Path(summary['path']).name}: {summary['damage']}" for summary in summaries if summary["damage"]]
+    return {
+        "path": str(path),
+        "kind": "set",
+        "sensor": ", ".join(sorted({summary["sensor"] for summary in summaries})),
+        "damage": "; ".join(damage) or None,
+        **_together(summaries),
+        "domains": {domain: _together(of_domain) for domain, of_domain in sorted(domains.items())},
+    }
+
+
+def _together(summaries: list[dict]) -> dict:
+    """Sums, and means of what is known, of several recordings."""
+    sums = {key: sum(summary[key] for summary in summaries) for key in ("bytes", "events", "duration_s")}
+    statistics = [summary["statistics"] for summary in summaries]
+    on_share = _mean([summary["on_share"] for summary in summaries])
+    return {
+        "files": len(summaries),
+        **sums,
+        "duration_s": round(sums["duration_s"], 9),
+        "events_per_second": round(sums["events"] / sums["duration_s"]) if sums["duration_s"] else None,
+        "on_share": None if on_share is None else round(on_share, 4),
+        "statistics": {name: _mean([one[name] for one in statistics]) for name in statistics[0]},
+    }
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _files_of_set(path: Path) -> list[Path]:
+    """The recordings in a folder of HDF5 files; none for what else there is. Hidden ones are not finished yet."""
+    if not path.is_dir():
+        return []
+    files = sorted(file for file in path.iterdir() if not file.name.startswith("."))
+    if any(file.name == "metadata.yaml" or file.suffix in (".mcap", ".db3") for file in files):
+        return []  # a rosbag2
+    return [file for file in files if file.suffix == ".h5" and not file.name.endswith(_PSEUDO_ENDING)]
+
+
+class _Scene(EventSource):
+    """A simulated scene; docs/simulation.md has the layout."""
+
+    kind = "simulated"
+    has_packets = False
+
+    def __init__(self, path: Path, file: h5py.File):
+        try:
+            width, height = file["calib/resolution"][:].tolist()
+            lengths = {len(file[f"events/{name}"]) for name in "xypt"}
+            self._offset_us = int(file["t_offset"][()])
+        except (KeyError, TypeError, ValueError, OSError) as error:
+            raise ValueError(f"{path}: no whole simulated scene ({error}); simulate it again") from error
+        if len(lengths) != 1:
+            raise ValueError(f"{path}: events/x, y, p, t differ in length; simulate it again")
+        super().__init__(path, "", width, height)
+        self._count = lengths.pop()
+        self.chunk_count = -(-self._count // READ_EVENTS)
+
+    def chunks(self) -> Iterator[EventArray]:
+        with h5py.File(self.path, "r") as file:
+            for first in range(0, self._count, READ_EVENTS):
+                part = slice(first, first + READ_EVENTS)
+                try:
+                    x, y, p, t_us = (file[f"events/{name}"][part] for name in "xypt")
+                except (OSError, RuntimeError) as error:
+                    raise ValueError(f"{self.path}: damaged ({error}); simulate it again") from error
+                yield EventArray(x, y, p, (t_us.astype(np.int64) + self._offset_us) * 1000, self.width, self.height)
+
+
+def _open(path: Path) -> EventSource:
+    if path.suffix == ".h5":
+        # What is no HDF5 file at all is for open_events() to say.
+        with suppress(OSError), h5py.File(path, "r") as file:
+            if file.attrs.get("format") == _SCENE_FORMAT:
+                return _Scene(path, file)
+    return open_events(path)
 
 
 def _size_bytes(source: EventSource) -> int:
