@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import time
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import asdict
 
 import torch
@@ -14,6 +16,8 @@ from eventspd_ros.ros.fastdds import loss_hint
 from eventspd_ros.ros.stream import Stream
 
 PERIOD_S = 1.0
+# A node that leaves out more of its windows than that, so many updates in a row, cannot keep up.
+TOLERATED_SHARE, SLOW_UPDATES = 0.1, 3
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 Verdict = tuple[bytes, str]
 
@@ -67,7 +71,8 @@ class NodeDiagnostics:
 
     def __init__(self, node):
         self._node = node
-        self._rates: dict[str, Rate] = {}
+        self._rates: dict[str, dict[str, Rate]] = {}
+        self._slow: Counter[str] = Counter()  # updates in a row, by stream
 
     def statuses(self) -> list[tuple[str, Verdict, dict]]:
         """(name, (level, message), values) of each."""
@@ -75,13 +80,29 @@ class NodeDiagnostics:
         found = [("node", node_verdict(node), node_values(node))]
         for camera in list(node.cameras.values()):
             if camera.stream is not None:
-                rate = self._rates.setdefault(camera.name, Rate())
-                values = stream_values(camera.stream, rate)
+                rates = self._rates.setdefault(camera.name, defaultdict(Rate))
+                values = stream_values(camera.stream, rates)
                 values["pictures_skipped"] = camera.outputs.skipped
                 values["qos_mismatches"] = sum(camera.topics.mismatches.values())
                 found.append((camera.name or "stream", stream_verdict(camera.stream, node), values))
                 warn_of_loss(camera)
+                self._warn_of_pace(camera, values)
         return found
+
+    def _warn_of_pace(self, camera, values: dict) -> None:
+        """Say once that windows come faster than they are encoded, how old answers are, and what would help."""
+        encoded_hz, dropped_hz = values["windows_encoded_hz"], values["windows_dropped_hz"]
+        behind = dropped_hz > TOLERATED_SHARE * (encoded_hz + dropped_hz)
+        self._slow[camera.name] = self._slow[camera.name] + 1 if behind else 0
+        if self._slow[camera.name] >= SLOW_UPDATES:
+            age_ms = values.get("window_age_ms_p50")
+            age = "" if age_ms is None else f", answers rest on windows {age_ms} ms old"
+            camera.reporter.once(
+                "pace",
+                f"encodes {encoded_hz:.0f} of {encoded_hz + dropped_hz:.0f} windows a second, the others are left out: "
+                f"a window takes {values.get('encode_model_ms_p50', '?')} ms{age}; an idler machine, a GPU, fewer "
+                "streams or `eventspd export` help",
+            )
 
 
 class Rate:
@@ -127,13 +148,13 @@ def lost_before_the_node(stream: Stream) -> int:
     return max(decoder.stats.lost_packets - stream.packets_dropped, 0) if decoder else 0
 
 
-def stream_values(stream: Stream, rate: Rate) -> dict:
+def stream_values(stream: Stream, rates: Mapping[str, Rate]) -> dict:
     """Counters since activation, the cache's age and the clock's offset now, latencies of the last thousand times."""
     intake, lane, desk = stream.intake, stream.lane, stream.desk
     values: dict[str, object] = {}
     if intake.decoder is not None:
         stats = asdict(intake.decoder.stats)
-        values |= {"event_rate_hz": round(rate.of(stats["events"]))} | stats
+        values |= {"event_rate_hz": round(rates["events"].of(stats["events"]))} | stats
     elif intake.packets:
         values |= {"images": intake.packets}
     values |= {
@@ -142,6 +163,8 @@ def stream_values(stream: Stream, rate: Rate) -> dict:
         "packets_lost_before_node": lost_before_the_node(stream),
         "windows_encoded": lane.encoded,
         "windows_dropped": stream.windows_dropped,
+        "windows_encoded_hz": round(rates["encoded"].of(lane.encoded), 1),
+        "windows_dropped_hz": round(rates["dropped"].of(stream.windows_dropped), 1),
         "windows_failed": lane.failed,
         "windows_void": lane.void,
         "requests": desk.received,

@@ -16,7 +16,9 @@ KEPT = 1000
 #   query         request's callback → answer computed (waiting included)
 #   query_model   the model alone
 #   publish       answer computed → published
+#   window_age    end of the window that answered → when the keypoints were observed
 STAGES = ("receive", "decode", "window_close", "encode", "encode_model", "query", "query_model", "publish")
+STAGES += ("window_age",)
 
 
 class Latencies:

@@ -26,7 +26,7 @@ from eventspd_ros.ros.camera import Camera
 from eventspd_ros.ros.diagnostics import make_updater
 from eventspd_ros.ros.encoder import Encoder
 from eventspd_ros.ros.live_parameters import LiveParameters
-from eventspd_ros.ros.process import ros_context
+from eventspd_ros.ros.process import ros_context, share_cores
 from eventspd_ros.ros.shared_model import SensorTables, load_model, warm_up
 from eventspd_ros.ros.workers import Reporter, one_line
 
@@ -218,6 +218,7 @@ def _reason(error: Exception) -> str:
 
 def main(args: list[str] | None = None) -> None:
     """ros2 run eventspd_ros eventspd_node"""
+    share_cores()
     with ros_context(args):
         node = EventspdNode()
         try:

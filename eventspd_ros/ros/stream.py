@@ -274,4 +274,6 @@ class Stream:
         start_s = time.monotonic()
         answer = predictor.query(request.points, t_ns, cache, request.ids, offset_ns)
         self.latencies.add("query_model", time.monotonic() - start_s)
+        if answer.window_end_ns:
+            self.latencies.add("window_age", (t_ns - answer.window_end_ns) / 1e9)
         return answer

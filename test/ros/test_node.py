@@ -2,6 +2,7 @@ import array
 import re
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from eventspd_ros.model.presets import build_model
 from eventspd_ros.predictor import Status
 from eventspd_ros.ros.diagnostics import NodeDiagnostics
 from eventspd_ros.ros.messages import EVENT_TYPES, KEYPOINTS_QOS, ns_to_time, time_to_ns
+from eventspd_ros.ros.workers import Reporter
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -99,12 +101,27 @@ def test_diagnostics_count_what_happened(robot):
     assert values["packets"] == "18" and values["events"] == "7200" and values["trained"] == "False"
     assert (values["seq_gaps"], values["lost_packets"], values["packets_lost_before_node"]) == ("1", "2", "2")
     assert int(values["windows_encoded"]) + int(values["windows_dropped"]) >= 7
+    assert float(values["windows_encoded_hz"]) > 0 and float(values["windows_dropped_hz"]) >= 0
+    assert -60 < float(values["window_age_ms_p50"]) < 60, "the request is of the last packet"
     assert (values["requests"], values["requests_answered"]) == ("1", "1")
     assert (values["keypoints_ok"], values["keypoints_out_of_image"]) == ("1", "1")
     assert float(values["cache_age_ms"]) > 0 and values["state"] == "active" and int(values["event_rate_hz"]) >= 0
     assert float(values["clock_offset_ms"]) == pytest.approx(streams.ROS_BASE_NS / 1e6, abs=1)
     for stage in ("decode", "window_close", "encode", "encode_model", "query", "query_model", "publish"):
         assert 0 <= float(values[f"{stage}_ms_p50"]) <= float(values[f"{stage}_ms_p99"])
+
+
+def test_a_machine_that_cannot_keep_up_is_said_once_with_what_would_help():
+    log, tasks = streams.Log(), NodeDiagnostics(node=None)
+    camera = SimpleNamespace(name="", reporter=Reporter(log))
+    values = {"windows_encoded_hz": 40.0, "encode_model_ms_p50": "24.10", "window_age_ms_p50": "31.00"}
+    for dropped_hz in (80.0, 80.0, 3.0, 80.0, 80.0):
+        tasks._warn_of_pace(camera, values | {"windows_dropped_hz": dropped_hz})
+    assert log.lines == [], "a moment is no rule"
+    for _ in range(20):
+        tasks._warn_of_pace(camera, values | {"windows_dropped_hz": 80.0})
+    (line,) = log.lines
+    assert "encodes 40 of 120 windows a second" in line and "24.10 ms, answers rest on windows 31.00 ms old" in line
 
 
 def test_two_cameras_are_two_streams_over_one_model(robot):

@@ -1,0 +1,30 @@
+"""How a process of the node uses the machine: its threads sleep when they have nothing to do, and leave cores free."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from eventspd_ros.simulation.stream import cores
+
+SAY = "from eventspd_ros.ros.node import main; from eventspd_ros.ros.process import share_cores; import torch; "
+SAY += "share_cores(); torch.ones(1000, 1000).sum(); print(torch.get_num_threads())"
+
+
+def said(**environment) -> subprocess.CompletedProcess:
+    """What a process says that loads the node as its executable does."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")}
+    command = [sys.executable, "-c", SAY]
+    return subprocess.run(command, env=own | environment, capture_output=True, text=True, check=True, timeout=120)
+
+
+@pytest.mark.parametrize(("given", "policy"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
+def test_openmp_itself_says_how_its_threads_wait(given, policy):
+    shown = said(OMP_DISPLAY_ENV="TRUE", **given).stderr.replace(" ", "")
+    assert f"OMP_WAIT_POLICY='{policy}'" in shown, shown
+
+
+def test_an_operation_gets_half_of_the_cores_unless_the_user_says_how_many():
+    assert said().stdout.split() == [str(max(1, cores() // 2))]
+    assert said(OMP_NUM_THREADS=str(cores())).stdout.split() == [str(cores())]
