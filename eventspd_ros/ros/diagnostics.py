@@ -90,17 +90,17 @@ class NodeDiagnostics:
         return found
 
     def _warn_of_pace(self, camera, values: dict) -> None:
-        """Say once that windows come faster than they are encoded, how old answers are, and what would help."""
+        """Say once that windows come faster than they are encoded, how late answers are, and what would help."""
         encoded_hz, dropped_hz = values["windows_encoded_hz"], values["windows_dropped_hz"]
         behind = dropped_hz > TOLERATED_SHARE * (encoded_hz + dropped_hz)
         self._slow[camera.name] = self._slow[camera.name] + 1 if behind else 0
         if self._slow[camera.name] >= SLOW_UPDATES:
-            age_ms = values.get("window_age_ms_p50")
-            age = "" if age_ms is None else f", answers rest on windows {age_ms} ms old"
+            query_ms = values.get("query_ms_p50")
+            late = "" if query_ms is None else f", an answer {query_ms} ms"
             camera.reporter.once(
                 "pace",
                 f"encodes {encoded_hz:.0f} of {encoded_hz + dropped_hz:.0f} windows a second, the others are left out: "
-                f"a window takes {values.get('encode_model_ms_p50', '?')} ms{age}; an idler machine, a GPU, fewer "
+                f"a window takes {values.get('encode_model_ms_p50', '?')} ms{late}; an idler machine, a GPU, fewer "
                 "streams or `eventspd export` help",
             )
 

@@ -114,14 +114,14 @@ def test_diagnostics_count_what_happened(robot):
 def test_a_machine_that_cannot_keep_up_is_said_once_with_what_would_help():
     log, tasks = streams.Log(), NodeDiagnostics(node=None)
     camera = SimpleNamespace(name="", reporter=Reporter(log))
-    values = {"windows_encoded_hz": 40.0, "encode_model_ms_p50": "24.10", "window_age_ms_p50": "31.00"}
+    values = {"windows_encoded_hz": 40.0, "encode_model_ms_p50": "24.10", "query_ms_p50": "31.00"}
     for dropped_hz in (80.0, 80.0, 3.0, 80.0, 80.0):
         tasks._warn_of_pace(camera, values | {"windows_dropped_hz": dropped_hz})
     assert log.lines == [], "a moment is no rule"
     for _ in range(20):
         tasks._warn_of_pace(camera, values | {"windows_dropped_hz": 80.0})
     (line,) = log.lines
-    assert "encodes 40 of 120 windows a second" in line and "24.10 ms, answers rest on windows 31.00 ms old" in line
+    assert "encodes 40 of 120 windows a second" in line and "24.10 ms, an answer 31.00 ms; an idler" in line
 
 
 def test_two_cameras_are_two_streams_over_one_model(robot):
