@@ -22,11 +22,12 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.task import Future
 from std_srvs.srv import Trigger
 
+from eventspd_ros.model.threads import half_of_the_cores
 from eventspd_ros.ros.camera import Camera
 from eventspd_ros.ros.diagnostics import make_updater
 from eventspd_ros.ros.encoder import Encoder
 from eventspd_ros.ros.live_parameters import LiveParameters
-from eventspd_ros.ros.process import ros_context, share_cores
+from eventspd_ros.ros.process import ros_context
 from eventspd_ros.ros.shared_model import SensorTables, load_model, warm_up
 from eventspd_ros.ros.workers import Reporter, one_line
 
@@ -218,8 +219,7 @@ def _reason(error: Exception) -> str:
 
 def main(args: list[str] | None = None) -> None:
     """ros2 run eventspd_ros eventspd_node"""
-    share_cores()
-    with ros_context(args):
+    with half_of_the_cores(), ros_context(args):
         node = EventspdNode()
         try:
             node.start()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -10,19 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import rclpy
-import torch
 from rclpy.executors import ExternalShutdownException
 from rclpy.signals import SignalHandlerOptions
 
 from eventspd_ros.ros.workers import one_line
-from eventspd_ros.simulation.stream import cores
-
-
-def share_cores() -> None:
-    """Give an operation of torch half of the cores, unless OMP_NUM_THREADS says how many: the other half is for the
-    answers, which are computed beside the encoder, and for the processes beside this one."""
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, cores() // 2))
 
 
 @contextmanager

@@ -8,8 +8,16 @@ import pytest
 
 from eventspd_ros.simulation.stream import cores
 
-SAY = "from eventspd_ros.ros.node import main; from eventspd_ros.ros.process import share_cores; import torch; "
-SAY += "share_cores(); torch.ones(1000, 1000).sum(); print(torch.get_num_threads())"
+SAY = """
+from eventspd_ros.ros.node import half_of_the_cores
+import torch
+
+before = torch.get_num_threads()
+with half_of_the_cores():
+    torch.ones(1000, 1000).sum()
+    print(torch.get_num_threads())
+assert torch.get_num_threads() == before
+"""
 
 
 def said(**environment) -> subprocess.CompletedProcess:

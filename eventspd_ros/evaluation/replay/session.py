@@ -24,6 +24,7 @@ from eventspd_ros.events.files.rosbag import Bag, open_bag
 from eventspd_ros.inputs.camera_model import CameraModel, focal_length_px
 from eventspd_ros.inputs.odometry import PoseSource
 from eventspd_ros.model.checkpoints import load_checkpoint
+from eventspd_ros.model.threads import half_of_the_cores
 from eventspd_ros.predictor import Predictor, exact_history_ns
 
 HISTORY_MS = 1000.0  # how far behind the newest event corners may still be looked for
@@ -147,6 +148,7 @@ def _reporter(progress: Progress | None, what: str, bag: Bag) -> Callable[[int],
     return lambda done_ns: progress(what, done_ns, bag.duration_ns)
 
 
+@half_of_the_cores()
 def replay_offline(
     session: ReplaySession,
     weights: Sequence[Path],
