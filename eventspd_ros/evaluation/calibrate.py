@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from eventspd_ros.cores import cores
 from eventspd_ros.datasets.catalogue import open_dataset
 from eventspd_ros.evaluation.answers import Method, collect_answers
 from eventspd_ros.evaluation.evaluate import Points
 from eventspd_ros.evaluation.questions import Settings
 from eventspd_ros.evaluation.uncertainty import LEVELS, coverage, fit_temperature
 from eventspd_ros.model.checkpoints import load_checkpoint, scale_temperature
-from eventspd_ros.simulation.stream import cores
 
 
 def calibrate_checkpoint(

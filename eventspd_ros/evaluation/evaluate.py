@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from eventspd_ros import __version__
+from eventspd_ros.cores import cores
 from eventspd_ros.datasets.catalogue import open_dataset
 from eventspd_ros.datasets.sequence import Sequence
 from eventspd_ros.evaluation.answers import Method, SceneAnswers, collect_answers
@@ -34,7 +35,6 @@ from eventspd_ros.evaluation.questions import KINDS, Settings
 from eventspd_ros.evaluation.targets import check_targets
 from eventspd_ros.evaluation.uncertainty import uncertainty_report
 from eventspd_ros.model.checkpoints import load_checkpoint
-from eventspd_ros.simulation.stream import cores
 
 RESET = " (memory reset)"
 POOLED = "pooled"

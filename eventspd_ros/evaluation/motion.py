@@ -11,6 +11,7 @@ from dataclasses import asdict
 
 import numpy as np
 
+from eventspd_ros.cores import cores
 from eventspd_ros.datasets.sequence import Sequence
 from eventspd_ros.evaluation.answers import worker_pool
 from eventspd_ros.evaluation.evaluate import Evaluation
@@ -19,7 +20,6 @@ from eventspd_ros.evaluation.motion_tables import Columns, motion_tables, score_
 from eventspd_ros.evaluation.questions import Scene
 from eventspd_ros.evaluation.sweeps import few_of_each
 from eventspd_ros.simulation.odometry import OdometryConfig
-from eventspd_ros.simulation.stream import cores
 
 POSES = (
     EXACT,

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from eventspd_ros.cores import cores
 from eventspd_ros.datasets.catalogue import open_dataset
 from eventspd_ros.datasets.sequence import Sequence
 from eventspd_ros.evaluation.answers import Method, SceneAnswers, ask, collect_answers
@@ -29,7 +30,6 @@ from eventspd_ros.model.feature_cache import FeatureCache, StreamState
 from eventspd_ros.simulation.camera import PinholeCamera
 from eventspd_ros.simulation.dataset_writer import SET_FILE, SetConfig, simulate_set
 from eventspd_ros.simulation.event_sensor import PRESETS
-from eventspd_ros.simulation.stream import cores
 from eventspd_ros.simulation.variety import Variety
 
 SCENES = 4  # of each domain

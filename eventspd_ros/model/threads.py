@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 import torch
 
+from eventspd_ros.cores import cores
+
 
 @contextmanager
 def half_of_the_cores() -> Iterator[None]:
@@ -16,8 +18,7 @@ def half_of_the_cores() -> Iterator[None]:
     answers, which are computed beside the encoder, and for the processes beside this one."""
     before = torch.get_num_threads()
     if "OMP_NUM_THREADS" not in os.environ:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        torch.set_num_threads(max(1, cores // 2))
+        torch.set_num_threads(max(1, cores() // 2))
     try:
         yield
     finally:

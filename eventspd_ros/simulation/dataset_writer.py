@@ -15,12 +15,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from eventspd_ros.cores import cores
 from eventspd_ros.simulation.bag import write_bag
 from eventspd_ros.simulation.camera import PinholeCamera
 from eventspd_ros.simulation.event_sensor import PRESETS
 from eventspd_ros.simulation.odometry import OdometryConfig
 from eventspd_ros.simulation.scene_file import FORMAT_VERSION, LABEL_PERIOD_US, write_scene
-from eventspd_ros.simulation.stream import SimulationConfig, cores
+from eventspd_ros.simulation.stream import SimulationConfig
 from eventspd_ros.simulation.variety import Variety, random_sensor
 from eventspd_ros.simulation.worlds import COMMON_DOMAINS, DOMAINS
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import heapq
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from eventspd_ros.cores import cores
 from eventspd_ros.events.codecs.evt3 import encode_evt3
 from eventspd_ros.events.types import EventArray, EventPacket
 from eventspd_ros.simulation.camera import Path, PinholeCamera, Pose, handheld
@@ -196,11 +196,6 @@ def before(events: EventArray, t_ns: int) -> EventArray:
     """The events earlier than t_ns."""
     n = int(np.searchsorted(events.t_ns, t_ns))
     return EventArray(events.x[:n], events.y[:n], events.p[:n], events.t_ns[:n], events.width, events.height)
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _ahead(work: Callable, items: range, threads: int | None) -> Iterator:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from eventspd_ros.simulation.stream import cores
+from eventspd_ros.cores import cores
 
 SAY = """
 from eventspd_ros.ros.node import half_of_the_cores
