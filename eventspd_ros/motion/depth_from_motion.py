@@ -14,7 +14,7 @@ learned depth is the answer. docs/motion.md explains it to a SLAM engineer.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntFlag
 from typing import Protocol
 
@@ -160,8 +160,8 @@ class MotionDepth:
         until_ns: only events before it count, and all of them have come, so that the answer does not depend on when it
         is asked; None: those there are. offset_ns: ROS time, which poses have, minus sensor time.
         """
-        count = len(points.uv_px)
-        nan = np.full(count, np.nan)
+        points = replace(points, uv_px=np.ascontiguousarray(points.uv_px, np.float64))
+        nan = np.full(len(points.uv_px), np.nan)
         log_depth, log_stddev = (nan if each is None else each for each in (points.log_depth, points.log_stddev))
         has_learned = np.isfinite(log_depth) & np.isfinite(log_stddev)
         log_depth = np.where(has_learned, log_depth, FLAT_LOG_DEPTH)

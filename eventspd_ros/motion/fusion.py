@@ -19,6 +19,7 @@ import math
 import numpy as np
 from numba import njit
 
+from eventspd_ros.motion.compiled import inner, loop
 from eventspd_ros.motion.likelihood import BINS, STUDENT, Likelihoods
 
 BISECTIONS = 14
@@ -50,14 +51,14 @@ def _student_below(t):
     return 0.5 + _DENSITY_0 * t / math.sqrt(s) * (1 - t * t / (12 * s))
 
 
-@njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+@loop
 def _all(low, width, log_density, log_uniform, mean, stddev, outlier, out):
     below = np.empty(BINS + 1)
     for n in range(len(mean)):
         _one(low[n], width[n], log_density[n], log_uniform[n], mean[n], stddev[n], outlier[n], below, out, n)
 
 
-@njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+@inner
 def _one(low, width, log_density, log_uniform, mean, stddev, outlier, below, out, n):
     """below: (BINS + 1,), of the inlier's part at the bins' borders."""
     scale = stddev / math.sqrt(_VARIANCE)
@@ -81,7 +82,7 @@ def _one(low, width, log_density, log_uniform, mean, stddev, outlier, below, out
     out[2, n] = away / total
 
 
-@njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+@inner
 def _quantile(wanted, low, width, below, away, mean, scale, start, end):
     """The log depth below which that much of the mixture lies."""
     for _ in range(BISECTIONS):

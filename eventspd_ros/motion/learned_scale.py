@@ -23,6 +23,8 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
+from eventspd_ros.motion.compiled import inner, loop
+
 START_STDDEV = 0.3  # of S, before anything is known
 WALK = 0.03  # of S from one request to the next
 SHARED_WIDTHS = 0.15  # D, image widths
@@ -158,14 +160,14 @@ class LearnedScale:
         return mean, np.maximum(variance, 1e-4)
 
 
-@njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+@inner
 def _covariance(right, down, apart, widths, variance):
     """Of f at two places; apart: of their log depths, widths: product of κ σ of both."""
     distance = math.sqrt(right * right + down * down) / SHARED_WIDTHS + abs(apart) / SHARED_LOG_DEPTH
     return variance + (1 - OWN_SHARE) * widths * math.exp(-distance)
 
 
-@njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+@loop
 def _fit(uv, log_depth, width, residual, noise, variance):
     """A Gaussian process on A anchors: weights C⁻¹ r, (A,); each anchor's variance seen from the others, 1 / C⁻¹_ii,
     (A,); and L⁻¹ of C = L Lᵀ. Compiled, as a library's threads would wait for one another on a busy computer."""
@@ -197,7 +199,7 @@ def _fit(uv, log_depth, width, residual, noise, variance):
     return weights, 1 / left_out, inverse
 
 
-@njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+@loop
 def _read(uv, log_depth, width, other_uv, other_log_depth, other_width, weights, factor, variance):
     """Mean, less the scale, and variance of f at places (K,) from the anchors of _fit()."""
     count = len(weights)

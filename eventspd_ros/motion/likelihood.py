@@ -24,8 +24,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from eventspd_ros.motion.compiled import inner, loop
 from eventspd_ros.motion.patches import (
     COARSE,
     MAX_NODES,
@@ -115,15 +115,18 @@ def depth_likelihoods(
     )
     lens = np.array([camera.fx, camera.fy, camera.cx, camera.cy, slices.height, slices.width], np.float64)
     strides = np.uint64(slices.stride), np.uint64(slices.half_stride)
+    # One type and layout whatever the caller's: for each other the loop is compiled once more, with other last bits,
+    # and which of the forms then answers depends on what the process was asked before.
+    points = np.column_stack((rays, *prior, *errors_px)).astype(np.float64, copy=False)
     # Compiled code knows no NaN (fastmath): what is none of its business does not get there.
-    valid = np.isfinite(rays).all(axis=1) & np.isfinite(prior[0]) & np.isfinite(prior[1])
+    valid = np.isfinite(points[:, :4]).all(axis=1)
     columns = out.low, out.width, out.log_density, out.log_uniform, out.level
     columns += out.parallax_px, out.peak, out.stddev, out.strength
-    _all_points(scene, strides, lens, rays, prior, errors_px, valid, columns)
+    _all_points(scene, strides, lens, points, valid, columns)
     return out
 
 
-@njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+@inner
 def _add_interpolated(rhos, ells, nodes, other_rhos, other_ells, others):
     j = 1
     for i in range(nodes):
@@ -134,7 +137,7 @@ def _add_interpolated(rhos, ells, nodes, other_rhos, other_ells, others):
         ells[i] += other_ells[j - 1] * (1 - f) + other_ells[j] * f
 
 
-@njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+@inner
 def _blur(ells, nodes, stddev, scratch):
     """Convolve e^ℓ with a Gaussian of that many nodes: errors of the poses move the pattern along its path."""
     if stddev < 0.2:
@@ -154,7 +157,7 @@ def _blur(ells, nodes, stddev, scratch):
         ells[i] = math.log(total / weight + 1e-30) + highest
 
 
-@njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+@inner
 def _onto_bins(low, width, rhos, ells, nodes, values):
     """ℓ at the bins of log depth."""
     j, rho, step = nodes - 1, math.exp(-(low + 0.5 * width)), math.exp(-width)
@@ -167,7 +170,7 @@ def _onto_bins(low, width, rhos, ells, nodes, values):
         rho *= step
 
 
-@njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+@inner
 def _with_prior(low, width, values, mean, stddev):
     """Mean and standard deviation of log depth under the prior and ℓ over the bins."""
     highest = 0.0
@@ -187,9 +190,9 @@ def _with_prior(low, width, values, mean, stddev):
     return mean + first, math.sqrt(max(second / total - first * first, 1e-8))
 
 
-@njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+@inner
 def _one_point(scene, strides, lens, point, scratch, out, n):
-    x, y, mean, stddev, white_px, drift_px_s = point
+    x, y, mean, stddev, white_px, drift_px_s = point[0], point[1], point[2], point[3], point[4], point[5]
     low_, width_, log_density, log_uniform, level_, parallax_px, peak_, stddev_, strength_ = out
     known, rotation, translation = scene[4], scene[5], scene[6]
     rhos, ells, other_rhos, other_ells, patches = scratch
@@ -241,7 +244,7 @@ def _one_point(scene, strides, lens, point, scratch, out, n):
         peak_[n], stddev_[n], log_uniform[n] = described
 
 
-@njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+@inner
 def _describe(motion, mean, reach, low, width, values):
     """Turn ℓ at the bins into the logarithm of a density per px of displacement. Returns mean and standard deviation of
     what of it is above the floor, and the logarithm of an even density over all that was searched."""
@@ -277,8 +280,8 @@ def _describe(motion, mean, reach, low, width, values):
     return mean + first, math.sqrt(max(second / total - first * first, 1e-6)), -math.log(range_px)
 
 
-@njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
-def _all_points(scene, strides, lens, rays, prior, errors_px, valid, out):
+@loop
+def _all_points(scene, strides, lens, points, valid, out):
     scratch = (
         np.empty(MAX_NODES),
         np.empty(MAX_NODES),
@@ -286,7 +289,6 @@ def _all_points(scene, strides, lens, rays, prior, errors_px, valid, out):
         np.empty(MAX_NODES),
         (np.empty(SLICES, np.uint64), np.zeros((SLICES, 4), np.float32), np.empty((SLICES, 2))),
     )
-    for n in range(len(rays)):
+    for n in range(len(points)):
         if valid[n]:
-            point = rays[n, 0], rays[n, 1], prior[0][n], prior[1][n], errors_px[0][n], errors_px[1][n]
-            _one_point(scene, strides, lens, point, scratch, out, n)
+            _one_point(scene, strides, lens, points[n], scratch, out, n)

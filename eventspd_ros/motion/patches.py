@@ -11,6 +11,7 @@ import math
 import numpy as np
 from numba import njit, uint64
 
+from eventspd_ros.motion.compiled import inner
 from eventspd_ros.motion.slices import MARGIN, SLICES
 
 N = 12.0
@@ -72,12 +73,12 @@ def _energies(image, stride, at, k, weights, rows, columns):
     return pattern, total
 
 
-@njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+@inner
 def _full_energies(image, stride, at, k, weights):
     return _energies(image, stride, at, k, weights, 13, 16)
 
 
-@njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+@inner
 def _half_energies(image, stride, at, k, weights):
     return _energies(image, stride, at, k, weights, 7, 8)
 
@@ -93,7 +94,7 @@ def project(rotation, translation, lens, x, y, rho):
     return lens[0] * across / depth + lens[2], lens[1] * down / depth + lens[3]
 
 
-@njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+@inner
 def displacement(known, rotation, translation, lens, x, y, far, near):
     """The largest distance in px, over the known slices, between the places of two inverse depths; and in which."""
     largest, where = 0.0, -1
@@ -108,7 +109,7 @@ def displacement(known, rotation, translation, lens, x, y, far, near):
     return largest, where
 
 
-@njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+@inner
 def choose_level(known, rotation, translation, lens, x, y, far, near, middle, max_px):
     """The longest slices in which neither the hypotheses lie too far apart nor the pattern is smeared; −1: none."""
     for level in range(len(known) - 1, -1, -1):
@@ -134,7 +135,7 @@ def choose_level(known, rotation, translation, lens, x, y, far, near, middle, ma
     return -1
 
 
-@njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+@inner
 def _place_patches(known, rotation, translation, lens, x, y, rho, coarse, begins, stride, at, k, path):
     """Where each slice's patch begins, and the four weights of its bilinear values; zero where it is not seen, negative
     where the point moved the other way, which turns ON into OFF. Returns how many are seen."""
@@ -168,7 +169,7 @@ def _place_patches(known, rotation, translation, lens, x, y, rho, coarse, begins
     return seen
 
 
-@njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+@inner
 def scan(scene, strides, lens, level, x, y, far, near, coarse, rhos, ells, patches):
     """ℓ above the floor at inverse depths from far to near, even in displacement. Returns their number and step, px."""
     full, half, full_at, half_at, known, rotation, translation = scene
@@ -201,7 +202,7 @@ def scan(scene, strides, lens, level, x, y, far, near, coarse, rhos, ells, patch
     return nodes, reach_px / (nodes - 1)
 
 
-@njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
+@inner
 def central_share(scene, strides, lens, level, x, y, rho, patches):
     """How much of the patches' energy lies in the middle, where the point is: 1 for CENTRAL_SHARE and more."""
     full, _, full_at, _, known, rotation, translation = scene

@@ -74,7 +74,7 @@ class Tracks:
             noise = np.hypot(self.noise_px / self.focal_px, drift * (t_ns - moments) * 1e-9)
             residuals = np.full(count, np.nan)
             _triangulate(
-                rays.astype(np.float64),
+                np.array(rays, np.float64, order="C"),
                 seen,
                 index,
                 np.nan_to_num(motion.rotation),

@@ -8,6 +8,7 @@ import pytest
 
 from eventspd_ros import rotations
 from eventspd_ros.evaluation.uncertainty import interval_half_width
+from eventspd_ros.motion import fusion, learned_scale, likelihood, tracks
 from eventspd_ros.motion.depth_from_motion import (
     SUFFICIENT_STDDEV,
     Basis,
@@ -123,6 +124,31 @@ def is_the_learned_depth(answer, points):
 
 
 # What motion makes of wrong depths
+
+
+@pytest.mark.parametrize("form", ["Fortran", "read-only", "strided"])
+def test_the_form_of_its_arrays_changes_no_bit_and_compiles_nothing_anew(form):
+    """Each other form of a loop sums in another order: offline and online would differ by what was asked before."""
+    points, _ = wrong(0.3)
+
+    def other(array):
+        if form == "strided":
+            return np.repeat(array, 2, axis=0)[::2]
+        array = np.array(array, order="F" if form == "Fortran" else "C")
+        array.flags.writeable = form != "read-only"
+        return array
+
+    ids = np.arange(len(points.uv_px))
+    plain, formed = stream(), stream()
+    for t_ns in (ASKED_NS - 50 * MS, ASKED_NS):  # the second time there are tracks
+        args = t_ns, ASKED_NS, OFFSET_NS
+        wanted = plain.answer(replace(points, ids=ids), *args)
+        columns = (points.uv_px, points.log_depth, points.log_stddev, ids)
+        same(formed.answer(Points(*map(other, columns)), *args), wanted)
+    assert (wanted.basis & Basis.MOTION).any()
+    loops = [likelihood._all_points, fusion._all, tracks._triangulate]
+    loops += [learned_scale._fit, learned_scale._read, learned_scale._mean_of_neighbours]
+    assert {loop.__name__: len(loop.signatures) for loop in loops} == {loop.__name__: 1 for loop in loops}
 
 
 @pytest.mark.parametrize("bias", [-0.6, 0.0, 0.6])
