@@ -98,6 +98,7 @@ class HeadConfig:
     median_depth_m: float = 6.0  # canonical metres (fx = W): the depth an untrained head answers
     initial_stddev: float = 0.5  # of log depth: the uncertainty an untrained head answers
     temperature: float = 1.0  # the head's standard deviation times this is the answer; fitted on validation scenes
+    shared_scale: bool = False  # the window also answers the σ of the log scale that its depths share (from L4)
 
     def __post_init__(self):
         if self.parametrization not in ("log", "inverse"):

@@ -26,7 +26,7 @@ from eventspd_ros.model.blocks import LayerNorm2d
 from eventspd_ros.model.coarse_prior import CoarsePrior
 from eventspd_ros.model.config import ModelConfig
 from eventspd_ros.model.geometry import bilinear_read
-from eventspd_ros.model.heads import Calibration, calibrated_depth
+from eventspd_ros.model.heads import Calibration, SharedScale, calibrated_depth
 from eventspd_ros.model.memory import ConvGRU
 from eventspd_ros.model.point_depth import PointDepthModel
 from eventspd_ros.model.pyramid import Pyramid, level_cells
@@ -43,6 +43,7 @@ class EventSPDTensors:
     context: DecoderContext  # A3
     calibration: Tensor | None  # A4: s_t and b_t, (B, 2); None where depth is exp(z)
     prior: Tensor | None  # dense log depth (B, 1, H_2, W_2), where configured
+    scale_stddev: Tensor | None  # standard deviation of the log scale that all depths share (B,), where configured
     levels: tuple[Tensor, ...]  # the pyramid's four, for the dense losses; kept in training only
 
 
@@ -65,6 +66,7 @@ class EventSPD(PointDepthModel):
         inverse = head.parametrization == "inverse"
         self.calibration = Calibration(channels[3], head.median_depth_m) if inverse else None
         self.prior = CoarsePrior(channels[1:], head.median_depth_m) if head.prior else None
+        self.shared_scale = SharedScale(channels[3], head.initial_stddev) if head.shared_scale else None
         self._start_at_the_median()
         self._merge_tokens = 0.0
 
@@ -139,8 +141,11 @@ class EventSPD(PointDepthModel):
         # A4. One scale and one shift for the window (Eqs. 4–5).
         calibration = None if self.calibration is None else self.calibration(g4)
 
+        # Optional: how uncertain the scale of the whole window is.
+        scale_stddev = None if self.shared_scale is None else self.shared_scale(g4) * self.config.head.temperature
+
         levels = (finest[-1], l2, l3, g4) if self.training else ()
-        return EventSPDTensors(context, calibration, prior, levels)
+        return EventSPDTensors(context, calibration, prior, scale_stddev, levels)
 
     def phase_b(self, tensors: EventSPDTensors, uv_px: Tensor) -> tuple[Tensor, Tensor]:
         """B1–B5: queries (B, K, 2) in pixels -> canonical depth and its standard deviation, both (B, K), metres.
@@ -151,12 +156,15 @@ class EventSPD(PointDepthModel):
         B3  b3   h reads all cells of L4, two layers; the second one's attention routes to 32 anchors (Eqs. 10–12)
         B4  b4   each anchor reads L2 … L4 where it chooses, and becomes a token (Eqs. 13–21)
         B5  b5   h reads local and anchor tokens, three layers, and an MLP gives the code z_q (Eqs. 22–25);
-            sigma  a linear head gives the standard deviation of log depth
+            sigma  a linear head gives the standard deviation of log depth; that of the window's scale is not in it yet
         """
         z, log_stddev = self.decoder(tensors.context, uv_px)
+        log_stddev = log_stddev * self.config.head.temperature
+        if tensors.scale_stddev is not None:
+            log_stddev = torch.hypot(log_stddev, tensors.scale_stddev[:, None])
         # Out of B5: the code becomes depth (Eq. 26).
         depth = self.depth(z, tensors, uv_px)
-        return depth, depth * log_stddev * self.config.head.temperature
+        return depth, depth * log_stddev
 
     def depth(self, z: Tensor, tensors: EventSPDTensors, uv_px: Tensor) -> Tensor:
         """Codes z (B, K) -> canonical depth (B, K): Eq. 26, or exp(z), or exp(z + the coarse map at the query)."""

@@ -39,6 +39,23 @@ class StddevHead(nn.Linear):
             return F.softplus(super().forward(h.to(self.weight.dtype))[..., 0]) + STDDEV_FLOOR
 
 
+class SharedScale(nn.Module):
+    """Standard deviation of the log scale that all depths of a window share, from pooled L4: how well the picture as a
+    whole tells its size."""
+
+    def __init__(self, channels: int, initial_stddev: float):
+        super().__init__()
+        self.hidden = nn.Linear(2 * channels, channels)
+        self.stddev = StddevHead(channels, initial_stddev)
+
+    def forward(self, level4: Tensor) -> Tensor:
+        """G_t (B, C, H, W) -> (B,)."""
+        with torch.autocast(level4.device.type, enabled=False):
+            level4 = level4.to(self.hidden.weight.dtype)
+            pooled = torch.cat((level4.mean(dim=(2, 3)), level4.amax(dim=(2, 3))), dim=-1)
+            return self.stddev(F.gelu(self.hidden(pooled)))
+
+
 class Calibration(nn.Module):
     """A4: a scale and a shift for the whole window, from mean-pooled L4 (Eqs. 4–5)."""
 

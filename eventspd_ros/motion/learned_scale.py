@@ -35,7 +35,7 @@ CELLS = 12  # across the width: at most one anchor in each cell
 MIN_ANCHORS = 8
 ANCHOR_STDDEV = 0.02  # added to what an anchor's likelihood says
 GATE = 3.5  # standard deviations from what the other anchors say
-MAX_TRUST = 6.0  # κ
+MIN_TRUST, MAX_TRUST = 0.7, 6.0  # κ
 TRUST_GAIN = 0.6
 TRUST_QUANTILE, TRUST_NORMAL = 0.5, 0.6745  # of |error|, and what it is of a normal law
 # Movers: conflict with the learned depth, averaged over neighbours, in standard deviations.
@@ -132,7 +132,7 @@ class LearnedScale:
         middle = (self.scale / self.variance + middle / doubt) / (1 / self.variance + 1 / doubt)
         away = np.abs(ratio - middle)
         spread = np.quantile((away / np.hypot(stddev, measured_stddev))[sharp], TRUST_QUANTILE)
-        seen = np.clip(spread / TRUST_NORMAL, 1.0, MAX_TRUST)
+        seen = np.clip(spread / TRUST_NORMAL, MIN_TRUST, MAX_TRUST)
         self.trust += (TRUST_GAIN if self._asked else 1.0) * (seen - self.trust)
         self._asked += 1
         away = np.minimum(away / np.hypot(self.trust * stddev, measured_stddev), 6.0)

@@ -43,8 +43,9 @@ class LossConfig:
     """Weights of the terms of losses.py; a term of weight 0 is not computed.
 
     point: Eq. 29, with huber_delta in 1/m canonical. silog: Eq. 30, its variance_focus λ_var. nll: the uncertainty
-    loss. dense_l2, dense_l3: Eq. 31, both times a factor that falls from 1 to dense_end over the run.
-    feature_l3, feature_l4: Eq. 32, with teacher the folder of Depth Anything V2 weights. centre: L_ctr of plan v9.
+    loss; joint: that of a window's points together, whose scale errs as one. dense_l2, dense_l3: Eq. 31, both times a
+    factor that falls from 1 to dense_end over the run. feature_l3, feature_l4: Eq. 32, with teacher the folder of
+    Depth Anything V2 weights. centre: L_ctr of plan v9.
     """
 
     point: float = 1.0
@@ -52,6 +53,7 @@ class LossConfig:
     silog: float = 0.5
     variance_focus: float = 0.5
     nll: float = 0.1
+    joint: float = 0.0
     dense_l2: float = 0.5
     dense_l3: float = 0.25
     dense_end: float = 0.25

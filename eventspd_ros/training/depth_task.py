@@ -21,7 +21,7 @@ from eventspd_ros.model.presets import build_model
 from eventspd_ros.training.config import LossConfig, TrainConfig
 from eventspd_ros.training.data import depth_data, query_states
 from eventspd_ros.training.feature_loss import FeatureLoss
-from eventspd_ros.training.losses import cell_depth, dense_loss, nll_loss, point_loss, silog_loss
+from eventspd_ros.training.losses import cell_depth, dense_loss, joint_nll_loss, nll_loss, point_loss, silog_loss
 from eventspd_ros.training.pictures import draw_answers
 from eventspd_ros.training.task import StepInputs, Task
 from eventspd_ros.training.teacher import load_teacher
@@ -89,6 +89,8 @@ class DepthTask(Task):
         elif self.model.config.input == "events":
             self.model.encoder.grids.start_as_time_bins()
         losses = config.losses
+        if losses.joint and not self.model.config.head.shared_scale:
+            raise ValueError(f"losses.joint={losses.joint}: the joint loss needs head.shared_scale=True")
         dense = hasattr(self.model, "pyramid") and (losses.dense_l2 or losses.dense_l3)
         self.dense = DenseHeads(self.model) if dense else None
         self.centre = CentreHead(self.model) if losses.centre else None
@@ -114,6 +116,11 @@ class DepthTask(Task):
         scale = batch.metric_per_canonical.to(canonical.device)[:, None]
         target = drawn.depth_m.to(canonical.device) / scale
         terms, log_error = self._query_terms(canonical, stddev, target, drawn)
+        if self.config.losses.joint:
+            valid = log_error.isfinite()
+            errors = torch.where(valid, log_error, 0.0), stddev / canonical
+            joint = joint_nll_loss(*errors, tensors.scale_stddev, valid)
+            terms["joint"] = self.config.losses.joint * joint
         terms |= self._dense_terms(tensors, batch, inputs.progress) | self._feature_terms(tensors, batch)
         if self.centre is not None:
             weights = self.config.losses

@@ -17,7 +17,7 @@ from eventspd_ros.motion.depth_from_motion import (
     Points,
     PoseErrors,
 )
-from eventspd_ros.motion.learned_scale import START_STDDEV
+from eventspd_ros.motion.learned_scale import MIN_TRUST, START_STDDEV
 from eventspd_ros.motion.slices import LATE_NS, SLICE_NS
 from eventspd_ros.motion.trajectory import StampedPose, Trajectory
 from eventspd_ros.simulation.camera import PinholeCamera, Pose, rotation_from_vector
@@ -420,7 +420,7 @@ def test_a_drifting_rotation_is_an_error_of_depth_that_no_number_of_neighbours_m
     moved = (answer.basis & Basis.MOTION) > 0
     drift = CAMERA.fx * rad_s * 0.08 / (2 * answer.parallax_px[moved])
     assert moved.any()
-    assert ((answer.depth_stddev_m / answer.depth_m)[moved] > 0.95 * np.minimum(drift, 0.3)).all()
+    assert ((answer.depth_stddev_m / answer.depth_m)[moved] > 0.95 * np.minimum(drift, MIN_TRUST * 0.3)).all()
 
 
 def test_what_is_declared_of_the_poses_errors_widens_the_answer():

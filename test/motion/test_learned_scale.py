@@ -12,6 +12,7 @@ from eventspd_ros.motion.learned_scale import (
     MAX_OUTLIER,
     MAX_TRUST,
     MIN_ANCHORS,
+    MIN_TRUST,
     OUTLIER,
     OWN_SHARE,
     SHARED_LOG_DEPTH,
@@ -90,7 +91,7 @@ def test_trust_is_what_residuals_are_in_the_network_s_standard_deviations(trust)
     scale, rng = LearnedScale(), np.random.default_rng(1)
     for _ in range(8):
         Request.of(rng, lambda uv, _: rng.normal(0, trust * 0.15, len(uv)), 300, stddev=0.15).learnt_by(scale)
-    assert scale.trust == pytest.approx(max(trust, 1.0), rel=0.2)
+    assert scale.trust == pytest.approx(max(trust, MIN_TRUST), rel=0.2)
     assert abs(scale.scale) < 0.3
 
 
@@ -127,7 +128,7 @@ def consistent_request(seed, count=40):
     apart = np.linalg.norm(uv[:, None] - uv, axis=2) / SHARED_WIDTHS
     apart += np.abs(log_depth[:, None] - log_depth) / SHARED_LOG_DEPTH
     law = (1 - OWN_SHARE) * np.exp(-apart) + OWN_SHARE * np.eye(count)
-    ratio = 0.1 + 0.5 * stddev * (np.linalg.cholesky(law) @ rng.normal(size=count))
+    ratio = 0.1 + 0.5 * MIN_TRUST * stddev * (np.linalg.cholesky(law) @ rng.normal(size=count))
     measured_stddev = rng.uniform(0.02, 0.1, count)
     measured = log_depth + ratio + 0.5 * rng.normal(0, measured_stddev)
     return Request(uv, log_depth, stddev, measured, measured_stddev, rng.random(count) < 0.7, ratio)
