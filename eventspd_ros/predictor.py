@@ -254,7 +254,8 @@ class Predictor:
         wanted = answer.status == Status.OK
         if wanted.any():
             self._decode(cache, uv, wanted, answer)
-            answer = replace(answer, log_scale_stddev=START_STDDEV)
+            shared = self.model.scale_stddev(cache)
+            answer = replace(answer, log_scale_stddev=START_STDDEV if shared is None else shared)
         return answer
 
     def with_motion(
@@ -283,7 +284,8 @@ class Predictor:
         # Up to the learned depth's window, so that it does not matter what has come since; but for `latest`, as where
         # encoding is slow that window is old.
         until_ns = answer.window_end_ns if usable.any() and self.mode != QueryMode.LATEST else None
-        points = Points(places, log_depth if self.model.trained else None, log_stddev, ids)
+        shared = answer.log_scale_stddev if self.model.config.head.shared_scale else None
+        points = Points(places, log_depth if self.model.trained else None, log_stddev, ids, shared)
         seen = self.motion.answer(points, now_ns, until_ns, offset_ns)
         known = asked & np.isfinite(seen.depth_m)
         basis = np.where(known, seen.basis, answer.basis).astype(np.uint8)

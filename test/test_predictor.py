@@ -12,6 +12,7 @@ from eventspd_ros.events.windows import WindowSlicer, window_slicer
 from eventspd_ros.model.config import PitchConfig
 from eventspd_ros.model.feature_cache import StreamState
 from eventspd_ros.model.presets import build_model, preset_config
+from eventspd_ros.motion.learned_scale import START_STDDEV
 from eventspd_ros.predictor import EXACT_WINDOWS_BACK, Answer, Predictor, Status
 
 WIDTH, HEIGHT = 64, 48
@@ -94,6 +95,16 @@ def test_an_answer_is_the_models_depth_times_fx_over_width(model):
     assert answer.status.tolist() == [Status.OK] * 3
     assert (answer.window_start_ns, answer.window_end_ns) == (cache.start_ns, cache.end_ns)
     assert cache.end_ns - cache.start_ns == 20 * MS
+
+
+def test_what_the_depths_share_is_said_by_the_model_or_assumed(model):
+    one, other = predictor(model), predictor(small_model(parametrization="log", prior=True, shared_scale=True))
+    for each in (one, other):
+        cache = each.encode(windows_of(each.model, 3000, 0, 40 * MS)[0])
+        said = each.model.scale_stddev(cache)
+        answer = each.query([[20.0, 20.0]])
+        assert answer.log_scale_stddev == (START_STDDEV if said is None else said)
+    assert said is not None and answer.depth_stddev_m[0] > said * answer.depth_m[0]
 
 
 def test_a_fine_sensor_is_a_coarse_one_of_the_same_view():

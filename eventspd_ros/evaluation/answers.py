@@ -25,13 +25,15 @@ PIXELS_AT_ONCE = 800_000  # of all windows that are encoded as one batch
 
 @dataclass
 class SceneAnswers:
-    """One scene, K questions. depth_m: of each method, (K,) m. log_stddev: of each model, (K,), σ of log depth."""
+    """One scene, K questions. depth_m: of each method, (K,) m. log_stddev: of each model, (K,), σ of log depth.
+    scale_stddev: of each model, (K,), what of that σ a window's points share; NaN where the model does not tell."""
 
     name: str
     domain: str
     questions: Questions
     depth_m: dict[str, np.ndarray] = field(default_factory=dict)
     log_stddev: dict[str, np.ndarray] = field(default_factory=dict)
+    scale_stddev: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -106,19 +108,18 @@ class _Batch:
         """Whether the answers were there already."""
         arrays = None if partial is None else partial.load(self.name)
         if arrays is not None:
-            self.take(answers, [(arrays[f"depth_m_{i}"], arrays[f"log_stddev_{i}"]) for i in self.group], progress)
+            self.take(answers, [arrays[f"answers_{i}"] for i in self.group], progress)
         return arrays is not None
 
-    def save(self, results: list[tuple[np.ndarray, np.ndarray]], partial: Partial | None) -> None:
+    def save(self, results: list[np.ndarray], partial: Partial | None) -> None:
         if partial is not None:
-            arrays = {f"depth_m_{i}": depth_m for i, (depth_m, _) in zip(self.group, results, strict=True)}
-            arrays |= {f"log_stddev_{i}": stddev for i, (_, stddev) in zip(self.group, results, strict=True)}
-            partial.save(self.name, arrays)
+            partial.save(self.name, {f"answers_{i}": own for i, own in zip(self.group, results, strict=True)})
 
-    def take(self, answers: list[SceneAnswers], results: list, progress: Callable | None) -> None:
-        for index, (depth_m, log_stddev) in zip(self.group, results, strict=True):
-            answers[index].depth_m[self.method.name] = depth_m
-            answers[index].log_stddev[self.method.name] = log_stddev
+    def take(self, answers: list[SceneAnswers], results: list[np.ndarray], progress: Callable | None) -> None:
+        for index, own in zip(self.group, results, strict=True):
+            columns = answers[index].depth_m, answers[index].log_stddev, answers[index].scale_stddev
+            for column, values in zip(columns, own, strict=True):
+                column[self.method.name] = values
         if progress:
             progress(len(self.group))
 
@@ -154,14 +155,14 @@ def _groups(scenes: list[Scene]) -> list[list[int]]:
 
 
 @torch.inference_mode()
-def _stream(method: Method, scenes: list[Scene], questions: list[Questions]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Several scenes as parallel streams of one model: depth (K,) m and σ of log depth (K,) of each.
+def _stream(method: Method, scenes: list[Scene], questions: list[Questions]) -> list[np.ndarray]:
+    """Several scenes as parallel streams of one model: of each what ask() says, (3, K).
 
     As in the predictor, a window without events leaves cache and memory as they are; only a stream's first one is
     encoded all the same, so that every question has an answer.
     """
     method.model.prepare(*scenes[0].size)
-    out = [(np.full(len(own.true_m), np.nan), np.full(len(own.true_m), np.nan)) for own in questions]
+    out = [np.full((3, len(own.true_m)), np.nan) for own in questions]
     states = [StreamState() for _ in scenes]
     newest = [None for _ in scenes]
     views = [View(scene, method.model.config, method.disturbance) for scene in scenes]
@@ -179,12 +180,14 @@ def _stream(method: Method, scenes: list[Scene], questions: list[Questions]) -> 
         for i in active:
             if number in asked[i]:
                 points = questions[i].window == number
-                own = ask(method.model, scenes[i], newest[i], questions[i].uv_px[points])
-                out[i][0][points], out[i][1][points] = own
+                out[i][:, points] = ask(method.model, scenes[i], newest[i], questions[i].uv_px[points])
     return out
 
 
-def ask(model, scene: Scene, cache, uv_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What a model answers at uv_px (K, 2) px from a cache: metric depth (K,) m and σ of log depth (K,)."""
+def ask(model, scene: Scene, cache, uv_px: np.ndarray) -> np.ndarray:
+    """What a model answers at uv_px (K, 2) px from a cache, (3, K): metric depth, m, σ of log depth, and what of that
+    all of them share (NaN: the model does not tell)."""
     canonical, stddev = (out.double().cpu().numpy() for out in model.decode(cache, torch.from_numpy(uv_px)))
-    return canonical * scene.sequence.intrinsics.metric_per_canonical, stddev / canonical
+    shared = model.scale_stddev(cache)
+    shared = np.full(len(canonical), np.nan if shared is None else shared)
+    return np.stack((canonical * scene.sequence.intrinsics.metric_per_canonical, stddev / canonical, shared))

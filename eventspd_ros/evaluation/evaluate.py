@@ -21,6 +21,7 @@ from eventspd_ros.evaluation.answers import Method, SceneAnswers, collect_answer
 from eventspd_ros.evaluation.baselines import fit_baselines
 from eventspd_ros.evaluation.comparison import compare
 from eventspd_ros.evaluation.dense_baseline import load_dense
+from eventspd_ros.evaluation.joint_likelihood import joint_negative_log_likelihood
 from eventspd_ros.evaluation.metrics import (
     align_images,
     by_range,
@@ -204,7 +205,8 @@ def summarise(answers: list[SceneAnswers], judged: str) -> dict:
 
 @dataclass(frozen=True)
 class Points:
-    """The answers of one method to one kind of question, of several scenes. image: (K,), equal within one label."""
+    """The answers of one method to one kind of question, of several scenes. image: (K,), equal within one label.
+    log_stddev, scale_stddev: (K,), NaN where the method has none."""
 
     uv_px: np.ndarray
     predicted_m: np.ndarray
@@ -212,14 +214,16 @@ class Points:
     image: np.ndarray
     on_event: np.ndarray
     log_stddev: np.ndarray
+    scale_stddev: np.ndarray
 
     @classmethod
     def of(cls, answers: list[SceneAnswers], method: str, kind: str) -> Points:
         columns, image = [], 0
         for answer in answers:
             asked, which = answer.questions, answer.questions.kind == KINDS[kind]
-            stddev = answer.log_stddev.get(method, np.full(len(which), np.nan))
-            own = (asked.uv_px, answer.depth_m[method], asked.true_m, asked.window + image, asked.on_event, stddev)
+            nothing = np.full(len(which), np.nan)
+            stddevs = [column.get(method, nothing) for column in (answer.log_stddev, answer.scale_stddev)]
+            own = (asked.uv_px, answer.depth_m[method], asked.true_m, asked.window + image, asked.on_event, *stddevs)
             columns.append([column[which] for column in own])
             image += int(asked.window.max(initial=0)) + 1
         return cls(*(np.concatenate(column) for column in zip(*columns, strict=True)))
@@ -276,6 +280,7 @@ def _uncertainty(answers: list[SceneAnswers], method: str, kind: str) -> dict:
     report = uncertainty_report(points.predicted_m, points.true_m, points.log_stddev)
     if not report["points"]:
         return report
+    report["joint_nll"] = _joint_nll(points)
     each = [Points.of([answer], method, kind) for answer in answers]
     scenes = [uncertainty_report(own.predicted_m, own.true_m, own.log_stddev) for own in each]
     scenes = [scene["coverage"] for scene in scenes if scene["points"]]
@@ -283,6 +288,15 @@ def _uncertainty(answers: list[SceneAnswers], method: str, kind: str) -> dict:
     if len(scenes) > 1:
         error = {level: float(np.std([c[level] for c in scenes]) / np.sqrt(len(scenes))) for level in error}
     return {**report, "coverage_error": error}
+
+
+def _joint_nll(points: Points) -> float | None:
+    """To stand beside the report's nll, which takes all errors for independent; None where the model does not tell what
+    of σ is shared."""
+    log_error = np.log(points.predicted_m / points.true_m)
+    told = np.isfinite(log_error) & np.isfinite(points.log_stddev) & (points.scale_stddev > 0)
+    columns = log_error, points.log_stddev, points.scale_stddev, points.image
+    return joint_negative_log_likelihood(*(column[told] for column in columns)) if told.any() else None
 
 
 def write_json(result: dict, path: Path | str) -> None:

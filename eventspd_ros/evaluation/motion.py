@@ -80,7 +80,8 @@ def _scenes(evaluation: Evaluation, sequences: list[Sequence]) -> list[Asked]:
         own = answers[sequence.name]
         if sequence.poses() is not None and len(own.questions.true_m):
             scene = Scene(sequence, *windowing, evaluation.settings)
-            out.append(Asked(scene, own.questions, own.depth_m[judged.name], own.log_stddev[judged.name]))
+            columns = own.depth_m, own.log_stddev, own.scale_stddev
+            out.append(Asked(scene, own.questions, *(column[judged.name] for column in columns)))
     return out
 
 

@@ -42,12 +42,14 @@ EXACT = Poses("exact", OdometryConfig())
 
 @dataclass(frozen=True)
 class Asked:
-    """A scene, and what a model answered to its K questions: depth_m (K,), σ of log depth log_stddev (K,)."""
+    """A scene, and what a model answered to its K questions: depth_m (K,), σ of log depth log_stddev (K,), and what of
+    it the points of a window share scale_stddev (K,)."""
 
     scene: Scene
     questions: Questions
     depth_m: np.ndarray
     log_stddev: np.ndarray
+    scale_stddev: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def _request(motion: MotionDepth, asked: Asked, which: np.ndarray, t_ns: int, un
     points = _points(asked, which)
     flat = motion.answer(Points(points.uv_px), t_ns, until_ns)
     fused = motion.answer(points, t_ns, until_ns)
-    scaled = motion.learned.rough(points.log_depth, points.log_stddev)
+    scaled = motion.learned.rough(points.log_depth, motion.learned.own(points.log_stddev))
     return {
         LEARNED: (asked.depth_m[which], points.log_stddev),
         SCALED: (np.exp(scaled[0]), scaled[1]),
@@ -134,7 +136,9 @@ def _request(motion: MotionDepth, asked: Asked, which: np.ndarray, t_ns: int, un
 
 def _points(asked: Asked, which: np.ndarray) -> Points:
     uv_px = asked.questions.uv_px[which].astype(np.float64)
-    return Points(uv_px, np.log(asked.depth_m[which]), asked.log_stddev[which])
+    shared = float(asked.scale_stddev[which][0])
+    columns = np.log(asked.depth_m[which]), asked.log_stddev[which]
+    return Points(uv_px, *columns, scale_stddev=None if np.isnan(shared) else shared)
 
 
 def _columns_of(answer: MotionAnswer) -> tuple[np.ndarray, np.ndarray]:

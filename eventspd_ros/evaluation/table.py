@@ -68,13 +68,13 @@ def _protocol(name: str, scores: dict) -> str:
 
 def _uncertainty(result: dict, kind: str) -> str:
     levels = [f"{level:.0%}" for level in LEVELS]
-    head = [f"uncertainty, {kind}", "", *(f"in {level}" for level in levels), "width 68%", "ECE", "NLL"]
+    head = [f"uncertainty, {kind}", "", *(f"in {level}" for level in levels), "width 68%", "ECE", "NLL", "joint NLL"]
     rows = []
     for method, groups in result["uncertainty"][kind].items():
         for group, values in groups.items():
             if values["points"]:
                 covered = [f"{values['coverage'][k]:.1%}{_plus_minus(values['coverage_error'][k])}" for k in levels]
-                numbers = (values["width"]["68%"], values["ece"], values["nll"])
+                numbers = (values["width"]["68%"], values["ece"], values["nll"], values["joint_nll"])
                 ratios = (values["abs_rel"]["ause_ratio"], values["rmse"]["ause_ratio"])
                 rows.append([method, group, *covered, *map(number, (*numbers, *ratios))])
     return format_table([*head, "AUSE AbsRel/random", "AUSE RMSE/random"], rows)

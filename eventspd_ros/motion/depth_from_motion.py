@@ -70,12 +70,14 @@ class PoseErrors:
 @dataclass(frozen=True, slots=True)
 class Points:
     """K points in raw pixels. log_depth, log_stddev: the network's, of metric depth, (K,); NaN or None: it has none.
-    ids: of a front-end's tracks, (K,) int; None where they do not persist."""
+    ids: of a front-end's tracks, (K,) int; None where they do not persist. scale_stddev: what of log_stddev all points
+    share, as the network says; None: it does not say."""
 
     uv_px: np.ndarray
     log_depth: np.ndarray | None = None
     log_stddev: np.ndarray | None = None
     ids: np.ndarray | None = None
+    scale_stddev: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +167,9 @@ class MotionDepth:
         log_depth, log_stddev = (nan if each is None else each for each in (points.log_depth, points.log_stddev))
         has_learned = np.isfinite(log_depth) & np.isfinite(log_stddev)
         log_depth = np.where(has_learned, log_depth, FLAT_LOG_DEPTH)
-        log_stddev = np.where(has_learned, log_stddev, FLAT_STDDEV)
+        if has_learned.any():
+            self.learned.expect(points.scale_stddev)
+        log_stddev = np.where(has_learned, self.learned.own(log_stddev), FLAT_STDDEV)
         learned = log_depth, log_stddev, has_learned
         tracked = self._triangulate(points, t_ns + offset_ns)
         scale = self.learned.scale

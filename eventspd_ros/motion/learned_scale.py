@@ -25,11 +25,12 @@ from numba import njit
 
 from eventspd_ros.motion.compiled import inner, loop
 
-START_STDDEV = 0.3  # of S, before anything is known
+START_STDDEV = 0.3  # of S, before anything is known, where the network does not tell
 WALK = 0.03  # of S from one request to the next
 SHARED_WIDTHS = 0.15  # D, image widths
 SHARED_LOG_DEPTH = 0.5  # Z
 OWN_SHARE = 0.1  # ν
+MIN_OWN_STDDEV = 0.01
 MAX_ANCHORS = 96
 CELLS = 12  # across the width: at most one anchor in each cell
 MIN_ANCHORS = 8
@@ -79,7 +80,19 @@ class LearnedScale:
     def restart(self) -> None:
         """Another scene."""
         self.scale, self.variance, self.trust = 0.0, START_STDDEV**2, 1.0
-        self._asked = 0
+        self._asked, self._told, self._most = 0, False, START_STDDEV**2
+
+    def expect(self, scale_stddev: float | None) -> None:
+        """What the network says of its scale in this request; None: it does not, and that is somewhere in its σ_i."""
+        # Its word is a prior, which holds until something has been measured.
+        self._told = scale_stddev is not None
+        self._most = (START_STDDEV if scale_stddev is None else scale_stddev) ** 2
+        if not self._asked:
+            self.variance = self._most
+
+    def own(self, stddev: np.ndarray) -> np.ndarray:
+        """σ_i: of the network's whole standard deviation of log depth, (K,), what is not of the scale."""
+        return np.sqrt(np.maximum(stddev**2 - self._most, MIN_OWN_STDDEV**2)) if self._told else stddev
 
     def rough(self, log_depth: np.ndarray, stddev: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of log depth before this request's likelihoods are known."""
@@ -90,8 +103,10 @@ class LearnedScale:
         on near ones, is theirs as far as it stands out of what the two differ by."""
         share = self.scale**2 / (self.scale**2 + FAR_STDDEV**2)
         doubt = (1 - share) ** 2 * self.scale**2
-        known = self.variance if self._asked else 0.0  # what is not known yet is in the network's own σ
-        return log_depth + share * self.scale, np.sqrt((self.trust * stddev) ** 2 + share * known + doubt)
+        unknown = share * self.variance if self._asked else 0.0  # what is not known yet is in the network's own σ
+        if self._told:  # there it is not; near points say of far ones how they are but for what both differ by
+            unknown = share * self.variance + (1 - share) * min(self._most, self.variance + FAR_STDDEV**2)
+        return log_depth + share * self.scale, np.sqrt((self.trust * stddev) ** 2 + unknown + doubt)
 
     def learn(
         self,
@@ -107,7 +122,7 @@ class LearnedScale:
         uv_widths: (K, 2) places, in image widths. log_depth, stddev: the network's. measured, measured_stddev: log
         depth by motion; sharp: bool (K,), which of these are to be learnt from.
         """
-        self.variance = min(self.variance + WALK**2, START_STDDEV**2)
+        self.variance = min(self.variance + WALK**2, max(self._most, self.variance))
         ratio = measured - log_depth
         conflict = np.zeros(len(ratio))
         if sharp.sum() >= MIN_ANCHORS:

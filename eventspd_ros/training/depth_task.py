@@ -16,12 +16,13 @@ from torch import Tensor, nn
 
 from eventspd_ros.datasets.feed import Batch, Queries
 from eventspd_ros.datasets.queries import LossMap
+from eventspd_ros.evaluation.joint_likelihood import joint_nll
 from eventspd_ros.model.checkpoints import load_encoder, load_weights
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.training.config import LossConfig, TrainConfig
 from eventspd_ros.training.data import depth_data, query_states
 from eventspd_ros.training.feature_loss import FeatureLoss
-from eventspd_ros.training.losses import cell_depth, dense_loss, joint_nll_loss, nll_loss, point_loss, silog_loss
+from eventspd_ros.training.losses import cell_depth, dense_loss, nll_loss, point_loss, silog_loss
 from eventspd_ros.training.pictures import draw_answers
 from eventspd_ros.training.task import StepInputs, Task
 from eventspd_ros.training.teacher import load_teacher
@@ -119,7 +120,7 @@ class DepthTask(Task):
         if self.config.losses.joint:
             valid = log_error.isfinite()
             errors = torch.where(valid, log_error, 0.0), stddev / canonical
-            joint = joint_nll_loss(*errors, tensors.scale_stddev, valid)
+            joint = joint_nll(*errors, tensors.scale_stddev, valid)
             terms["joint"] = self.config.losses.joint * joint
         terms |= self._dense_terms(tensors, batch, inputs.progress) | self._feature_terms(tensors, batch)
         if self.centre is not None:

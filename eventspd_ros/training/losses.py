@@ -15,9 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SCALE_PER_STDDEV = math.sqrt(3) / math.pi  # of a logistic law
-JOINT_NODES = 16  # to each side
-
 
 def window_mean(values: Tensor, valid: Tensor) -> Tensor:
     """Mean over the valid entries of each window, (B, N) -> (B,); 0 where there is none."""
@@ -44,44 +41,9 @@ def nll_loss(log_error: Tensor, log_stddev: Tensor, valid: Tensor) -> Tensor:
     log σ + z + 2·log(1 + e^−z) with σ = s·√3/π and z = |δ|/σ. Depth errors have long tails (a query on the wrong side
     of an edge is far off), for which a Gaussian's square would widen every interval; they grow linearly here.
     """
-    scale = log_stddev * SCALE_PER_STDDEV
+    scale = log_stddev * (math.sqrt(3) / math.pi)
     scaled = log_error.abs() / scale
     return window_mean(scale.log() + scaled + 2 * torch.log1p(torch.exp(-scaled)), valid)
-
-
-def joint_nll_loss(log_error: Tensor, log_stddev: Tensor, scale_stddev: Tensor, valid: Tensor) -> Tensor:
-    """The uncertainty loss where one error of scale is in all points of a window: (B, K), (B, K), (B,), (B, K) -> (B,),
-    nats a point.
-
-    δ_i = s + e_i with s normal of scale_stddev and e_i logistic of what log_stddev, the whole, has beside it:
-    −1/K · log ∫ N(s) Π_i p(δ_i − s) ds, by the trapezoidal rule around the s that the points agree on.
-    """
-    own = (log_stddev.square() - scale_stddev[:, None].square()).clamp_min(1e-6).sqrt()
-    start, step = _where_points_agree(log_error.detach(), own.detach(), scale_stddev.detach(), valid)
-    s = start[:, None] + step[:, None] * torch.arange(-JOINT_NODES, JOINT_NODES + 1, device=start.device)
-    scaled = (log_error[:, None] - s[..., None]).abs() / (own * SCALE_PER_STDDEV)[:, None]
-    each = (own * SCALE_PER_STDDEV).log()[:, None] + scaled + 2 * torch.log1p(torch.exp(-scaled))
-    points = torch.where(valid[:, None], each, 0.0).sum(dim=-1)
-    prior = 0.5 * (s / scale_stddev[:, None]).square() + (scale_stddev[:, None] * math.sqrt(2 * math.pi)).log()
-    joint = -torch.logsumexp(-points - prior, dim=-1) - step.log()
-    count = valid.sum(dim=1)
-    return torch.where(count > 0, joint / count.clamp_min(1), 0.0)
-
-
-def _where_points_agree(error: Tensor, own: Tensor, scale: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """The middle of the scale's posterior, and a step of which JOINT_NODES to each side hold it: (B,) each.
-
-    By reweighting: of a logistic law the score is tanh(z/2)/s, so that a point far off weighs little.
-    """
-    unit = own * SCALE_PER_STDDEV
-    weight = torch.where(valid, 1 / own.square(), 0.0)
-    middle = torch.zeros_like(scale)
-    for _ in range(8):
-        precision = weight.sum(dim=1) + 1 / scale.square()
-        middle = (weight * error).sum(dim=1) / precision
-        z = ((error - middle[:, None]).abs() / unit).clamp_min(1e-3)
-        weight = torch.where(valid, torch.tanh(z / 2) / (z * unit.square()), 0.0)
-    return middle, 8 / precision.sqrt() / JOINT_NODES
 
 
 def cell_depth(depth: Tensor, stride: int, cells_hw: tuple[int, int]) -> Tensor:

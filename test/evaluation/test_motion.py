@@ -261,7 +261,9 @@ def ask(folder, poses):
     scene = Scene(sequence, 20.0, 8.333, Settings(uniform=100, every=6))
     questions = scene.questions()
     learned_m = 1.4 * questions.true_m.astype(float)
-    return ask_with_motion(Asked(scene, questions, learned_m, np.full(len(learned_m), 0.5)), poses)
+    return ask_with_motion(
+        Asked(scene, questions, learned_m, np.full(len(learned_m), 0.5), np.full(len(learned_m), np.nan)), poses
+    )
 
 
 def test_motion_helps_where_there_is_parallax(folder):

@@ -19,6 +19,7 @@ FORMS = {
     "inverse": {"parametrization": "inverse"},
     "log": {"parametrization": "log"},
     "prior": {"parametrization": "log", "prior": True},
+    "shared scale": {"parametrization": "log", "prior": True, "shared_scale": True},
     "v9": {"v9": True},
     "image": {"image": True},
 }
@@ -52,6 +53,24 @@ def seen_by(model, stream: int, count: int) -> list:
 
 def answers(model, cache, count: int = 30) -> torch.Tensor:
     return torch.stack(model.decode(cache, keypoints(count)), dim=1)
+
+
+@torch.no_grad()
+def test_a_point_s_sigma_is_its_own_and_that_of_the_window_s_scale():
+    kind = {"parametrization": "log", "prior": True, "shared_scale": True}
+    models = [randomise(small_model(**kind, temperature=temperature), scale=0.1) for temperature in (1.0, 1.7)]
+    alone = randomise(small_model(**{**kind, "shared_scale": False}), scale=0.1)
+    alone.load_state_dict({name: models[0].state_dict()[name] for name in alone.state_dict()})
+    found = []
+    for model in (*models, alone):
+        caches, _ = model.encode([windows_of(0, 1)[0], windows_of(3, 2)[1]], [StreamState(), StreamState()])
+        found.append([(model.scale_stddev(cache), answers(model, cache)) for cache in caches])
+    for (scale, whole), (wider, widened), (nothing, own) in zip(*found, strict=True):
+        assert nothing is None and wider == pytest.approx(1.7 * scale)
+        torch.testing.assert_close(whole[:, 0], own[:, 0])
+        torch.testing.assert_close(whole[:, 1] / whole[:, 0], torch.hypot(own[:, 1] / own[:, 0], torch.tensor(scale)))
+        torch.testing.assert_close(widened[:, 1], 1.7 * whole[:, 1])
+    assert found[0][0][0] != found[0][1][0], "it is the window's"
 
 
 @pytest.mark.parametrize("preset", ["eventspd", "eventspd_lite", "eventspd_v9"])

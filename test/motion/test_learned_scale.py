@@ -12,6 +12,7 @@ from eventspd_ros.motion.learned_scale import (
     MAX_OUTLIER,
     MAX_TRUST,
     MIN_ANCHORS,
+    MIN_OWN_STDDEV,
     MIN_TRUST,
     OUTLIER,
     OWN_SHARE,
@@ -290,3 +291,38 @@ def test_odd_measurements_of_points_that_are_not_sharp_change_nothing():
     for name in FIELDS:
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
     assert (one.scale, one.variance, one.trust) == (other.scale, other.variance, other.trust)
+
+
+# What the network says of its scale
+
+
+def test_what_the_network_says_of_its_scale_is_the_start_and_bounds_what_is_not_known():
+    scale = LearnedScale()
+    scale.expect(0.8)
+    assert scale.variance == pytest.approx(0.64)
+    stddev = np.array([1.0, 0.8, 0.5])
+    np.testing.assert_allclose(scale.own(stddev), [0.6, MIN_OWN_STDDEV, MIN_OWN_STDDEV])
+    # Before anything is measured the two parts are the whole again.
+    for _, whole in (scale.rough(np.zeros(1), scale.own(stddev[:1])), scale.alone(np.zeros(1), scale.own(stddev[:1]))):
+        np.testing.assert_allclose(whole, 1.0)
+    scale.expect(None)
+    assert scale.own(stddev) is stddev and scale.variance == START_STDDEV**2
+
+
+@pytest.mark.parametrize("ratio", [-1.5, 1.5])
+def test_a_scale_that_may_be_far_off_is_found_at_once(ratio):
+    """And measured, it is as narrow as any."""
+    scale, rng = LearnedScale(), np.random.default_rng(4)
+    for _ in range(3):
+        scale.expect(1.0)
+        request = Request.of(rng, constant(ratio))
+        request.learnt_by(scale)
+    assert scale.scale == pytest.approx(ratio, abs=0.1) and scale.variance < START_STDDEV**2 / 4
+
+
+def test_where_the_network_knows_its_scale_a_stream_does_not_forget_it_beyond_that():
+    scale, rng = LearnedScale(), np.random.default_rng(5)
+    for _ in range(200):
+        scale.expect(0.1)
+        Request.of(rng, constant(0.05)).part(np.arange(3)).learnt_by(scale)  # too few to measure
+    assert scale.variance == pytest.approx(0.01)

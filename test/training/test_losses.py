@@ -2,16 +2,15 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from reference.laws import logistic
 
 from eventspd_ros.training.losses import (
     cell_depth,
     dense_loss,
-    joint_nll_loss,
     nll_loss,
     point_loss,
     silog_loss,
@@ -19,13 +18,6 @@ from eventspd_ros.training.losses import (
 )
 
 ALL = torch.ones(1, 2, dtype=torch.bool)
-
-
-def logistic(stddev):
-    """The law around 0."""
-    uniform = torch.distributions.Uniform(torch.zeros_like(stddev), torch.ones_like(stddev))
-    scale = torch.distributions.AffineTransform(0.0, stddev * math.sqrt(3) / math.pi)
-    return torch.distributions.TransformedDistribution(uniform, [torch.distributions.SigmoidTransform().inv, scale])
 
 
 def test_a_window_with_few_labels_weighs_as_much_as_one_with_many():
@@ -103,49 +95,3 @@ def test_dense_loss_in_both_parametrisations():
     before = math.log(math.expm1(0.5))  # softplus gives inverse depth 0.5
     expected = abs(0.5 - 1 / math.e) - 0.05
     assert dense_loss(torch.tensor([[[before, 9.0]]]), target, True, 0.1).item() == pytest.approx(expected, rel=1e-4)
-
-
-def test_the_joint_nll_is_the_integral_over_the_shared_scale():
-    rng = np.random.default_rng(0)
-    error = torch.from_numpy(rng.normal(0.3, 0.2, (3, 20))).double()
-    own = torch.from_numpy(rng.uniform(0.03, 0.4, (3, 20))).double()
-    scale = torch.tensor([0.05, 0.4, 1.5]).double()
-    valid = torch.from_numpy(rng.random((3, 20)) < 0.8)
-    valid[0, 3], error[0, 3] = True, 4.0  # a point far off
-    found = joint_nll_loss(error, torch.hypot(own, scale[:, None]), scale, valid)
-    s = torch.linspace(-8, 8, 200_001).double()
-    for window in range(3):
-        points = [
-            logistic(own[window, k]).log_prob(error[window, k] - s) for k in torch.nonzero(valid[window])[:, 0].tolist()
-        ]
-        log_density = torch.stack(points).sum(0) + torch.distributions.Normal(0, scale[window]).log_prob(s)
-        exact = torch.logsumexp(log_density, 0) + (s[1] - s[0]).log()
-        assert found[window].item() == pytest.approx(-exact.item() / valid[window].sum().item(), abs=2e-3)
-
-
-def test_the_joint_nll_knows_that_errors_of_one_scale_are_one_error():
-    """Fitted to windows whose points share most of their error, it finds both spreads."""
-    torch.manual_seed(0)
-    shared, own = 0.4, 0.1
-    error = shared * torch.randn(400, 1) + logistic(torch.full((400, 32), own)).sample()
-    valid = torch.ones_like(error, dtype=torch.bool)
-    log = torch.zeros(2, requires_grad=True)
-    optimizer = torch.optim.Adam([log], lr=0.05)
-    for _ in range(150):
-        scale, each = log.exp()
-        loss = joint_nll_loss(error, torch.hypot(each, scale).expand_as(error), scale.expand(400), valid).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    np.testing.assert_allclose(log.detach().exp(), (shared, own), rtol=0.1)
-    independent = nll_loss(error, torch.full_like(error, (shared**2 + own**2) ** 0.5), valid).mean()
-    assert loss < independent - 0.5
-
-
-def test_the_joint_nll_of_a_window_without_labels_is_0_and_keeps_the_graph():
-    error = torch.zeros(2, 3, requires_grad=True)
-    valid = torch.tensor([[True, True, False], [False, False, False]])
-    loss = joint_nll_loss(error, torch.full((2, 3), 0.5), torch.full((2,), 0.3), valid)
-    assert loss[1] == 0
-    loss.sum().backward()
-    assert error.grad.isfinite().all() and (error.grad[~valid] == 0).all()

@@ -64,7 +64,7 @@ class BagMotion:
         what motion knows without a network. Arguments as of Predictor.with_motion()."""
         with np.errstate(invalid="ignore"):
             log_depth, log_stddev = np.log(learned.depth_m), learned.depth_stddev_m / learned.depth_m
-        log_scaled, scaled_stddev = self.depth.learned.rough(log_depth, log_stddev)
+        log_scaled, scaled_stddev = self.depth.learned.rough(log_depth, self.depth.learned.own(log_stddev))
         scaled_m = np.exp(log_scaled)
         alone = self._alone.query(uv_px, t_ns, None, ids, offset_ns)
         return {
