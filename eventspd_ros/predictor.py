@@ -234,14 +234,15 @@ class Predictor:
         cache: FeatureCache | None = None,
         ids: np.ndarray | None = None,
         offset_ns: int = 0,
+        teaches: bool = True,
     ) -> Answer:
         """Phase B: depth at the points uv_px, (K, 2) pixels, from the newest cache or the one given, and from motion.
 
         now_ns: sensor time the points belong to; None: the cache's end. A cache further from it than max_cache_age_ms
         is STALE_CACHE. ids: of tracks, (K,), where they persist. offset_ns: ROS time, which poses have, minus sensor
-        time.
+        time. teaches: whether the stream may learn from this request; later answers depend on it.
         """
-        return self.with_motion(self.learned(uv_px, now_ns, cache), uv_px, now_ns, ids, offset_ns)
+        return self.with_motion(self.learned(uv_px, now_ns, cache), uv_px, now_ns, ids, offset_ns, teaches)
 
     @torch.inference_mode()
     def learned(self, uv_px: np.ndarray, now_ns: int | None = None, cache: FeatureCache | None = None) -> Answer:
@@ -265,6 +266,7 @@ class Predictor:
         now_ns: int | None = None,
         ids: np.ndarray | None = None,
         offset_ns: int = 0,
+        teaches: bool = True,
     ) -> Answer:
         """An answer of learned() with what motion knows of it. Where the learned depth is missing or of no use, motion
         may do alone."""
@@ -286,7 +288,8 @@ class Predictor:
         until_ns = answer.window_end_ns if usable.any() and self.mode != QueryMode.LATEST else None
         shared = answer.log_scale_stddev if self.model.config.head.shared_scale else None
         points = Points(places, log_depth if self.model.trained else None, log_stddev, ids, shared)
-        seen = self.motion.answer(points, now_ns, until_ns, offset_ns)
+        motion = self.motion if teaches else self.motion.bystander()
+        seen = motion.answer(points, now_ns, until_ns, offset_ns)
         known = asked & np.isfinite(seen.depth_m)
         basis = np.where(known, seen.basis, answer.basis).astype(np.uint8)
         return replace(

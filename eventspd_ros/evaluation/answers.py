@@ -20,12 +20,14 @@ from eventspd_ros.evaluation.questions import Questions, Scene, Settings
 from eventspd_ros.evaluation.view import View
 from eventspd_ros.model.feature_cache import StreamState
 
+PRIOR = " (prior alone)"
 PIXELS_AT_ONCE = 800_000  # of all windows that are encoded as one batch
 
 
 @dataclass
 class SceneAnswers:
-    """One scene, K questions. depth_m: of each method, (K,) m. log_stddev: of each model, (K,), σ of log depth.
+    """One scene, K questions. depth_m: of each method, (K,) m, and of the dense map alone that a model's answers start
+    from, under its name and PRIOR. log_stddev: of each model, (K,), σ of log depth.
     scale_stddev: of each model, (K,), what of that σ a window's points share; NaN where the model does not tell."""
 
     name: str
@@ -118,8 +120,10 @@ class _Batch:
     def take(self, answers: list[SceneAnswers], results: list[np.ndarray], progress: Callable | None) -> None:
         for index, own in zip(self.group, results, strict=True):
             columns = answers[index].depth_m, answers[index].log_stddev, answers[index].scale_stddev
-            for column, values in zip(columns, own, strict=True):
+            for column, values in zip(columns, own[:3], strict=True):
                 column[self.method.name] = values
+            if np.isfinite(own[3]).any() and not self.method.reset:
+                answers[index].depth_m[self.method.name + PRIOR] = own[3]
         if progress:
             progress(len(self.group))
 
@@ -156,13 +160,13 @@ def _groups(scenes: list[Scene]) -> list[list[int]]:
 
 @torch.inference_mode()
 def _stream(method: Method, scenes: list[Scene], questions: list[Questions]) -> list[np.ndarray]:
-    """Several scenes as parallel streams of one model: of each what ask() says, (3, K).
+    """Several scenes as parallel streams of one model: of each what ask() says, (4, K).
 
     As in the predictor, a window without events leaves cache and memory as they are; only a stream's first one is
     encoded all the same, so that every question has an answer.
     """
     method.model.prepare(*scenes[0].size)
-    out = [np.full((3, len(own.true_m)), np.nan) for own in questions]
+    out = [np.full((4, len(own.true_m)), np.nan) for own in questions]
     states = [StreamState() for _ in scenes]
     newest = [None for _ in scenes]
     views = [View(scene, method.model.config, method.disturbance) for scene in scenes]
@@ -185,9 +189,13 @@ def _stream(method: Method, scenes: list[Scene], questions: list[Questions]) -> 
 
 
 def ask(model, scene: Scene, cache, uv_px: np.ndarray) -> np.ndarray:
-    """What a model answers at uv_px (K, 2) px from a cache, (3, K): metric depth, m, σ of log depth, and what of that
-    all of them share (NaN: the model does not tell)."""
-    canonical, stddev = (out.double().cpu().numpy() for out in model.decode(cache, torch.from_numpy(uv_px)))
-    shared = model.scale_stddev(cache)
-    shared = np.full(len(canonical), np.nan if shared is None else shared)
-    return np.stack((canonical * scene.sequence.intrinsics.metric_per_canonical, stddev / canonical, shared))
+    """What a model answers at uv_px (K, 2) px from a cache, (4, K): metric depth, m, σ of log depth, what of that all
+    points share, and the depth of its dense map alone, m; NaN where the model does not tell."""
+    points = torch.from_numpy(uv_px)
+    canonical, stddev = (out.double().cpu().numpy() for out in model.decode(cache, points))
+    nothing = np.full(len(canonical), np.nan)
+    shared, prior = model.scale_stddev(cache), model.prior_depth(cache, points)
+    scale = scene.sequence.intrinsics.metric_per_canonical
+    shared = nothing if shared is None else np.full(len(canonical), shared)
+    prior = nothing if prior is None else prior.double().cpu().numpy()
+    return np.stack((canonical * scale, stddev / canonical, shared, prior * scale))

@@ -203,7 +203,7 @@ def _query_rows(model, scenes: list[Scene]) -> list[dict]:
         questions = scene.questions([number])
         everything, *_ = ask(model, scene, cache, questions.uv_px)
         for k in KS:
-            depth_m, log_stddev, _ = ask(model, scene, cache, questions.uv_px[:k])
+            depth_m, log_stddev, *_ = ask(model, scene, cache, questions.uv_px[:k])
             away = float(np.abs(depth_m / everything[:k] - 1).max())
             parts[k].append((depth_m, questions.true_m[:k], log_stddev, away))
     rows = []
@@ -235,7 +235,7 @@ def _stopped_rows(model, scenes: list[Scene], noise_hz: float) -> list[dict]:
                 window = view.window_ending(stop_ns + round(step * stride_ns))
                 if len(window):
                     (cache,), (state,) = model.encode([window], [state])
-            depth_m, log_stddev, _ = ask(model, scene, cache, questions.uv_px)
+            depth_m, log_stddev, *_ = ask(model, scene, cache, questions.uv_px)
             columns[after].append((depth_m, questions.true_m, log_stddev))
     return [
         {

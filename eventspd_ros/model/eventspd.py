@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from eventspd_ros.model.blocks import LayerNorm2d
 from eventspd_ros.model.coarse_prior import CoarsePrior
 from eventspd_ros.model.config import ModelConfig
+from eventspd_ros.model.feature_cache import FeatureCache
 from eventspd_ros.model.geometry import bilinear_read
 from eventspd_ros.model.heads import Calibration, SharedScale, calibrated_depth
 from eventspd_ros.model.memory import ConvGRU
@@ -165,6 +166,13 @@ class EventSPD(PointDepthModel):
         # Out of B5: the code becomes depth (Eq. 26).
         depth = self.depth(z, tensors, uv_px)
         return depth, depth * log_stddev
+
+    def prior_depth(self, cache: FeatureCache, uv_px: Tensor) -> Tensor | None:
+        """As PointDepthModel.prior_depth(): the answer whose residual z is 0."""
+        if self.prior is None:
+            return None
+        uv_px = cache.to_seen(uv_px.to(self.device, torch.float32))[None]
+        return self.depth(uv_px.new_zeros(uv_px.shape[:2]), cache.tensors, uv_px)[0] * cache.canonical_scale
 
     def depth(self, z: Tensor, tensors: EventSPDTensors, uv_px: Tensor) -> Tensor:
         """Codes z (B, K) -> canonical depth (B, K): Eq. 26, or exp(z), or exp(z + the coarse map at the query)."""

@@ -85,6 +85,11 @@ class PointDepthModel(nn.Module):
         found = getattr(cache.tensors, "scale_stddev", None)
         return None if found is None else float(found[0])
 
+    def prior_depth(self, cache: FeatureCache, uv_px: Tensor) -> Tensor | None:
+        """What the dense map of Phase A alone says at keypoints, as decode() takes and gives them; None where the model
+        makes none."""
+        return None
+
     def phase_a(self, field: Tensor, memory: Tensor | None) -> tuple[Any, Tensor | None]:
         """Event field (B, C, H, W) of what the model sees and memory h or None -> the cache's tensors (B first) and the
         next memory."""

@@ -14,6 +14,7 @@ learned depth is the answer. docs/motion.md explains it to a SLAM engineer.
 from __future__ import annotations
 
 import math
+from copy import copy
 from dataclasses import dataclass, replace
 from enum import IntFlag
 from typing import Protocol
@@ -155,6 +156,12 @@ class MotionDepth:
         """No event before t_ns (sensor clock) will come any more: the sensor is silent."""
         if (seen := self._seen) is not None:
             seen.slices.advance_to(t_ns)
+
+    def bystander(self) -> MotionDepth:
+        """The same stream, for requests that are to teach it nothing: they change no later answer."""
+        other = copy(self)
+        other.learned = copy(self.learned)
+        return other
 
     def answer(self, points: Points, t_ns: int, until_ns: int | None = None, offset_ns: int = 0) -> MotionAnswer:
         """Depth of points observed at t_ns (sensor clock).

@@ -15,6 +15,7 @@ from eventspd_ros.inputs.keypoints import KeypointSource
 from eventspd_ros.msg import KeypointArray
 from eventspd_ros.predictor import Answer, Predictor
 from eventspd_ros.ros.calibration import Calibration, LensTeller
+from eventspd_ros.ros.coarse import CoarseDepth
 from eventspd_ros.ros.desk import Request
 from eventspd_ros.ros.encoder import Encoder
 from eventspd_ros.ros.images import IMAGE_INPUT
@@ -63,6 +64,7 @@ class Camera:
         self.topics = StreamTopics(node, name)
         noise_px = values.keypoint_noise_px if values.points_covariance else None
         self.outputs = Outputs(self.topics.publisher, self.reporter, node.report_fault, name, noise_px)
+        self.coarse = CoarseDepth(self.topics.publisher, self.reporter, node.report_fault, name)
 
     @property
     def _own(self):
@@ -84,6 +86,7 @@ class Camera:
             self.publish,
             self._source.parse,
             on_fault,
+            self.on_window,
             self.outputs.wants_events,
             poses,
         )
@@ -114,7 +117,7 @@ class Camera:
 
     def destroy(self) -> bool:
         """Let go of the publishers; whether the thread that draws ended."""
-        ended = self.outputs.close()
+        ended = self.outputs.close() & self.coarse.close()
         self.topics.destroy()
         if self._motion is not None:
             self._motion.close()
@@ -190,6 +193,12 @@ class Camera:
         message = answer_to_msg(request, answer, window_ns)
         self.topics.answers.publish(message)
         self.outputs.put(message, self.camera_model(), self.stream.window_of(answer))
+
+    def on_window(self) -> None:
+        """A window has been encoded."""
+        predictor, offset_ns, camera = self.stream.predictor, self.stream.offset_ns, self.camera_model()
+        if self.coarse.is_wanted() and offset_ns is not None and camera is not None:
+            self.coarse.put(predictor, camera, offset_ns)
 
     def camera_model(self) -> CameraModel | None:
         """The lens, as the newest camera_info has it for the sensor; None where it says nothing usable."""

@@ -3,7 +3,8 @@
     events (event_camera_msgs/EventPacket) or image (sensor_msgs/Image), camera_info (sensor_msgs/CameraInfo),
     keypoints (KeypointArray), where motion says so odometry (nav_msgs/Odometry) or pose (geometry_msgs/PoseStamped, …)
     → ~/keypoint_depths (KeypointDepthArray), /diagnostics (diagnostic_msgs/DiagnosticArray, 1 Hz),
-      ~/points (PointCloud2), ~/depth/image with ~/depth/camera_info and ~/overlay (Image) while someone listens
+      ~/points (PointCloud2), ~/depth/image with ~/depth/camera_info, ~/overlay (Image) and a map of the whole image
+      (~/depth/coarse/…) while someone listens
 
 configure loads the model, activate subscribes, deactivate answers what waits, cleanup frees the model. The node and its
 cameras convert and publish; stream.py and encoder.py work, predictor.py computes. docs/node.md says how.

@@ -61,12 +61,12 @@ class Outputs:
 
     def put(self, answer: KeypointDepthArray, camera: CameraModel | None, events: Seen | None) -> None:
         """camera: of camera_info; without it only the overlay is drawn. events: what the answer rests on."""
-        if any(_heard(p) for p in (self.points, self.depth, self.depth_info, self.overlay)):
+        if any(is_heard(p) for p in (self.points, self.depth, self.depth_info, self.overlay)):
             self._answers.put((answer, camera, events))
 
     def wants_events(self) -> bool:
         """Whether someone looks at the overlay."""
-        return _heard(self.overlay)
+        return is_heard(self.overlay)
 
     def close(self) -> bool:
         """Drop what waits and join the thread; whether it ended."""
@@ -81,9 +81,9 @@ class Outputs:
 
     def _publish(self, answer: KeypointDepthArray, camera: CameraModel | None, events: Seen | None) -> None:
         if camera is not None:
-            if _heard(self.points):
+            if is_heard(self.points):
                 self.points.publish(point_cloud(answer, camera, self._noise_px))
-            if _heard(self.depth) or _heard(self.depth_info):
+            if is_heard(self.depth) or is_heard(self.depth_info):
                 image = depth_image(answer, camera)
                 self.depth.publish(image)
                 self.depth_info.publish(camera_info_at(image.header, camera))
@@ -91,7 +91,7 @@ class Outputs:
             self.overlay.publish(overlay_image(answer, events))
 
 
-def _heard(publisher) -> bool:
+def is_heard(publisher) -> bool:
     return publisher.get_subscription_count() > 0
 
 
@@ -137,7 +137,7 @@ def depth_image(answer: KeypointDepthArray, camera: CameraModel) -> Image:
     # Pixel u reaches from u - 0.5 to u + 0.5.
     columns, rows = np.floor(uv_px[ok].T + 0.5).astype(np.int64)
     np.fmin.at(image, (rows.clip(0, camera.height - 1), columns.clip(0, camera.width - 1)), depth_m[ok])
-    return _image(_optical_header(answer, camera), image, "32FC1")
+    return image_message(_optical_header(answer, camera), image, "32FC1")
 
 
 def camera_info_at(header: Header, camera: CameraModel) -> CameraInfo:
@@ -166,7 +166,7 @@ def overlay_image(answer: KeypointDepthArray, events: Seen) -> Image:
     for (u, v), colour in zip(uv_px[inside & ok], depth_colours(depth_m[inside & ok]), strict=True):
         cv2.circle(image, (round(u), round(v)), radius, colour.tolist(), cv2.FILLED, cv2.LINE_AA)
     _draw_scale(image)
-    return _image(answer.header, image, "rgb8")
+    return image_message(answer.header, image, "rgb8")
 
 
 def depth_colours(depth_m: np.ndarray) -> np.ndarray:
@@ -187,7 +187,7 @@ def _draw_scale(image: np.ndarray) -> None:
         cv2.putText(image, text, (u, height - thickness - 2), cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), 1, cv2.LINE_AA)
 
 
-def _image(header: Header, pixels: np.ndarray, encoding: str) -> Image:
+def image_message(header: Header, pixels: np.ndarray, encoding: str) -> Image:
     """An image message of an array (H, W) or (H, W, C)."""
     height, width = pixels.shape[:2]
     little = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False)

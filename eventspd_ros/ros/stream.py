@@ -49,14 +49,16 @@ class StreamSettings:
 class StreamParts:
     """What a stream is given. make_intake(on_begin); make_predictor(height, width), ValueError where there is no such
     sensor; publish(message, answer, (window_start_ns, window_end_ns) in ROS time); parse(raw) → what the intake takes,
-    in its thread, ValueError where it is none; on_fault(reason); keeps_windows() → bool, whether the events of encoded
-    windows are asked for by window_of(); poses, of the predictors' motion."""
+    in its thread, ValueError where it is none; on_fault(reason); on_window(), after each that was encoded;
+    keeps_windows() → bool, whether the events of encoded windows are asked for by window_of(); poses, of the
+    predictors' motion."""
 
     make_intake: Callable[[Callable[[int, int, int], None]], Intake]
     make_predictor: Callable[[int, int], Predictor]
     publish: Callable[[object, Answer, tuple[int, int]], None]
     parse: Callable[[Any], EventPacket | ImageFrame] = lambda raw: raw
     on_fault: Callable[[str], None] = lambda reason: None
+    on_window: Callable[[], None] = lambda: None
     keeps_windows: Callable[[], bool] = lambda: False
     poses: Poses | None = None
 
@@ -93,7 +95,7 @@ class Stream:
         self.poses = parts.poses
         if self.poses is not None:
             self.poses.on_pose = self.cache_wait.notify
-        self.lane = encoder.lane(self.latencies, self.cache_wait.notify, parts.keeps_windows)
+        self.lane = encoder.lane(self.latencies, self._on_encoded, parts.keeps_windows)
         self._packets = WorkQueue(settings.max_packets, lambda item: isinstance(item, _Packet))
         self.packets_late = 0
         self._reset_cause: str | None = None
@@ -185,6 +187,10 @@ class Stream:
             self.intake.listener = self.predictor.motion
         self.predictor.begin(epoch)
         self.cache_wait.notify()
+
+    def _on_encoded(self) -> None:
+        self.cache_wait.notify()
+        self._parts.on_window()
 
     def _nudge(self) -> None:
         if not len(self._packets):

@@ -120,6 +120,9 @@ class Cheat:
     def scale_stddev(self, cache):
         return None
 
+    def prior_depth(self, cache, uv_px):
+        return None
+
 
 def test_a_model_that_knows_the_depth_makes_no_error(sequences):
     methods = [Method("cheat", Cheat(sequences, 1.0)), Method("half", Cheat(sequences, 0.5))]

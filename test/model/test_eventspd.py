@@ -56,6 +56,18 @@ def answers(model, cache, count: int = 30) -> torch.Tensor:
 
 
 @torch.no_grad()
+def test_the_prior_alone_is_the_answer_without_its_residual():
+    model = randomise(small_model(**FORMS["prior"]), scale=0.1)
+    cache = model.encode(windows_of(0, 1), [StreamState()])[0][0]
+    answered, prior = answers(model, cache)[:, 0], model.prior_depth(cache, keypoints(30))
+    assert (answered / prior - 1).abs().min() > 1e-4
+    for parameter in (model.decoder.b5.depth[-1].weight, model.decoder.b5.depth[-1].bias):
+        parameter.zero_()
+    torch.testing.assert_close(answers(model, cache)[:, 0], prior)
+    assert small_model().prior_depth(cache, keypoints(3)) is None
+
+
+@torch.no_grad()
 def test_a_point_s_sigma_is_its_own_and_that_of_the_window_s_scale():
     kind = {"parametrization": "log", "prior": True, "shared_scale": True}
     models = [randomise(small_model(**kind, temperature=temperature), scale=0.1) for temperature in (1.0, 1.7)]

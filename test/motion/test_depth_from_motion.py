@@ -123,6 +123,17 @@ def is_the_learned_depth(answer, points):
     np.testing.assert_array_equal(answer.basis, np.full(len(points.uv_px), Basis.LEARNED))
 
 
+def test_a_bystander_is_answered_alike_and_teaches_nothing():
+    points, _ = wrong(0.4)
+    plain, watched = stream(), stream()
+    for t_ns in (ASKED_NS - 100 * MS, ASKED_NS - 50 * MS, ASKED_NS):
+        args = t_ns, t_ns, OFFSET_NS
+        seen = watched.bystander().answer(points, *args)
+        wanted = plain.answer(points, *args)
+        same(seen, wanted)
+        same(watched.answer(points, *args), wanted)
+
+
 # What motion makes of wrong depths
 
 

@@ -18,7 +18,8 @@ from spinning import Spinner
 from eventspd_ros.events.codecs import make_decoder
 from eventspd_ros.inputs.point_cloud import POINT
 from eventspd_ros.predictor import Status
-from eventspd_ros.ros.messages import EVENT_TYPES, EVENTS_QOS, KEYPOINTS_QOS, event_input, ns_to_time
+from eventspd_ros.ros.coarse import coarse_grid
+from eventspd_ros.ros.messages import EVENT_TYPES, EVENTS_QOS, KEYPOINTS_QOS, event_input, ns_to_time, time_to_ns
 from eventspd_ros.ros.node import EventspdNode
 
 dvs_msgs = pytest.importorskip("dvs_msgs.msg", reason="dvs_msgs is not built; run make")
@@ -49,12 +50,18 @@ class Robot:
             (PointCloud2, "points"),
             (Image, "depth/image"),
             (Image, "overlay"),
+            (Image, "depth/coarse/image"),
+            (Image, "depth/coarse/stddev"),
+            (CameraInfo, "depth/coarse/camera_info"),
+            (PointCloud2, "depth/coarse/points"),
         ):
             self.heard[topic] = []
             self.client.create_subscription(kind, f"/eventspd/{topic}", self.heard[topic].append, 10)
         self.spinner = Spinner(self.node, self.client)
         outputs = self.camera.outputs
-        drawn = (outputs.points, outputs.depth, outputs.overlay, self.camera.topics.answers)
+        coarse = self.camera.coarse
+        drawn = (coarse.image, coarse.stddev, coarse.info, coarse.points)
+        drawn += (outputs.points, outputs.depth, outputs.overlay, self.camera.topics.answers)
         streams.until(lambda: all(p.get_subscription_count() for p in (self.events, self.camera_info, self.features)))
         streams.until(lambda: all(p.get_subscription_count() for p in drawn))
 
@@ -115,6 +122,40 @@ def test_dvs_events_and_vins_features_become_depths_points_and_images(robot):
     assert np.argwhere(np.isfinite(depth)).tolist() == [[24, 31]]
     overlay = robot.heard["overlay"][-1]
     assert (overlay.height, overlay.width, overlay.encoding) == (streams.HEIGHT, streams.WIDTH, "rgb8")
+
+
+def test_a_coarse_map_is_what_a_request_at_its_pixels_is_answered(robot, monkeypatch):
+    drawn, put = {}, robot.camera.coarse.put
+
+    def note(predictor, camera, offset_ns):
+        drawn[predictor.cache.end_ns + offset_ns] = predictor.cache
+        put(predictor, camera, offset_ns)
+
+    monkeypatch.setattr(robot.camera.coarse, "put", note)
+    info = CameraInfo(width=streams.WIDTH, height=streams.HEIGHT, k=[60.0, 0, 31.0, 0, 60.0, 24.0, 0, 0, 1])
+    info.header.frame_id = "camera_optical"
+    decoder = make_decoder("evt3", streams.WIDTH, streams.HEIGHT)
+    for number, packet in enumerate(streams.make_packets(60)):
+        robot.events.publish(event_array_cdr(decoder.decode(packet), packet.stamp_ns, "dvs"))
+        if number == 2:
+            streams.until(lambda: robot.camera.stream.predictor is not None)
+            robot.camera_info.publish(info)
+            streams.until(lambda: robot.camera.camera_model() is not None)
+        time.sleep(0.005)
+    maps = [robot.heard[f"depth/coarse/{name}"] for name in ("image", "stddev", "camera_info", "points")]
+    streams.until(lambda: all(maps))
+    image, stddev, small, cloud = (heard[-1] for heard in maps)
+    assert (image.height, image.width, image.encoding) == (streams.HEIGHT // 8, streams.WIDTH // 8, "32FC1")
+    assert image.header == stddev.header == small.header and image.header.frame_id == "camera_optical"
+    cache = drawn[time_to_ns(image.header.stamp)]
+    _, uv_px = coarse_grid(streams.HEIGHT, streams.WIDTH, 8)
+    wanted = robot.camera.stream.predictor.learned(uv_px, cache.end_ns, cache)
+    np.testing.assert_array_equal(np.frombuffer(image.data, np.float32), wanted.depth_m)
+    np.testing.assert_array_equal(np.frombuffer(stddev.data, np.float32), wanted.depth_stddev_m)
+    points = np.frombuffer(cloud.data, POINT)
+    np.testing.assert_array_equal(points["z"], wanted.depth_m)
+    np.testing.assert_array_equal(points["id"], np.arange(len(uv_px)))
+    assert robot.camera.outputs.skipped == 0 and len(robot.heard["keypoint_depths"]) == 0
 
 
 @pytest.mark.parametrize("name", EVENT_TYPES[1:])
