@@ -29,7 +29,8 @@ from eventspd_ros.model.config import from_plain
 from eventspd_ros.training.config import TrainConfig, merged, to_yaml
 from eventspd_ros.training.depth_task import DepthTask
 from eventspd_ros.training.loop import Trainer
-from eventspd_ros.training.run_folder import RunFolder, code_versions, write_whole
+from eventspd_ros.training.run_folder import RunFolder, code_versions
+from eventspd_ros.whole import write_whole
 
 EVALUATION = "evaluation.json"
 Bar = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]

@@ -35,6 +35,7 @@ from eventspd_ros.model.feature_cache import StreamState, list_tensors
 from eventspd_ros.model.point_depth import PointDepthModel
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.model.stepped import CapturedStep, SteppedModel, capture, stepped
+from eventspd_ros.whole import write_whole
 
 MERGED = 0.75
 
@@ -236,7 +237,7 @@ class _Run:
 
     def write(self) -> None:
         if self.out:
-            self.out.write_text(json.dumps(self.result, indent=1))
+            write_whole(self.out, json.dumps(self.result, indent=1))
 
 
 def captured(run: Callable[[], object], device: torch.device) -> Callable[[], object]:

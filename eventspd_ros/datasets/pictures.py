@@ -18,6 +18,7 @@ from eventspd_ros.datasets.sample import Sample, Windowing
 from eventspd_ros.datasets.simulated import SimulatedSequence
 from eventspd_ros.simulation.dataset_writer import SetConfig
 from eventspd_ros.simulation.scene_file import write_scene
+from eventspd_ros.whole import whole_file
 
 LIDAR_ROWS, LIDAR_RANGE_M = 5, 40.0  # the scanner of the picture: every fifth row, up to 40 m
 TITLES = {
@@ -79,8 +80,8 @@ def draw_categories(out: Path) -> None:
     for panel in axes.flat:
         panel.set_xticks([])
         panel.set_yticks([])
-    out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, metadata={"Software": None})
+    with whole_file(out) as unfinished:
+        figure.savefig(unfinished, metadata={"Software": None})
     pyplot.close(figure)
 
 

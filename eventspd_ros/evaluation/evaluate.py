@@ -36,6 +36,7 @@ from eventspd_ros.evaluation.questions import KINDS, Settings
 from eventspd_ros.evaluation.targets import check_targets
 from eventspd_ros.evaluation.uncertainty import uncertainty_report
 from eventspd_ros.model.checkpoints import load_checkpoint
+from eventspd_ros.whole import write_whole
 
 RESET = " (memory reset)"
 POOLED = "pooled"
@@ -300,4 +301,4 @@ def _joint_nll(points: Points) -> float | None:
 
 
 def write_json(result: dict, path: Path | str) -> None:
-    Path(path).write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
+    write_whole(path, json.dumps(result, indent=1, allow_nan=False) + "\n")

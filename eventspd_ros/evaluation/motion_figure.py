@@ -23,6 +23,7 @@ from eventspd_ros.motion.trajectory import Motion, StampedPose, Trajectory
 from eventspd_ros.simulation.keypoints import event_corners
 from eventspd_ros.simulation.renderer import Renderer
 from eventspd_ros.simulation.stream import SimulationConfig, World, before, concatenate, simulate_stream
+from eventspd_ros.whole import whole_file
 
 DURATION_S, SEED, DOMAIN = 0.5, 1_200_001, "drive"
 NOW_NS = 480_000_000
@@ -139,7 +140,8 @@ def draw(view: View, path: Path | str) -> None:
     axes.legend(fontsize=8, frameon=False)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
-    figure.savefig(path, dpi=110)
+    with whole_file(path) as unfinished:
+        figure.savefig(unfinished, dpi=110)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from eventspd_ros.events.types import EventArray
+from eventspd_ros.whole import whole_file
 
 IMAGE_WIDTH_PX = 1200  # about; sensor pixels are drawn as squares of whole pixels
 MARGIN_PX = {"left": 12, "right": 120, "top": 48, "bottom": 44}
@@ -46,7 +47,8 @@ def draw_overlay(
     axes.imshow(event_image(events), interpolation="nearest", extent=_extent(events.width, events.height))
     _mark_failed(axes, uv_px[~ok])
     _mark_depths(figure, axes, bar_axes, uv_px[ok], depth_m[ok])
-    figure.savefig(path, dpi=DPI)
+    with whole_file(path) as unfinished:
+        figure.savefig(unfinished, dpi=DPI)
 
 
 def event_image(events: EventArray) -> np.ndarray:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
+
+from eventspd_ros.whole import whole_file, write_whole
 
 CONFIGURATION = "configuration.json"
 
@@ -49,12 +50,9 @@ class Partial:
         """Replaces what was saved under that name."""
         known = self.folder / CONFIGURATION
         if not known.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            known.with_suffix(".tmp").write_text(self._text)
-            os.replace(known.with_suffix(".tmp"), known)
-        unfinished = self.folder / f"{name}.tmp.npz"
-        np.savez(unfinished, **arrays)
-        os.replace(unfinished, self.folder / f"{name}.npz")
+            write_whole(known, self._text)
+        with whole_file(self.folder / f"{name}.npz") as unfinished:
+            np.savez(unfinished, **arrays)
 
 
 def _difference(before: str, now: str) -> str:

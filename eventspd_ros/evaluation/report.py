@@ -18,6 +18,7 @@ from eventspd_ros.evaluation.model_tables import diagnostic_tables, number, perc
 from eventspd_ros.evaluation.motion_tables import cost_sentence, motion_text
 from eventspd_ros.evaluation.questions import KEYPOINT, KINDS, UNIFORM, Scene
 from eventspd_ros.evaluation.uncertainty import LEVELS
+from eventspd_ros.whole import write_whole
 
 PICTURED = 150  # keypoints in a picture, at most
 ACCURACY = {
@@ -49,7 +50,7 @@ def write_report(evaluation: Evaluation, folder: Path | str) -> Path:
         _motion(result),
         _pictures(evaluation),
     ]
-    path.write_text(page.FRAME.format(title=escape(title), body="\n".join(sections)), encoding="utf-8")
+    write_whole(path, page.FRAME.format(title=escape(title), body="\n".join(sections)))
     return path
 
 

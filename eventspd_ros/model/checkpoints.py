@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from eventspd_ros.model.config import ModelConfig
 from eventspd_ros.model.event_encoder import FeatureField
 from eventspd_ros.model.presets import build_model
+from eventspd_ros.whole import whole_file
 
 CONFIG_KEY = "eventspd_model_config"
 ENCODER_PREFIX = "encoder."
@@ -22,7 +24,7 @@ ENCODER_PREFIX = "encoder."
 def save_checkpoint(model: nn.Module, path: str | Path) -> None:
     """Write the weights of a model built by build_model(), with its config as JSON in the metadata."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(tensors, str(path), metadata={CONFIG_KEY: json.dumps(model.config.to_dict())})
+    _write(path, tensors, model.config)
 
 
 def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> nn.Module:
@@ -55,7 +57,12 @@ def scale_temperature(path: str | Path, factor: float, out: str | Path, dtype: t
     config, tensors = _read(path)
     head = replace(config.head, temperature=config.head.temperature * factor)
     tensors = {name: tensor.to(dtype) for name, tensor in tensors.items()}
-    save_file(tensors, str(out), metadata={CONFIG_KEY: json.dumps(replace(config, head=head).to_dict())})
+    _write(out, tensors, replace(config, head=head), [path])
+
+
+def _write(path: str | Path, tensors: dict, config: ModelConfig, sources: Iterable[str | Path] = ()) -> None:
+    with whole_file(path, sources) as unfinished:
+        save_file(tensors, str(unfinished), metadata={CONFIG_KEY: json.dumps(config.to_dict())})
 
 
 def load_encoder(model: nn.Module, path: str | Path) -> None:

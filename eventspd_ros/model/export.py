@@ -22,6 +22,7 @@ from eventspd_ros.model.point_depth import PointDepthModel
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.model.stepped import FEWEST_EVENTS, FEWEST_QUERIES, MOST_QUERIES, SteppedModel
 from eventspd_ros.model.steps import DecodeStep, EncodeStep
+from eventspd_ros.whole import write_whole
 
 MANIFEST, PHASES = "package.json", ("encode", "decode")
 MOST_EVENTS = 1 << 24
@@ -78,7 +79,7 @@ def write_package(model: PointDepthModel, height: int, width: int, folder: str |
         "trained": model.trained,
         "torch": torch.__version__,
     }
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
+    write_whole(folder / MANIFEST, json.dumps(manifest, indent=1))
 
 
 def load_package(folder: str | Path, device: torch.device | str = "cpu") -> SteppedModel:

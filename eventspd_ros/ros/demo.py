@@ -37,6 +37,7 @@ from eventspd_ros.ros.messages import message_class, time_to_ns
 from eventspd_ros.ros.recorder import Recorder
 from eventspd_ros.simulation.bag import write_bag
 from eventspd_ros.simulation.stream import SimulationConfig
+from eventspd_ros.whole import write_whole
 
 # A bag without camera_info gets the focal length of an ordinary lens (67° across); its depths are not metric.
 ASSUMED_FX_PER_WIDTH = 0.75
@@ -105,7 +106,7 @@ def run_demo(bag: Path | None, out: Path, weights: str = DEFAULT_WEIGHTS) -> dic
     topics = DemoBag.of(bag)
     recorder = play_and_record(bag, topics, weights)
     summary = summarise(bag, topics, recorder, weights)
-    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_whole(out / "summary.json", json.dumps(summary, indent=2) + "\n")
     draw_answer(bag, recorder, summary, out / "overlay.png")
     return summary
 

@@ -32,6 +32,7 @@ from eventspd_ros.ros.fastdds import own_profile
 from eventspd_ros.ros.messages import KEYPOINTS_QOS, message_class, time_to_ns
 from eventspd_ros.simulation.bag import write_bag
 from eventspd_ros.simulation.stream import SimulationConfig
+from eventspd_ros.whole import write_whole
 
 WARM_UP_S = 60.0
 LAST_ANSWERS_S = 5.0
@@ -245,7 +246,7 @@ def main() -> None:
         summary = run_soak(bag, options.minutes)
     except ValueError as error:
         sys.exit(f"soak: {error}")
-    (options.out / "soak.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_whole(options.out / "soak.json", json.dumps(summary, indent=2) + "\n")
     print(json.dumps({key: value for key, value in summary.items() if key != "diagnostics"}, indent=2))
     if found := complaints(summary):
         sys.exit(f"soak: {'; '.join(found)}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +16,7 @@ from eventspd_ros.events.types import EventPacket
 from eventspd_ros.simulation.camera import PinholeCamera
 from eventspd_ros.simulation.odometry import OdometryMessage
 from eventspd_ros.simulation.stream import CHUNK_NS, Observation, SimulationConfig, World, simulate_recording
+from eventspd_ros.whole import whole_folder
 
 FRAME_ID = "event_camera_optical_frame"
 CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
@@ -67,15 +66,9 @@ def write_bag(
     if storage not in STORAGES:
         raise ValueError(f"storage {storage!r}: must be one of {', '.join(STORAGES)}")
     world = world or World.of(config)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        # The storage file is named after the folder, so the folder has its final name inside the temporary one.
-        with Writer(unfinished / path.name, version=9, storage_plugin=STORAGES[storage]) as writer:
-            _write_messages(writer, config, world, progress or (lambda chunks: None))
-        (unfinished / path.name).rename(path)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    # The storage file is named after the folder, which has its final name from the start.
+    with whole_folder(path) as unfinished, Writer(unfinished, version=9, storage_plugin=STORAGES[storage]) as writer:
+        _write_messages(writer, config, world, progress or (lambda chunks: None))
     return path
 
 

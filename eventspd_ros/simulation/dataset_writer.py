@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import shutil
 import signal
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -24,6 +23,7 @@ from eventspd_ros.simulation.scene_file import FORMAT_VERSION, LABEL_PERIOD_US, 
 from eventspd_ros.simulation.stream import SimulationConfig
 from eventspd_ros.simulation.variety import Variety, random_sensor
 from eventspd_ros.simulation.worlds import COMMON_DOMAINS, DOMAINS
+from eventspd_ros.whole import remove_unfinished, write_whole
 
 SET_FILE = "set.json"
 RANDOM = "random"
@@ -142,8 +142,8 @@ def _write_all(missing: dict, config: SetConfig, workers: int, progress: Callabl
             if process not in others:
                 process.terminate()
         pool.shutdown(cancel_futures=True)
-        for unfinished in (f for path in missing for f in path.parent.glob(f".{path.name}.*")):
-            shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink()
+        for path in missing:
+            remove_unfinished(path)
         raise
     pool.shutdown()
 
@@ -173,7 +173,4 @@ def _claim(out: Path, config: SetConfig) -> None:
                     f"{path}: the set there has {key} {before.get(key)}, not {described[key]}; name another folder"
                 )
         return
-    out.mkdir(parents=True, exist_ok=True)
-    unfinished = out / f".{SET_FILE}"
-    unfinished.write_text(json.dumps(described, indent=2) + "\n")
-    unfinished.replace(path)
+    write_whole(path, json.dumps(described, indent=2) + "\n")

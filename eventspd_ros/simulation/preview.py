@@ -11,6 +11,7 @@ from eventspd_ros.events.types import EventArray
 from eventspd_ros.simulation.dataset_writer import SetConfig
 from eventspd_ros.simulation.renderer import Renderer
 from eventspd_ros.simulation.stream import CHUNK_NS, SimulationConfig, World, concatenate, simulate_stream
+from eventspd_ros.whole import whole_file
 
 MOMENTS = 4
 CHUNKS_SHOWN = 5  # 20 ms of events
@@ -26,13 +27,13 @@ def write_preview(path: Path | str, config: SetConfig) -> Path:
     """
     path = Path(path)
     strip = np.vstack([_row(config.scene(domain, config.seed)) for domain in config.domains])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        written = cv2.imwrite(str(path), strip)
-    except cv2.error:
-        written = False
-    if not written:
-        raise ValueError(f"{path}: no picture of this kind can be written; name a .png file")
+    with whole_file(path) as unfinished:
+        try:
+            written = cv2.imwrite(str(unfinished), strip)
+        except cv2.error:
+            written = False
+        if not written:
+            raise ValueError(f"{path}: no picture of this kind can be written; name a .png file")
     return path
 
 

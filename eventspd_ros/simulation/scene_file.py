@@ -8,8 +8,6 @@ Like DSEC's: events/{x, y, t, p}, ms_to_idx, t_offset. Depth is coded as its log
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +19,7 @@ import numpy as np
 from eventspd_ros.simulation.event_sensor import TICK_NS
 from eventspd_ros.simulation.renderer import Renderer
 from eventspd_ros.simulation.stream import CHUNK_NS, SimulationConfig, World, concatenate, simulate_stream
+from eventspd_ros.whole import whole_file
 
 FORMAT, FORMAT_VERSION = "eventspd-simulated", 1
 NEAR_M, FAR_M, STEPS_PER_LOG = 0.1, 200.0, 1024.0
@@ -64,18 +63,10 @@ def write_scene(
     if label_period_us < 1:
         raise ValueError(f"label_period_us {label_period_us}: must be at least 1")
     world = world or World.of(config)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, unfinished = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    try:
-        with h5py.File(unfinished, "w") as file:
-            _write_head(file, config, preset, label_period_us)
-            _write_labels(file, config, world, label_period_us, images)
-            _write_events(file, config, world, progress or (lambda chunks: None))
-        os.chmod(unfinished, 0o644)
-        os.replace(unfinished, path)
-    finally:
-        Path(unfinished).unlink(missing_ok=True)
+    with whole_file(path) as unfinished, h5py.File(unfinished, "w") as file:
+        _write_head(file, config, preset, label_period_us)
+        _write_labels(file, config, world, label_period_us, images)
+        _write_events(file, config, world, progress or (lambda chunks: None))
     return path
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from eventspd_ros.whole import whole_file
+
 SHOWN = 4
 STEP_PX = 4  # the dense panel asks at every fourth pixel
 
@@ -42,8 +44,8 @@ def draw_answers(task, batch, path: Path) -> None:
     for panel in axes.flat:
         panel.set_xticks([])
         panel.set_yticks([])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Software": None})
+    with whole_file(path) as unfinished:
+        figure.savefig(unfinished, metadata={"Software": None})
     pyplot.close(figure)
 
 
@@ -62,8 +64,8 @@ def draw_prediction(context: np.ndarray, future: np.ndarray, predicted: np.ndarr
             panel.set_title(title, fontsize=9)
             panel.set_xticks([])
             panel.set_yticks([])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Software": None})
+    with whole_file(path) as unfinished:
+        figure.savefig(unfinished, metadata={"Software": None})
     pyplot.close(figure)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -23,6 +22,7 @@ import torch
 from eventspd_ros.datasets.catalogue import find_dataset, pseudo_path
 from eventspd_ros.datasets.sequence import Sequence
 from eventspd_ros.training.teacher import Teacher
+from eventspd_ros.whole import whole_file
 
 BATCH = 8  # images a forward pass
 STORED = np.dtype("<f2")  # 11 bits: finer than any teacher is right
@@ -106,18 +106,13 @@ class LabelJob:
 
     def _write_file(self) -> None:
         labels = np.memmap(self.begun, STORED, "r", shape=(self.count, *self.shape))
-        unfinished = self.out.with_name(f".{self.out.name}.{os.getpid()}")
         packed = hdf5plugin.Blosc(cname="zstd", clevel=3, shuffle=hdf5plugin.Blosc.BITSHUFFLE)
-        try:
-            with h5py.File(unfinished, "w") as file:
-                file.attrs.update(key=self.key, teacher=self.teacher.fingerprint)
-                file["ts"] = self.times_ns // 1000
-                shape, chunk = (*labels.shape, 1), (1, *self.shape, 1)
-                predictions = file.create_dataset("predictions", shape, STORED, chunks=chunk, **packed)
-                mask = file.create_dataset("mask", labels.shape, bool, chunks=chunk[:3], **packed)
-                for number, label in enumerate(labels):
-                    predictions[number, ..., 0] = label
-                    mask[number] = ~(np.isfinite(label) & (label > 0))
-            os.replace(unfinished, self.out)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        with whole_file(self.out) as unfinished, h5py.File(unfinished, "w") as file:
+            file.attrs.update(key=self.key, teacher=self.teacher.fingerprint)
+            file["ts"] = self.times_ns // 1000
+            shape, chunk = (*labels.shape, 1), (1, *self.shape, 1)
+            predictions = file.create_dataset("predictions", shape, STORED, chunks=chunk, **packed)
+            mask = file.create_dataset("mask", labels.shape, bool, chunks=chunk[:3], **packed)
+            for number, label in enumerate(labels):
+                predictions[number, ..., 0] = label
+                mask[number] = ~(np.isfinite(label) & (label > 0))

@@ -25,6 +25,7 @@ from torch import nn
 
 from eventspd_ros import __version__
 from eventspd_ros.model.checkpoints import save_checkpoint
+from eventspd_ros.whole import whole_file, write_whole
 
 
 class RunFolder:
@@ -45,26 +46,20 @@ class RunFolder:
     def save_state(self, state: dict[str, Any]) -> None:
         """last.ckpt, the one before kept as previous.ckpt."""
         last = self.checkpoints / "last.ckpt"
-        partial = _partial(last)
         try:
-            torch.save(state, partial)
-            _sync(partial)
-            if last.exists():
-                os.replace(last, self.checkpoints / "previous.ckpt")
-            os.replace(partial, last)
+            with whole_file(last) as unfinished:
+                torch.save(state, unfinished)
+                if last.exists():
+                    os.replace(last, self.checkpoints / "previous.ckpt")
         except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
-            partial.unlink(missing_ok=True)
             raise OSError(f"{last}: cannot be written ({' '.join(str(error).split())[:160]})") from None
 
     def save_model(self, model: nn.Module, name: str) -> None:
         """Weights alone, as save_checkpoint() stores them."""
         path = self.checkpoints / f"{name}.safetensors"
-        partial = _partial(path)
         try:
-            save_checkpoint(model, partial)
-            os.replace(partial, path)
+            save_checkpoint(model, path)
         except Exception as error:
-            partial.unlink(missing_ok=True)
             raise OSError(f"{path}: cannot be written ({' '.join(str(error).split())[:160]})") from None
 
     def write_metrics(self, history: list[dict]) -> None:
@@ -83,18 +78,6 @@ class RunFolder:
     def close(self) -> None:
         if self._scalars is not None:
             self._scalars.close()
-
-
-def write_whole(path: Path, text: str) -> None:
-    """A file that is there whole or not at all, whenever the machine stops."""
-    partial = _partial(path)
-    partial.write_text(text)
-    _sync(partial)
-    os.replace(partial, path)
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.partial")
 
 
 def load_state(path: Path) -> dict[str, Any] | None:
@@ -125,11 +108,6 @@ def _as_tensors(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _as_tensors(item) for key, item in value.items()}
     return [_as_tensors(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def code_versions() -> dict[str, str]:

@@ -131,7 +131,6 @@ class Outputs:
         """CSV and bag hold the answers of the first checkpoint."""
         requests, answers = session.found.requests, methods[0].answers
         for path in self.paths:
-            path.parent.mkdir(parents=True, exist_ok=True)
             if path.suffix == ".json":
                 write_json(result, path)
             elif path.suffix == ".csv":

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from eventspd_ros.events.files.rosbag import KEYPOINT_DEPTH_ARRAY, bag_typestore
 from eventspd_ros.inputs.camera_model import CameraModel
 from eventspd_ros.inputs.point_cloud import CLOUD_FIELDS, keypoint_cloud
 from eventspd_ros.predictor import Status
+from eventspd_ros.whole import whole_file, whole_folder
 
 COLUMNS = ("request", "stamp_ns", "window_start_ns", "window_end_ns", "kind", "id", "u_px", "v_px")
 COLUMNS += ("depth_m", "depth_stddev_m", "status", "true_depth_m", "basis", "log_scale_stddev")
@@ -34,7 +33,7 @@ def check_free(path: Path) -> None:
 def write_csv(path: Path, requests: Sequence[Request], answers: Sequence[ReplayAnswer]) -> None:
     """A row a point, COLUMNS; what is unknown is empty."""
     names = {number: name for name, number in KINDS.items()}
-    with path.open("w", newline="") as file:
+    with whole_file(path) as unfinished, unfinished.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for number, (request, given) in enumerate(zip(requests, answers, strict=True)):
@@ -53,22 +52,16 @@ def write_answer_bag(
 ) -> None:
     """KeypointDepthArray on ANSWERS_TOPIC and, where the lens is known, PointCloud2 on POINTS_TOPIC, each at the time
     its request came, so that both bags can be played together. It appears only when it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        with Writer(unfinished / path.name, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
-            maker = _Maker(lens)
-            topics = {ANSWERS_TOPIC: KEYPOINT_DEPTH_ARRAY} | ({} if lens is None else {POINTS_TOPIC: POINT_CLOUD2})
-            connections = {
-                topic: writer.add_connection(topic, kind, typestore=maker.typestore) for topic, kind in topics.items()
-            }
-            for request, given in zip(requests, answers, strict=True):
-                for topic, message in maker.messages(request, given).items():
-                    data = maker.typestore.serialize_cdr(message, topics[topic])
-                    writer.write(connections[topic], request.arrival_ns, data)
-        (unfinished / path.name).rename(path)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    with whole_folder(path) as unfinished, Writer(unfinished, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        maker = _Maker(lens)
+        topics = {ANSWERS_TOPIC: KEYPOINT_DEPTH_ARRAY} | ({} if lens is None else {POINTS_TOPIC: POINT_CLOUD2})
+        connections = {
+            topic: writer.add_connection(topic, kind, typestore=maker.typestore) for topic, kind in topics.items()
+        }
+        for request, given in zip(requests, answers, strict=True):
+            for topic, message in maker.messages(request, given).items():
+                data = maker.typestore.serialize_cdr(message, topics[topic])
+                writer.write(connections[topic], request.arrival_ns, data)
 
 
 class _Maker:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from eventspd_ros.events.files import EventSource, open_events
 from eventspd_ros.events.files.hdf5 import COLUMNS, write_events_h5
 from eventspd_ros.events.types import EventArray
+from eventspd_ros.whole import check_output, whole_file
 
 
 def decode_to(path: Path | str, out: Path | str) -> int:
@@ -23,11 +24,14 @@ def decode_to(path: Path | str, out: Path | str) -> int:
     out = Path(out)
     if out.suffix not in (".npz", ".h5"):
         raise ValueError(f"{out}: cannot write {out.suffix or 'a file without suffix'}; give OUT.npz or OUT.h5")
-    if not out.parent.is_dir():
-        raise ValueError(f"{out}: folder {out.parent} does not exist; make it first")
+    check_output(out, [path])
     source = open_events(path)
     reading = _Reading(source)
-    count = write_events_h5(out, reading, source.encoding) if out.suffix == ".h5" else _write_npz(out, reading)
+    with whole_file(out, [path]) as unfinished:
+        if out.suffix == ".h5":
+            count = write_events_h5(unfinished, reading, source.encoding)
+        else:
+            count = _write_npz(unfinished, reading)
     if reading.damage is not None:
         raise ValueError(f"{reading.damage}; the {count} events before it are in {out}")
     return count
@@ -50,11 +54,11 @@ class _Reading:
                 self.damage = error
 
 
-def _write_npz(out: Path, chunks: _Reading) -> int:
+def _write_npz(unfinished: Path, chunks: _Reading) -> int:
     parts = list(chunks)
     columns = {
         name: np.concatenate([getattr(part, name) for part in parts] or [np.empty(0, dtype)])
         for name, dtype in COLUMNS.items()
     }
-    np.savez(out, **columns, width=chunks.source.width, height=chunks.source.height)
+    np.savez(unfinished, **columns, width=chunks.source.width, height=chunks.source.height)
     return len(columns["t_ns"])
