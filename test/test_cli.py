@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from eventspd_ros import __version__
 from eventspd_ros.cli import build_parser, main
@@ -99,3 +100,24 @@ def test_what_is_wrong_is_one_line(arguments, said, capsys, tmp_path, monkeypatc
 def test_an_unknown_ending_is_named(raw_file, tmp_path, capsys):
     assert main(["decode", str(raw_file[0]), "--out", str(tmp_path / "out.csv")]) == 2
     assert "out.csv" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+@pytest.mark.parametrize("name", ["cuda", "cuda:7", "gpu", "meta", ""])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["replay", "bag"],
+        ["evaluate", "set", "--weights", "eventspd_lite"],
+        ["export", "--weights", "eventspd_lite", "--sensor", "64x48", "--out", "out"],
+        ["bench", "model"],
+        ["bench", "gpu"],
+        ["bench", "node"],
+    ],
+    ids=" ".join,
+)
+def test_a_device_that_is_not_there_is_one_line(command, name, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--device", name])
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert ended.value.code == 2 and f"--device: device {name!r}: " in last and last.endswith("use auto, cpu or cuda:N")

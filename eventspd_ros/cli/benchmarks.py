@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from eventspd_ros.cli.shared import Command, query_counts, sensor_size, show
+from eventspd_ros.cli.shared import Command, device, query_counts, sensor_size, show
 from eventspd_ros.resources import DEFAULT_WEIGHTS
 
 
@@ -35,18 +35,18 @@ def add_commands(command: Command) -> None:
     sub.add_argument("--preset", default="eventspd")
     sub.add_argument("--sensor", type=sensor_size, default=(720, 1280), metavar="WxH", help="default 1280x720")
     sub.add_argument("--k", type=query_counts, default=(1, 64, 256, 1024), help="e.g. 1,64,256,1024")
-    sub.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    sub.add_argument("--device", type=device, default="cpu", help="cpu, cuda or cuda:N")
 
     sub = benchmark(
         "shortcuts", bench_shortcuts, "what a float16 voxel table and merged tokens save, and do to depth", 5
     )
     sub.add_argument("--weights", default=DEFAULT_WEIGHTS, help=f"name or path ({DEFAULT_WEIGHTS})")
     sub.add_argument("--sensor", type=sensor_size, default=(720, 1280), metavar="WxH", help="default 1280x720")
-    sub.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    sub.add_argument("--device", type=device, default="cpu", help="cpu, cuda or cuda:N")
 
     sub = benchmark("gpu", bench_gpu, "the latency promise on one GPU: dense baseline, all variants, floors", 50)
     sub.add_argument("--sensor", type=sensor_size, nargs="+", default=[(720, 1280), (480, 640)], metavar="WxH")
-    sub.add_argument("--device", default="cuda", help="cuda or cuda:N")
+    sub.add_argument("--device", type=device, default="cuda", help="cuda or cuda:N")
     sub.add_argument("--budget", type=float, default=480.0, help="start nothing after so many seconds (default 480)")
     sub.add_argument("--out", type=Path, metavar="OUT.json", help="written after every measurement")
 
@@ -63,7 +63,7 @@ def add_commands(command: Command) -> None:
     sub = benchmark("node", bench_node, "events a second that the whole node bears over DDS, and its latencies", 3)
     sub.add_argument("--preset", default="eventspd_lite")
     sub.add_argument("--sensor", type=sensor_size, default=(260, 346), metavar="WxH", help="default 346x260")
-    sub.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    sub.add_argument("--device", type=device, default="auto", help="auto, cpu, cuda or cuda:N")
 
 
 def run_benchmark(options) -> None:

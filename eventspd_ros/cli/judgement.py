@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from eventspd_ros.cli.shared import Command, progress_bar, show
+from eventspd_ros.cli.shared import Command, device, progress_bar, show
 from eventspd_ros.resources import DEFAULT_WEIGHTS, find_weights
 
 
@@ -22,7 +22,7 @@ def add_commands(command: Command) -> None:
     sub.add_argument("--protocol", help="score as published too: e2depth, hmnet, f3, dsec")
     sub.add_argument("--alignment", default="none", help="of the protocol: none, median, scale-and-shift")
     sub.add_argument("--warm-up", type=int, default=8, help="windows before the first question (default 8)")
-    sub.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    sub.add_argument("--device", type=device, default="cpu", help="cpu, cuda or cuda:N")
     sub.add_argument("--dense", nargs=2, type=Path, metavar=("F3", "DAV2"), help="beside F³ + Depth Anything V2")
     sub.add_argument("--diagnostics", action="store_true", help="what the decoder does: routing, attention, offsets")
     sub.add_argument("--sweeps", action="store_true", help="fewer events, noise, gaps, a camera that stops, K")

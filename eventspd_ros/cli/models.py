@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from eventspd_ros.cli.shared import Command, sensor_size, show
+from eventspd_ros.cli.shared import Command, device, sensor_size, show
 from eventspd_ros.resources import DEFAULT_WEIGHTS
 
 
@@ -23,7 +23,7 @@ def add_commands(command: Command) -> None:
     sub.add_argument("--weights", default=DEFAULT_WEIGHTS, help=f"name or path ({DEFAULT_WEIGHTS})")
     sub.add_argument("--preset", help="random weights of a preset in place of --weights")
     sub.add_argument("--sensor", type=sensor_size, default=(720, 1280), metavar="WxH", help="default 1280x720")
-    sub.add_argument("--device", default="cpu", help="cpu or cuda: packages do not move")
+    sub.add_argument("--device", type=device, default="cpu", help="cpu or cuda: packages do not move")
     sub.add_argument("--bfloat16", action="store_true", help="compute in bfloat16")
     sub.add_argument("--out", type=Path, required=True, metavar="FOLDER")
 
@@ -36,7 +36,7 @@ def add_commands(command: Command) -> None:
     sub.add_argument("dataset", metavar="DATASET", help="mvsec, tartanair or simulated")
     sub.add_argument("folder", type=Path, metavar="FOLDER", help="where its sequences lie; finished ones are kept")
     sub.add_argument("--teacher", type=Path, required=True, help="folder of Depth Anything V2, in transformers' layout")
-    sub.add_argument("--device", help="cpu, cuda or cuda:N (default: CUDA where there is one)")
+    sub.add_argument("--device", type=device, help="cpu, cuda or cuda:N (default: CUDA where there is one)")
 
     sub = command("train", train, "train depth as a YAML file says; goes on where the folder's last checkpoint stands")
     sub.add_argument("config", type=Path, metavar="CONFIG")

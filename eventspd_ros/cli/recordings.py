@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from eventspd_ros.cli.shared import Command, show, time_bar, warn
+from eventspd_ros.cli.shared import Command, device, show, time_bar, warn
 from eventspd_ros.resources import DEFAULT_WEIGHTS
 
 # Of `eventspd simulate`: what a number fixes, and two a scene draws between.
@@ -85,7 +85,7 @@ def add_commands(command: Command) -> None:
     sub.add_argument("--queries", type=int, default=512, help="pixels drawn at a depth label (default 512)")
     sub.add_argument("--protocol", help="score as published too: e2depth, hmnet")
     sub.add_argument("--alignment", default="none", help="of the protocol: none, median, scale-and-shift")
-    sub.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    sub.add_argument("--device", type=device, default="cpu", help="cpu, cuda or cuda:N")
     text = "result (OUT.json), answers (OUT.csv, or a bag in the folder OUT); several may be given"
     sub.add_argument("--out", type=Path, nargs="+", default=[], metavar="OUT", help=text)
     sub.add_argument("--json", action="store_true", help="print the result as JSON instead of tables")

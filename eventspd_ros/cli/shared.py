@@ -20,6 +20,16 @@ def sensor_size(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
+def device(name: str) -> str:
+    """A device that is there."""
+    from eventspd_ros.model.devices import choose_device
+
+    try:
+        return str(choose_device(name))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def query_counts(text: str) -> tuple[int, ...]:
     """ "1,64,256" → (1, 64, 256)."""
     if not all(part.isdigit() for part in text.split(",")):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 
 import numpy as np
-import torch
 from sensor_msgs.msg import CameraInfo
 
 from eventspd_ros.events.codecs import ENCODINGS, make_decoder
 from eventspd_ros.events.types import EventArray, ImageWindow
 from eventspd_ros.events.windows import window_slicer
 from eventspd_ros.inputs.camera_model import CameraModel
+from eventspd_ros.model.devices import choose_device
 from eventspd_ros.model.export import load_model as load_weights
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.motion.depth_from_motion import MotionDepth, Points
@@ -22,17 +22,6 @@ from eventspd_ros.resources import find_weights
 
 # More pixels than any event camera has; a packet that claims more is corrupt, not a sensor to allocate for.
 MAX_SENSOR_PIXELS = 2048 * 2048
-
-
-def choose_device(name: str) -> torch.device:
-    """auto → CUDA where there is one. ValueError names a device that is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"device {name!r}: {reason}; use auto, cpu or cuda:N") from None
 
 
 def load_model(parameters):
