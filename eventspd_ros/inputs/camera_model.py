@@ -14,7 +14,9 @@ import numpy as np
 from numpy.polynomial import Polynomial
 
 COORDINATES = ("pixel", "rectified", "normalized")
-POLYNOMIAL, FISHEYE = ("plumb_bob", "rational_polynomial"), ("equidistant", "fisheye")
+# The names of sensor_msgs, then Kalibr's.
+POLYNOMIAL, FISHEYE = ("plumb_bob", "rational_polynomial", "radtan"), ("equidistant", "fisheye", "equi")
+NO_LENS = ("", "none")
 COEFFICIENTS = (0, 4, 5, 8, 12, 14)  # that OpenCV's polynomial models may have
 NEWTON_STEPS = 20
 SOLVED_PX = 1e-7
@@ -54,12 +56,11 @@ class CameraModel:
             raise ValueError("camera_info: binning or region of interest; publish the calibration of the whole sensor")
         if not (np.isfinite(d).all() and np.isfinite(r).all() and np.isfinite(p).all()) or k[0, 1]:
             raise ValueError("camera_info: d, r or p not finite, or k with skew; calibrate the camera")
-        fisheye = _is_fisheye(info.distortion_model, d)
+        fisheye, d = _distortion(info.distortion_model, d)
         rotation = r if r.any() else np.eye(3)
         if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3):
             raise ValueError("camera_info: r is no rotation; calibrate the camera")
         rectified = p if p[0, 0] > 0 and p[1, 1] > 0 else None
-        d = d if d.any() else np.zeros(4)
         return cls(info, width, height, k, d, rotation, rectified, fisheye, _reach(d, fisheye))
 
     @property
@@ -153,18 +154,25 @@ def focal_length_px(info, width: int) -> float | None:
     return float(info.k[0])
 
 
-def _is_fisheye(model: str, d: np.ndarray) -> bool:
-    """Which of the two families a distortion model is of. ValueError names one that is neither."""
-    if model in FISHEYE:
-        if len(d) != 4:
-            raise ValueError(f"camera_info: {model} with {len(d)} coefficients; it has 4")
-        return True
-    if model not in POLYNOMIAL and (model or d.any()):
-        known = ", ".join((*POLYNOMIAL, *FISHEYE))
+def _distortion(model: str, d: np.ndarray) -> tuple[bool, np.ndarray]:
+    """Whether a distortion model, in any spelling, is a fisheye's, and its coefficients as OpenCV takes them: drivers
+    add zeros at the end (realsense a fifth to equidistant), or leave all out. ValueError names what is neither."""
+    name, used = model.strip().lower(), len(np.trim_zeros(d, "b"))
+    if name in FISHEYE:
+        if used > 4:
+            raise ValueError(f"camera_info: {model} with {used} coefficients; it has 4")
+        return True, np.pad(d, (0, 4))[:4]
+    if name in NO_LENS and not used:
+        return False, np.zeros(4)
+    if name not in POLYNOMIAL:
+        known = ", ".join((*POLYNOMIAL, *FISHEYE, "none"))
         raise ValueError(f"camera_info: distortion model {model!r} is not known; known are {known}")
     if len(d) not in COEFFICIENTS:
-        raise ValueError(f"camera_info: {model} with {len(d)} coefficients; OpenCV takes 0, 4, 5, 8, 12 or 14")
-    return False
+        fits = next((count for count in COEFFICIENTS if used <= count < len(d)), None)
+        if fits is None:
+            raise ValueError(f"camera_info: {model} with {len(d)} coefficients; OpenCV takes 0, 4, 5, 8, 12 or 14")
+        d = d[:fits]
+    return False, d if used else np.zeros(4)
 
 
 def _reach(d: np.ndarray, fisheye: bool) -> float:

@@ -136,7 +136,9 @@ def test_rectified_points_behind_the_camera_have_no_pixel():
         ({"d": [0.1, 0.2]}, "plumb_bob with 2 coefficients"),
         ({"d": [np.inf] * 5}, "not finite"),
         ({"model": "equidistant", "d": [0.1] * 5}, "equidistant with 5 coefficients; it has 4"),
-        ({"model": "omni", "d": [0.1] * 4}, "'omni' is not known; known are plumb_bob, rational_polynomial, equi"),
+        ({"model": "none", "d": [0.1] * 4}, "'none' is not known"),
+        ({"model": "plumb_bob", "d": [0.1] * 6}, "plumb_bob with 6 coefficients"),
+        ({"model": "omni", "d": [0.1] * 4}, "'omni' is not known; known are plumb_bob, rational_polynomial, radtan, equi"),
         ({"model": "", "d": [0.1] * 4}, "'' is not known"),
         ({"r": [1.0] * 9}, "r is no rotation"),
     ],
@@ -145,6 +147,26 @@ def test_what_is_wrong_with_camera_info_is_said_in_one_line(fields, said):
     with pytest.raises(ValueError, match=said) as error:
         CameraModel.from_info(info(**fields), W, H)
     assert str(error.value).startswith("camera_info: ") and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        (("equidistant", [-0.02, 0.01, -0.003, 0.001, 0.0]), ("equidistant", [-0.02, 0.01, -0.003, 0.001])),
+        (("equi", [-0.02, 0.01, -0.003, 0.001]), ("equidistant", [-0.02, 0.01, -0.003, 0.001])),
+        (("Equidistant", []), ("equidistant", [0.0] * 4)),
+        (("radtan", [-0.3, 0.1, 1e-3, 1e-3]), ("plumb_bob", [-0.3, 0.1, 1e-3, 1e-3])),
+        (("PLUMB_BOB", [-0.3, 0.1, 1e-3, 1e-3, 0.02]), ("plumb_bob", [-0.3, 0.1, 1e-3, 1e-3, 0.02])),
+        (("plumb_bob", [-0.3, 0.1, 1e-3, 1e-3, 0.02, 0.0]), ("plumb_bob", [-0.3, 0.1, 1e-3, 1e-3, 0.02])),
+        (("none", [0.0] * 5), ("", [])),
+        (("none", []), ("", [])),
+    ],
+)
+def test_lenses_as_drivers_and_kalibr_write_them(written, meant):
+    found, wanted = (CameraModel.from_info(info(*each), W, H) for each in (written, meant))
+    assert found.fisheye == wanted.fisheye and found.reach == wanted.reach
+    np.testing.assert_array_equal(found.d, wanted.d)
+    np.testing.assert_array_equal(found.rays(image_points()), wanted.rays(image_points()))
 
 
 def test_a_calibration_without_rectification_still_converts_normalized_points():
