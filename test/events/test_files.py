@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -40,7 +41,7 @@ def message(store, payload, seq=0, encoding="evt3", stamp_ns=10**18):
     return store.types[EVENT_PACKET](header, 480, 640, seq, 0, encoding, False, payload)
 
 
-def write_bag(path, topics=("/events",), packets=20, plugin=StoragePlugin.MCAP, msgtype=EVENT_PACKET):
+def write_bag(path, topics=("/events",), packets=20, plugin=StoragePlugin.MCAP, msgtype=EVENT_PACKET, start_ns=10**18):
     """A bag of simulated packets on each topic; returns the events of one."""
     store, parts = bag_typestore(), []
     with Writer(path, version=9, storage_plugin=plugin) as writer:
@@ -53,7 +54,7 @@ def write_bag(path, topics=("/events",), packets=20, plugin=StoragePlugin.MCAP, 
                     data = store.serialize_cdr(message(store, payload, seq), msgtype)
                 else:
                     data = store.serialize_cdr(store.types[msgtype]("text"), msgtype)
-                writer.write(connection, 10**18 + seq * 10**7, data)
+                writer.write(connection, start_ns + seq * 10**7, data)
     return joined(parts) if parts else None
 
 
@@ -82,6 +83,38 @@ def test_a_written_bag_comes_back(tmp_path, plugin):
         assert list(bag.messages(["/other"])) == []
         with pytest.raises(ValueError, match="no topic '/other'; its topics are /events"):
             next(bag.read("/other"))
+
+
+@pytest.mark.parametrize("folder", ["run #3", "what?", "run%203", "café"])
+@pytest.mark.parametrize("plugin", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
+def test_a_path_may_hold_what_sqlite_takes_for_its_own(tmp_path, folder, plugin):
+    events = write_bag(tmp_path / "bag", plugin=plugin)
+    (tmp_path / "bag").rename(tmp_path / folder)
+    (file,) = (path for path in (tmp_path / folder).iterdir() if path.suffix != ".yaml")
+    other = Path(shutil.copy(file, tmp_path / f"B#{file.suffix.upper()}"))
+    for path in (tmp_path / folder, file, other):
+        assert_same_events(joined(list(open_events(path).chunks())), events)
+    other.write_bytes(other.read_bytes()[: -(other.stat().st_size // 3)])  # cut off
+    with pytest.raises(ValueError, match="damaged"):
+        list(open_events(other).chunks())
+
+
+@pytest.mark.parametrize("plugin", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
+def test_files_without_metadata_are_merged_by_time(tmp_path, plugin):
+    """Parts of a recording whose names sort wrongly, and two recorders' of one moment."""
+    (tmp_path / "all").mkdir()
+    for number in (2, 10):
+        write_bag(tmp_path / f"{number}", plugin=plugin, start_ns=10**18 + number * 10**9)
+    start_ns = 10**18 + 2 * 10**9 + 5_000_000
+    write_bag(tmp_path / "other", ("/chatter",), plugin=plugin, msgtype="std_msgs/msg/String", start_ns=start_ns)
+    for name in ("2", "10", "other"):
+        (file,) = (path for path in (tmp_path / name).iterdir() if path.suffix != ".yaml")
+        shutil.copy(file, tmp_path / "all" / f"part_{name}{file.suffix}")
+    with open_bag(tmp_path / "all") as bag:
+        found = [(topic, time_ns) for topic, time_ns, _ in bag.messages()]
+    times = [time_ns for _, time_ns in found]
+    assert times == sorted(times) and len(found) == 60
+    assert [topic for topic, _ in found[:4]] == ["/events", "/chatter"] * 2
 
 
 def test_the_topic_with_events_is_found_or_asked_for(tmp_path):

@@ -138,7 +138,7 @@ def test_rectified_points_behind_the_camera_have_no_pixel():
         ({"model": "equidistant", "d": [0.1] * 5}, "equidistant with 5 coefficients; it has 4"),
         ({"model": "none", "d": [0.1] * 4}, "'none' is not known"),
         ({"model": "plumb_bob", "d": [0.1] * 6}, "plumb_bob with 6 coefficients"),
-        ({"model": "omni", "d": [0.1] * 4}, "'omni' is not known; known are plumb_bob, rational_polynomial, radtan, equi"),
+        ({"model": "omni", "d": [0.1] * 4}, "'omni' is not known; known are plumb_bob, rational_polynomial, radt"),
         ({"model": "", "d": [0.1] * 4}, "'' is not known"),
         ({"r": [1.0] * 9}, "r is no rotation"),
     ],

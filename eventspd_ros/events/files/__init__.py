@@ -17,15 +17,16 @@ def open_events(path: Path | str, topic: str | None = None) -> EventSource:
     path = Path(path)
     if not path.exists():
         raise ValueError(f"{path}: no such file or folder; give a .raw, .h5, .mcap or .db3 file or a rosbag2 folder")
-    if path.suffix == ".raw":
+    ending = path.suffix.lower()
+    if ending == ".raw":
         from eventspd_ros.events.files.raw import RawSource
 
         return RawSource(path)
-    if path.suffix in (".h5", ".hdf5"):
+    if ending in (".h5", ".hdf5"):
         from eventspd_ros.events.files.hdf5 import Hdf5Source
 
         return Hdf5Source(path)
-    if path.is_dir() or path.suffix in (".mcap", ".db3"):
+    if path.is_dir() or ending in (".mcap", ".db3"):
         from eventspd_ros.events.files.rosbag import RosbagSource
 
         return RosbagSource(path, topic)

@@ -5,10 +5,13 @@ open_bag() reads any topic; RosbagSource reads the events of one. A damaged bag 
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from operator import itemgetter
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from rosbags.interfaces import Connection, MessageDefinitionFormat
@@ -84,22 +87,30 @@ class Bag:
             raise ValueError(f"{self.path}: no such bag; give a rosbag2 folder, a .mcap or a .db3 file")
         if self.path.is_dir():
             with suppress(ReaderError, FileNotFoundError):
-                return [self._stack.enter_context(Reader(self.path))]
-            files = sorted(file for file in self.path.iterdir() if file.suffix in SUFFIXES)
+                return [self._stack.enter_context(Reader(self._plainly_named(self.path)))]
+            files = sorted(file for file in self.path.iterdir() if file.suffix.lower() in SUFFIXES)
             if missing := _listed_files(self.path) - {file.name for file in files}:
                 self.damage = f"{', '.join(sorted(missing))} is missing"
         else:
-            files = [self.path] if self.path.suffix in SUFFIXES else []
+            files = [self.path] if self.path.suffix.lower() in SUFFIXES else []
         if not files:
             raise ValueError(f"{self.path}: not a bag; give a rosbag2 folder, a .mcap or a .db3 file")
         return [self._open_file(file) for file in files]
 
     def _open_file(self, file: Path):
         try:
-            return self._stack.enter_context(Reader(file))
+            return self._stack.enter_context(Reader(self._plainly_named(file)))
         except Exception as error:  # whatever damaged bytes lead rosbags to
             self.damage = f"{file.name} is damaged or cut off ({_reason(error, file)})"
             return self._stack.enter_context(salvage(file))
+
+    def _plainly_named(self, path: Path) -> Path:
+        """The path, or a link to it: rosbags 0.11 does not quote these for sqlite, nor know an ending in capitals."""
+        if not set("#?%") & set(str(path.absolute())) and (path.is_dir() or path.suffix in SUFFIXES):
+            return path
+        link = Path(self._stack.enter_context(TemporaryDirectory())) / f"bag{path.suffix.lower()}"
+        link.symlink_to(path.absolute())
+        return link
 
     @property
     def topics(self) -> list[str]:
@@ -117,21 +128,25 @@ class Bag:
         ValueError, after the last message that can be read, where the bag is damaged.
         """
         count = 0
-        for reader in self._readers:
-            wanted = [c for c in reader.connections if topics is None or c.topic in topics]
-            if not wanted:
-                continue
-            try:
-                for connection, time_ns, data in reader.messages(wanted):
-                    yield connection.topic, time_ns, data
-                    count += 1
-            except Exception as error:  # whatever damaged bytes lead rosbags to
-                self.damage = self.damage or f"damaged ({_reason(error, self.path)})"
+        # Files without metadata that orders them may be parts of one recording, or several recorders' of one moment.
+        streams = [self._messages_of(reader, topics) for reader in self._readers]
+        for message in heapq.merge(*streams, key=itemgetter(1)):
+            yield message
+            count += 1
         if self.damage:
             raise ValueError(
                 f"{self.path}: {self.damage}; {count} messages before that were read; "
                 "record it again, or repair it with `ros2 bag reindex` or `mcap recover`"
             )
+
+    def _messages_of(self, reader, topics: list[str] | None) -> Iterator[tuple[str, int, bytes]]:
+        """One file's, up to where it is damaged."""
+        wanted = [c for c in reader.connections if topics is None or c.topic in topics]
+        try:
+            for connection, time_ns, data in reader.messages(wanted) if wanted else ():
+                yield connection.topic, time_ns, data
+        except Exception as error:  # whatever damaged bytes lead rosbags to
+            self.damage = self.damage or f"damaged ({_reason(error, self.path)})"
 
     def deserialize(self, data: bytes, msgtype: str):
         """A message as an object whose fields are those of the .msg; arrays come back as NumPy arrays."""

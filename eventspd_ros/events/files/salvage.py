@@ -136,9 +136,8 @@ class SalvagedSqlite(Salvaged):
         if len(header) < 100 or not header.startswith(b"SQLite format 3\0"):
             return
         filled_up = _FilledUp(self.path, header)
-        database = apsw.Connection(
-            f"file:{self.path}?immutable=1", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI, vfs=filled_up.name
-        )
+        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+        database = apsw.Connection(f"{self.path.absolute().as_uri()}?immutable=1", flags=flags, vfs=filled_up.name)
         try:
             for key, topic, msgtype in database.execute("SELECT id, name, type FROM topics"):
                 self._connect(key, topic, msgtype)
@@ -186,4 +185,4 @@ class _FilledUpFile(apsw.VFSFile):
 
 def salvage(path: Path) -> Salvaged:
     """A reader for a damaged .mcap or .db3 file; it may find nothing."""
-    return SalvagedMcap(path) if path.suffix == ".mcap" else SalvagedSqlite(path)
+    return SalvagedMcap(path) if path.suffix.lower() == ".mcap" else SalvagedSqlite(path)

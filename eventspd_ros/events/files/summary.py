@@ -128,7 +128,7 @@ def _files_of_set(path: Path) -> list[Path]:
     if not path.is_dir():
         return []
     files = sorted(file for file in path.iterdir() if not file.name.startswith("."))
-    if any(file.name == "metadata.yaml" or file.suffix in (".mcap", ".db3") for file in files):
+    if any(file.name == "metadata.yaml" or file.suffix.lower() in (".mcap", ".db3") for file in files):
         return []  # a rosbag2
     return [file for file in files if file.suffix == ".h5" and not file.name.endswith(_PSEUDO_ENDING)]
 
@@ -164,7 +164,7 @@ class _Scene(EventSource):
 
 
 def _open(path: Path) -> EventSource:
-    if path.suffix == ".h5":
+    if path.suffix.lower() == ".h5":
         # What is no HDF5 file at all is for open_events() to say.
         with suppress(OSError), h5py.File(path, "r") as file:
             if file.attrs.get("format") == _SCENE_FORMAT:
