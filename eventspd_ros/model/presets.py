@@ -68,7 +68,7 @@ def _lite() -> ModelConfig:
         "eventspd_lite",
         "eventspd",
         _encoder((32, 32), 2, dsstrides=(4, 1), dskernels=(5, 1), blocks=(1, 1), levels=LEVELS_MVSEC),
-        head=HeadConfig(prior=True),
+        head=HeadConfig(prior=True, shared_scale=True),
         pyramid=PyramidConfig(channels, stem_stride=1, blocks=(1, 2, 2, 1), heads=(4, 4), residual=True),
         decoder=DecoderConfig(
             dim=64,

@@ -96,7 +96,7 @@ class LearnedScale:
 
     def rough(self, log_depth: np.ndarray, stddev: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of log depth before this request's likelihoods are known."""
-        return log_depth + self.scale, np.sqrt(stddev**2 + self.variance)
+        return log_depth + self.scale, np.sqrt((self.trust * stddev) ** 2 + self.variance)
 
     def alone(self, log_depth: np.ndarray, stddev: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation where motion tells nothing. Such points are mostly far ones; the scale, measured
