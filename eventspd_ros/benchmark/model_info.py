@@ -24,7 +24,7 @@ from eventspd_ros.model.minimal import MinimalModel
 from eventspd_ros.model.presets import build_model
 
 QUERIES = 64  # counted at K and 2K, to see what one more query costs
-PHASE_A = ("a1", "fine", "stem", "l1", "l2", "l3", "l4", "downs", "convgru", "prior", "a3", "a4", "pred")
+PHASE_A = ("a1", "fine", "stem", "l1", "l2", "l3", "l4", "downs", "convgru", "prior", "scale", "a3", "a4", "pred")
 # Operators that PyTorch's counter does not know.
 CPU_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 IN_PLACE = (torch.ops.aten.baddbmm_,)
@@ -70,6 +70,7 @@ def stages_of(model: nn.Module) -> dict[str, nn.Module]:
     stages |= {name: getattr(pyramid, name) for name in ("stem", "l1", "l2", "l3", "l4", "downs")}
     stages |= {"convgru": nn.Identity() if model.memory is None else model.memory}
     stages |= {} if model.prior is None else {"prior": model.prior}
+    stages |= {} if model.shared_scale is None else {"scale": model.shared_scale}
     stages |= {"a3": decoder.a3, "a4": nn.Identity() if model.calibration is None else model.calibration}
     return stages | {name: getattr(decoder, name) for name in ("b1", "b2", "b3", "b4", "b5", "sigma")}
 
