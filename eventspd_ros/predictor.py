@@ -255,8 +255,8 @@ class Predictor:
         wanted = answer.status == Status.OK
         if wanted.any():
             self._decode(cache, uv, wanted, answer)
-            shared = self.model.scale_stddev(cache)
-            answer = replace(answer, log_scale_stddev=START_STDDEV if shared is None else shared)
+            shared = START_STDDEV if cache.scale_stddev is None else cache.scale_stddev
+            answer = replace(answer, log_scale_stddev=shared)
         return answer
 
     def with_motion(

@@ -101,7 +101,7 @@ def test_what_the_depths_share_is_said_by_the_model_or_assumed(model):
     one, other = predictor(model), predictor(small_model(parametrization="log", prior=True, shared_scale=True))
     for each in (one, other):
         cache = each.encode(windows_of(each.model, 3000, 0, 40 * MS)[0])
-        said = each.model.scale_stddev(cache)
+        said = cache.scale_stddev
         answer = each.query([[20.0, 20.0]])
         assert answer.log_scale_stddev == (START_STDDEV if said is None else said)
     assert said is not None and answer.depth_stddev_m[0] > said * answer.depth_m[0]

@@ -194,7 +194,7 @@ def ask(model, scene: Scene, cache, uv_px: np.ndarray) -> np.ndarray:
     points = torch.from_numpy(uv_px)
     canonical, stddev = (out.double().cpu().numpy() for out in model.decode(cache, points))
     nothing = np.full(len(canonical), np.nan)
-    shared, prior = model.scale_stddev(cache), model.prior_depth(cache, points)
+    shared, prior = cache.scale_stddev, model.prior_depth(cache, points)
     scale = scene.sequence.intrinsics.metric_per_canonical
     shared = nothing if shared is None else np.full(len(canonical), shared)
     prior = nothing if prior is None else prior.double().cpu().numpy()

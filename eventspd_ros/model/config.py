@@ -109,8 +109,9 @@ class HeadConfig:
             raise ValueError(f"head.median_depth_m={self.median_depth_m}: expected a positive number of metres")
         if not self.temperature > 0:
             raise ValueError(f"head.temperature={self.temperature}: expected a positive factor")
-        if not self.initial_stddev > 0.01:
-            raise ValueError(f"head.initial_stddev={self.initial_stddev}: expected more than the floor of 0.01")
+        least = 0.01 * (2**0.5 if self.shared_scale else 1.0)
+        if not self.initial_stddev > least:
+            raise ValueError(f"head.initial_stddev={self.initial_stddev}: expected more than the floor of {least:.2g}")
 
 
 @dataclass(frozen=True)

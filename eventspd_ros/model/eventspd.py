@@ -63,11 +63,13 @@ class EventSPD(PointDepthModel):
             after_f3 = nn.Sequential(LayerNorm2d(self.encoder.channels), nn.GELU())
             self.fine = after_f3 if config.image is None else nn.Identity()
         self.memory = ConvGRU(channels[3]) if config.pyramid.memory else None
-        self.decoder = QueryDecoder(config.decoder, head.initial_stddev)
+        # Of two parts each starts with its half of the variance.
+        stddev = head.initial_stddev / math.sqrt(2) if head.shared_scale else head.initial_stddev
+        self.decoder = QueryDecoder(config.decoder, stddev)
         inverse = head.parametrization == "inverse"
         self.calibration = Calibration(channels[3], head.median_depth_m) if inverse else None
         self.prior = CoarsePrior(channels[1:], head.median_depth_m) if head.prior else None
-        self.shared_scale = SharedScale(channels[3], head.initial_stddev) if head.shared_scale else None
+        self.shared_scale = SharedScale(channels[3], stddev) if head.shared_scale else None
         self._start_at_the_median()
         self._merge_tokens = 0.0
 

@@ -30,6 +30,13 @@ class FeatureCache:
     def of(cls, window: EventWindow | ImageWindow, tensors: Any) -> FeatureCache:
         return cls(window.start_ns, window.end_ns, *window.sensor_hw, tensors, window.pitch)
 
+    @property
+    def scale_stddev(self) -> float | None:
+        """The part of decode()'s standard deviation of log depth that all points of the window share, because its scale
+        as a whole may be wrong; None where the model does not tell."""
+        found = getattr(self.tensors, "scale_stddev", None)
+        return None if found is None else float(found[0])
+
     def to_seen(self, uv_px: Tensor) -> Tensor:
         """Pixels of the sensor (..., 2) to those of what the model saw."""
         return uv_px if self.pitch is None else self.pitch.to_cells(uv_px)

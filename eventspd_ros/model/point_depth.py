@@ -79,12 +79,6 @@ class PointDepthModel(nn.Module):
             depth, stddev = self.phase_b(cache.tensors, cache.to_seen(uv_px.to(self.device, torch.float32))[None])
         return depth[0] * cache.canonical_scale, stddev[0] * cache.canonical_scale
 
-    def scale_stddev(self, cache: FeatureCache) -> float | None:
-        """The part of decode()'s standard deviation of log depth that all points of a window share, because its scale
-        as a whole may be wrong; None where the model does not tell."""
-        found = getattr(cache.tensors, "scale_stddev", None)
-        return None if found is None else float(found[0])
-
     def prior_depth(self, cache: FeatureCache, uv_px: Tensor) -> Tensor | None:
         """What the dense map of Phase A alone says at keypoints, as decode() takes and gives them; None where the model
         makes none."""

@@ -30,7 +30,7 @@ WALK = 0.03  # of S from one request to the next
 SHARED_WIDTHS = 0.15  # D, image widths
 SHARED_LOG_DEPTH = 0.5  # Z
 OWN_SHARE = 0.1  # ν
-MIN_OWN_STDDEV = 0.01
+LEAST_OWN_SHARE = 0.6
 MAX_ANCHORS = 96
 CELLS = 12  # across the width: at most one anchor in each cell
 MIN_ANCHORS = 8
@@ -91,8 +91,11 @@ class LearnedScale:
             self.variance = self._most
 
     def own(self, stddev: np.ndarray) -> np.ndarray:
-        """σ_i: of the network's whole standard deviation of log depth, (K,), what is not of the scale."""
-        return np.sqrt(np.maximum(stddev**2 - self._most, MIN_OWN_STDDEV**2)) if self._told else stddev
+        """σ_i: of the network's whole standard deviation of log depth, (K,), what is not of the scale; but never less
+        than a share of it, as a network that is lost can be wrong within the image, too."""
+        if not self._told:
+            return stddev
+        return np.maximum(np.sqrt(np.maximum(stddev**2 - self._most, 0.0)), LEAST_OWN_SHARE * stddev)
 
     def rough(self, log_depth: np.ndarray, stddev: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of log depth before this request's likelihoods are known."""

@@ -108,17 +108,15 @@ class Cheat:
         }
 
     def encode(self, windows, states):
-        return [self.known[window.t_ns.tobytes() + window.x.tobytes()] for window in windows], states
+        known = [self.known[window.t_ns.tobytes() + window.x.tobytes()] for window in windows]
+        return [SimpleNamespace(scene=scene, label=label, scale_stddev=None) for scene, label in known], states
 
     def decode(self, cache, uv_px):
-        scene, label = cache
+        scene, label = cache.scene, cache.label
         u, v = uv_px.long().T
         true = torch.from_numpy(scene.sequence.read_depth(label))[v, u].double()
         canonical = self.factor * true / scene.sequence.intrinsics.metric_per_canonical
         return canonical, 0.1 * canonical
-
-    def scale_stddev(self, cache):
-        return None
 
     def prior_depth(self, cache, uv_px):
         return None

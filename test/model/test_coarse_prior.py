@@ -18,6 +18,7 @@ def test_upsampling_is_a_bilinear_read_at_the_finer_cells(cells_hw):
 
 @torch.no_grad()
 def test_the_map_starts_at_the_median_and_sees_every_level():
+    torch.manual_seed(0)
     prior = CoarsePrior((6, 8, 12), median_depth_m=4.0)
     levels = [torch.randn(1, 6, 9, 13), torch.randn(1, 8, 4, 6), torch.randn(1, 12, 2, 3)]
     log_depth, l2, l3 = prior(*levels)

@@ -9,10 +9,10 @@ from reference.slow_motion import shared_error
 from eventspd_ros.motion.learned_scale import (
     ANCHOR_STDDEV,
     CELLS,
+    LEAST_OWN_SHARE,
     MAX_OUTLIER,
     MAX_TRUST,
     MIN_ANCHORS,
-    MIN_OWN_STDDEV,
     MIN_TRUST,
     OUTLIER,
     OWN_SHARE,
@@ -301,7 +301,7 @@ def test_what_the_network_says_of_its_scale_is_the_start_and_bounds_what_is_not_
     scale.expect(0.8)
     assert scale.variance == pytest.approx(0.64)
     stddev = np.array([1.0, 0.8, 0.5])
-    np.testing.assert_allclose(scale.own(stddev), [0.6, MIN_OWN_STDDEV, MIN_OWN_STDDEV])
+    np.testing.assert_allclose(scale.own(stddev), [0.6, LEAST_OWN_SHARE * 0.8, LEAST_OWN_SHARE * 0.5])
     # Before anything is measured the two parts are the whole again.
     for _, whole in (scale.rough(np.zeros(1), scale.own(stddev[:1])), scale.alone(np.zeros(1), scale.own(stddev[:1]))):
         np.testing.assert_allclose(whole, 1.0)
