@@ -214,7 +214,7 @@ def test_free_running_routes_alike():
     ranked = attention.sort(dim=-1, descending=True).values
     decided = ranked[..., count - 1] - ranked[..., count] > 1e-6 * ranked[..., 0]
     assert decided.float().mean() > 0.9
-    ours, theirs = route(seen[0], count).sort().values, routed.sort().values
+    ours, theirs = route(torch.cat(seen, dim=1), count).sort().values, routed.sort().values
     assert torch.equal(ours[decided], theirs[decided])
 
 
