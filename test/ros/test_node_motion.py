@@ -340,3 +340,20 @@ def test_a_simulated_room_is_nearer_the_truth_with_its_odometry(robot, tmp_path)
         moved = np.concatenate([(np.array(a.basis) & a.MOTION) > 0 for a in bot.answers])
     with_motion, without = (np.nanmedian(np.abs(off[motion][moved])) for motion in ("odometry", "none"))
     assert moved.mean() > 0.3 and with_motion < 0.1 and without > 3 * with_motion, (moved.mean(), with_motion, without)
+
+
+def test_the_coarse_map_has_what_motion_shows(robot, monkeypatch):
+    """An untrained model: what the map knows, motion knows."""
+    monkeypatch.setattr("eventspd_ros.ros.coarse.PERIOD_S", 0.0)
+    bot, heard = robot(), []
+    bot.client.create_subscription(Image, "eventspd/depth/coarse/image", heard.append, 10)
+    coarse = bot.node.cameras[""].coarse
+    streams.until(lambda: coarse.image.get_subscription_count())
+    hear(bot, [odometry(s) for s in RECENT])
+    see(bot)
+    newest_ns = bot.stream.predictor.cache.end_ns + bot.stream.offset_ns
+    streams.until(lambda: heard and abs(time_to_ns(heard[-1].header.stamp) - newest_ns) < 1 * MS)
+    log_depth = np.log(np.frombuffer(heard[-1].data, np.float32))
+    off = np.abs(log_depth - np.median(LOG_DEPTH))[np.isfinite(log_depth)]  # all marks are on one wall
+    assert (heard[-1].width, heard[-1].height) == (20, 15) and len(off) > 60
+    assert np.median(off) < 0.05 and (off < 0.25).mean() > 0.9
