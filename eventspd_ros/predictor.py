@@ -36,7 +36,7 @@ from eventspd_ros.motion.depth_from_motion import Basis, MotionDepth, Points
 from eventspd_ros.motion.learned_scale import START_STDDEV
 
 NS_PER_MS = 1_000_000
-# Kept for requests whose stamp lies some windows back: caches for `covering`, memories (some 100 kB) for `exact`.
+# Kept for requests whose stamp lies some windows back: caches, and for `exact` memories (some 100 kB).
 RECENT_CACHES = 8
 RECENT_MEMORIES = 64
 EXACT_WINDOWS_BACK = 48  # the oldest memories may go while an exact window waits to be encoded
@@ -45,8 +45,9 @@ EXACT_WINDOWS_BACK = 48  # the oldest memories may go while an exact window wait
 class QueryMode(str, Enum):
     """Which window answers a request.
 
-    latest: the newest that closed. covering: the first that ends after the points were observed. exact: one that ends
-    when they were observed; it is encoded for them alone.
+    latest: none is waited for: of those encoded the one that ends nearest to when the points were observed, which is
+    the newest unless they are asked for late. covering: the first that ends after they were observed. exact: one that
+    ends when they were observed; it is encoded for them alone.
     """
 
     LATEST = "latest"
@@ -175,7 +176,7 @@ class Predictor:
             self.resets += 1
             self.state = StreamState()
             self.cache: FeatureCache | None = None
-            self._caches: deque[FeatureCache] = deque(maxlen=RECENT_CACHES if self.mode == QueryMode.COVERING else 1)
+            self._caches: deque[FeatureCache] = deque(maxlen=1 if self.mode == QueryMode.EXACT else RECENT_CACHES)
             self._memories: deque[tuple[int, StreamState]] = deque(maxlen=RECENT_MEMORIES)
             self._exact: FeatureCache | None = None
 
@@ -199,7 +200,7 @@ class Predictor:
                 return self._exact if self._exact is not None and self._exact.end_ns == t_ns else None
             if self.mode == QueryMode.COVERING:
                 return next((cache for cache in self._caches if cache.end_ns > t_ns), None)
-            return self.cache
+            return min(self._caches, key=lambda cache: abs(cache.end_ns - t_ns), default=None)
 
     def poses_wanted_ns(self, t_ns: int, cache: FeatureCache | None) -> int:
         """Until when poses are to reach (sensor clock), so that what comes later does not change an answer to points

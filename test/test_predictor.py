@@ -13,7 +13,7 @@ from eventspd_ros.model.config import PitchConfig
 from eventspd_ros.model.feature_cache import StreamState
 from eventspd_ros.model.presets import build_model, preset_config
 from eventspd_ros.motion.learned_scale import START_STDDEV
-from eventspd_ros.predictor import EXACT_WINDOWS_BACK, Answer, Predictor, Status
+from eventspd_ros.predictor import EXACT_WINDOWS_BACK, RECENT_CACHES, Answer, Predictor, Status
 
 WIDTH, HEIGHT = 64, 48
 MS = 1_000_000
@@ -162,6 +162,19 @@ def test_what_is_forgotten_answers_no_longer(model):
     one.forget()
     assert one.cache is None and one.state.memory is None
     assert one.query([[5, 5]]).status.tolist() == [Status.NO_CACHE]
+
+
+def test_latest_takes_of_the_caches_there_are_the_one_nearest_to_the_points(model):
+    one = predictor(model)
+    assert one.cache_for(5 * MS) is None
+    ends_ns = [one.encode(window).end_ns for window in windows_of(model, 3000, 0, 150 * MS)]
+    kept = ends_ns[-RECENT_CACHES:]
+    assert len(kept) < len(ends_ns) and one.cache_for(ends_ns[-1] + 50 * MS) is one.cache
+    for t_ns in range(0, ends_ns[-1] + 20 * MS, MS):
+        nearest_ns = min(abs(end_ns - t_ns) for end_ns in kept)
+        assert abs(one.cache_for(t_ns).end_ns - t_ns) == nearest_ns
+    one.forget()
+    assert one.cache_for(5 * MS) is None
 
 
 def test_a_window_of_a_newer_epoch_forgets_all_before_it(model):

@@ -83,7 +83,10 @@ _WAIT = (
     "how long a request waits for its window (covering, exact), else the newest answers; and for a pose that reaches "
     "its stamp, else motion is extrapolated"
 )
-_MODES = "which window answers a request: the newest, the first that ends after its stamp, one that ends at its stamp"
+_MODES = (
+    "which window answers a request: of those there are the one that ends nearest to its stamp, the first that ends "
+    "after it, one that ends at it"
+)
 
 NODE_PARAMETERS = (
     Parameter("autostart", True, "configure and activate at start, without a lifecycle manager"),

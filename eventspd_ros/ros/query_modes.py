@@ -32,7 +32,7 @@ class CacheWait:
         nudge(): make the intake call serve() soon.
         """
         if predictor.mode == QueryMode.LATEST:
-            return predictor.cache
+            return predictor.cache_for(t_ns)
         resets = predictor.resets
         with self._changed:
             self._gone = False

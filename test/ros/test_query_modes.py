@@ -8,7 +8,7 @@ from streams import HEIGHT, ROS_BASE_NS, WIDTH, Running, make_packets, until
 from eventspd_ros.events.codecs import make_decoder
 from eventspd_ros.events.windows import window_slicer
 from eventspd_ros.model.presets import build_model
-from eventspd_ros.predictor import Predictor, QueryMode, Status
+from eventspd_ros.predictor import RECENT_CACHES, Predictor, QueryMode, Status
 from eventspd_ros.ros.stream import StreamSettings
 
 POINTS = [[10.0, 10.0], [50.0, 30.0]]
@@ -137,3 +137,14 @@ def test_answers_keep_their_order_while_windows_come_and_go():
         thread.join()
         until(lambda: len(running.answers) == 100)
     assert [message for message, _, _ in running.answers] == list(range(100))
+
+
+def test_latest_answers_a_late_request_from_the_window_of_its_time():
+    with Running(model=MODEL) as running:
+        running.play(PACKETS)
+        ends_ns = [cache.end_ns for cache in running.stream.predictor._caches]
+        for end_ns in reversed(ends_ns):
+            running.request(POINTS, stamp_of(end_ns + 1_000_000))
+        until(lambda: len(running.answers) == len(ends_ns))
+        assert len(ends_ns) == RECENT_CACHES
+        assert [answer.window_end_ns for _, answer, *_ in running.answers] == ends_ns[::-1]

@@ -140,8 +140,10 @@ class OfflineReplay:
     def _cache_for(self, head: _Waiting) -> tuple[bool, FeatureCache | None]:
         """Whether the request's window is waited for no longer, and the cache its mode wants; None: the newest."""
         predictor = self.predictor
-        if head.request.refusal is not None or head.t_ns is None or predictor.mode == QueryMode.LATEST:
+        if head.request.refusal is not None or head.t_ns is None:
             return True, None
+        if predictor.mode == QueryMode.LATEST:
+            return True, predictor.cache_for(head.t_ns)
         if predictor.resets != head.resets:
             self.expired += 1
             return True, None

@@ -21,7 +21,7 @@ from eventspd_ros.events.files.rosbag import open_bag
 from eventspd_ros.events.windows import window_slicer
 from eventspd_ros.inputs.keypoints import cloud_field
 from eventspd_ros.model.checkpoints import load_checkpoint
-from eventspd_ros.predictor import Predictor, QueryMode, Status
+from eventspd_ros.predictor import RECENT_CACHES, Predictor, QueryMode, Status
 from eventspd_ros.simulation.bag import CAMERA_INFO_TOPIC, DEPTH_TOPIC, KEYPOINTS_TOPIC
 from eventspd_ros.simulation.stream import SimulationConfig
 
@@ -112,7 +112,8 @@ def test_answers_are_those_of_a_plain_loop(mode, small_bag, model, weights):
         t_ns = request.stamp_ns - OFFSET_NS
         newest = closed[request.after - 1]
         if mode == QueryMode.LATEST:
-            cache = caches[newest - 1] if newest else None
+            there = caches[max(newest - RECENT_CACHES, 0) : newest]
+            cache = min(there, key=lambda cache: abs(cache.end_ns - t_ns), default=None)
         elif mode == QueryMode.COVERING:
             cache = next((cache for cache in caches if cache.end_ns > t_ns), caches[-1])
             covering += cache.end_ns > t_ns
