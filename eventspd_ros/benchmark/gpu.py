@@ -25,10 +25,10 @@ from torch import nn
 
 from eventspd_ros.benchmark.device_time import ceilings, device_ms, floor_ms, wall_ms
 from eventspd_ros.benchmark.gpu_goals import GOALS, KERNEL_PHASE, summary
-from eventspd_ros.benchmark.inputs import model_window
 from eventspd_ros.benchmark.machine import conditions
 from eventspd_ros.benchmark.model_info import PHASE_A, model_info, stages_of
 from eventspd_ros.benchmark.timing import device_conditions
+from eventspd_ros.events.uniform import model_window
 from eventspd_ros.model.config import ModelConfig
 from eventspd_ros.model.decoder_context import DecoderContext
 from eventspd_ros.model.feature_cache import StreamState, list_tensors

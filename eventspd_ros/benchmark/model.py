@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import torch
 
-from eventspd_ros.benchmark.inputs import model_window, window_sha256
+from eventspd_ros.benchmark.inputs import window_sha256
 from eventspd_ros.benchmark.machine import conditions
 from eventspd_ros.benchmark.timing import REPETITIONS, WARM_UPS, device_conditions, times_ms
+from eventspd_ros.events.uniform import model_window
 from eventspd_ros.model.feature_cache import StreamState
 from eventspd_ros.model.presets import build_model
 

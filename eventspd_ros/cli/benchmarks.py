@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from eventspd_ros.cli.shared import Command, device, query_counts, sensor_size, show
+from eventspd_ros.cli.shared import Command, add_acceleration, device, query_counts, sensor_size, show
 from eventspd_ros.resources import DEFAULT_WEIGHTS
 
 
@@ -36,6 +36,15 @@ def add_commands(command: Command) -> None:
     sub.add_argument("--sensor", type=sensor_size, default=(720, 1280), metavar="WxH", help="default 1280x720")
     sub.add_argument("--k", type=query_counts, default=(1, 64, 256, 1024), help="e.g. 1,64,256,1024")
     sub.add_argument("--device", type=device, default="cpu", help="cpu, cuda or cuda:N")
+
+    sub = benchmark(
+        "stream", bench_stream, "windows of 120 a second that a model bears, with 30 requests beside them", 1
+    )
+    sub.add_argument("--preset", default="eventspd_lite")
+    sub.add_argument("--sensor", type=sensor_size, default=(260, 346), metavar="WxH", help="default 346x260")
+    sub.add_argument("--device", type=device, default="auto", help="auto, cpu, cuda or cuda:N")
+    sub.add_argument("--seconds", type=float, default=10.0, help="default 10")
+    add_acceleration(sub)
 
     sub = benchmark(
         "shortcuts", bench_shortcuts, "what a float16 voxel table and merged tokens save, and do to depth", 5
@@ -105,6 +114,13 @@ def bench_model(options) -> dict:
     from eventspd_ros.benchmark.model import bench_model as measure
 
     return measure(options.preset, options.sensor, options.k, options.repetitions, options.device)
+
+
+def bench_stream(options) -> dict:
+    from eventspd_ros.benchmark.stream import bench_stream as measure
+
+    how = options.device, options.acceleration, options.seconds, options.repetitions
+    return measure(options.preset, options.sensor, *how)
 
 
 def bench_shortcuts(options) -> dict:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from eventspd_ros.cli.shared import Command, device, show, time_bar, warn
+from eventspd_ros.cli.shared import Command, add_acceleration, device, show, time_bar, warn
 from eventspd_ros.resources import DEFAULT_WEIGHTS
 
 # Of `eventspd simulate`: what a number fixes, and two a scene draws between.
@@ -86,6 +86,7 @@ def add_commands(command: Command) -> None:
     sub.add_argument("--protocol", help="score as published too: e2depth, hmnet")
     sub.add_argument("--alignment", default="none", help="of the protocol: none, median, scale-and-shift")
     sub.add_argument("--device", type=device, default="cpu", help="cpu, cuda or cuda:N")
+    add_acceleration(sub)
     text = "result (OUT.json), answers (OUT.csv, or a bag in the folder OUT); several may be given"
     sub.add_argument("--out", type=Path, nargs="+", default=[], metavar="OUT", help=text)
     sub.add_argument("--json", action="store_true", help="print the result as JSON instead of tables")
@@ -179,7 +180,9 @@ def replay(options) -> None:
         not options.no_motion,
     )
     camera_pose = options.camera_pose and " ".join(options.camera_pose)
-    settings = ReplaySettings(options.query_mode, options.queries, camera_pose=camera_pose)
+    settings = ReplaySettings(
+        options.query_mode, options.queries, camera_pose=camera_pose, acceleration=options.acceleration
+    )
     with time_bar() as progress:
         model = load_checkpoint(weights[0])
         session = open_session(options.input, model, names, settings, extrinsics, options.fx, progress)

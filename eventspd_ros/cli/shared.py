@@ -30,6 +30,12 @@ def device(name: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def add_acceleration(sub: argparse.ArgumentParser) -> None:
+    """--acceleration, as of model/acceleration.py, which loads torch."""
+    text = "auto (compiled on CUDA, eager on a CPU), eager or compiled"
+    sub.add_argument("--acceleration", choices=("auto", "eager", "compiled"), default="auto", help=text)
+
+
 def query_counts(text: str) -> tuple[int, ...]:
     """ "1,64,256" → (1, 64, 256)."""
     if not all(part.isdigit() for part in text.split(",")):

@@ -7,6 +7,7 @@ leave from pinned memory on a stream of their own, so that one window is packed 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -32,7 +33,8 @@ def bucket(count: int, fewest: int) -> int:
 
 
 class SteppedModel:
-    """encode() and decode() on one sensor through an encode step and a decode step (steps.py)."""
+    """encode() and decode() on one sensor through an encode step and a decode step (steps.py). One thread may encode
+    while others decode."""
 
     def __init__(self, model: PointDepthModel, sensor_hw: tuple[int, int], encode: Step, decode: Step, device="cpu"):
         """model: the one the steps are made of, or for a package one of its config, for the layout of the cache."""
@@ -45,6 +47,7 @@ class SteppedModel:
         self._tensors = len(list_tensors(self.layout))
         self._memory_shape = model.memory_shape(*seen)
         self._events, self._points = Upload(torch.int32, self.device), Upload(torch.float32, self.device)
+        self._decoding = threading.Lock()  # buffers and graphs are of one request at a time
 
     def prepare(self, height: int, width: int) -> None:
         """ValueError where the sensor is another than the steps were made for."""
@@ -92,7 +95,7 @@ class SteppedModel:
         """As PointDepthModel.decode()."""
         if uv_px.ndim != 2 or uv_px.shape[1] != 2:
             raise ValueError(f"decode: uv_px has shape {tuple(uv_px.shape)}; expected (K, 2)")
-        with torch.inference_mode():
+        with torch.inference_mode(), self._decoding:
             parts = [self._decode(cache, part) for part in cache.to_seen(uv_px).split(MOST_QUERIES)]
             depth, stddev = zip(*parts, strict=True)
             return torch.cat(depth) * cache.canonical_scale, torch.cat(stddev) * cache.canonical_scale

@@ -23,6 +23,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.task import Future
 from std_srvs.srv import Trigger
 
+from eventspd_ros.model.acceleration import accelerate
 from eventspd_ros.model.threads import half_of_the_cores
 from eventspd_ros.ros.camera import Camera
 from eventspd_ros.ros.diagnostics import make_updater
@@ -87,6 +88,7 @@ class EventspdNode(LifecycleNode):
             self.parameters.read()
             self.model = load_model(self.parameters.values)
             warm_up(self.model, motion=self.parameters.values.motion != "none")
+            self.model = accelerate(self.model, self.parameters.values.acceleration, self.get_logger().info)
             tables = SensorTables(self.model)
             for name in self.parameters.streams:
                 self.cameras[name] = Camera(self, name, self.parameters, self.model, tables)

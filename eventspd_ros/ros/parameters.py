@@ -17,6 +17,7 @@ from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValu
 from eventspd_ros.inputs.camera_model import COORDINATES
 from eventspd_ros.inputs.keypoints import LAYOUTS
 from eventspd_ros.inputs.odometry import MESSAGES
+from eventspd_ros.model.acceleration import Acceleration
 from eventspd_ros.motion.depth_from_motion import PoseErrors
 from eventspd_ros.predictor import QueryMode
 from eventspd_ros.resources import DEFAULT_WEIGHTS
@@ -67,6 +68,10 @@ _AGE = (
 )
 _WEIGHTS = "checkpoint: a path, or the name of one that comes with this package; empty: random weights of the preset"
 _COORDINATES = "what the keypoints are: pixels of the raw image, of camera_info's rectified one, or rays (x, y, 1)"
+_ACCELERATION = (
+    "eager; compiled: torch.compile, on CUDA in bfloat16 with CUDA graphs and kernels, eager where that fails; auto: "
+    "compiled on CUDA, eager on a CPU"
+)
 _MOTION = (
     "where the camera's poses come from: the topic odometry (nav_msgs/Odometry), the topic pose (pose_type), tf (needs "
     "tf2_ros), or nowhere"
@@ -93,6 +98,7 @@ NODE_PARAMETERS = (
     Parameter("weights", DEFAULT_WEIGHTS, _WEIGHTS),
     Parameter("preset", "minimal", "model to build when weights is empty; it is untrained then"),
     Parameter("device", "auto", "torch device: auto (CUDA where there is one), cpu, cuda or cuda:N"),
+    Parameter("acceleration", "auto", _ACCELERATION, choices=tuple(how.value for how in Acceleration)),
     Parameter("streams", [""], "names of the cameras, each with its own topics; empty: one without a name"),
     Parameter("input", "events", "what windows are made of; must be what the model sees", choices=("events", "image")),
     Parameter("events_type", EVENT_TYPES[0], "message on events", choices=EVENT_TYPES),

@@ -149,6 +149,7 @@ def _node_parameters(session: ReplaySession, weights: Path, device: str, patient
     parameters = {
         "weights": json.dumps(str(weights)),
         "device": device,
+        "acceleration": settings.acceleration,
         "events_type": session.topics.events_type,
         "allow_untrained": "true",
         "use_sim_time": "true",

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from eventspd_ros.benchmark import timing
-from eventspd_ros.benchmark.inputs import events_sha256, file_sha256, uniform_window
+from eventspd_ros.benchmark.inputs import events_sha256, file_sha256
 from eventspd_ros.benchmark.timing import spread, times_ms
+from eventspd_ros.events.uniform import uniform_window
 
 
 def test_percentiles_by_hand():

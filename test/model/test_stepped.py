@@ -11,7 +11,7 @@ from reference.models import small_config, small_model
 from reference.packed import packed
 from reference.windows import hand_window, random_window, randomise
 
-from eventspd_ros.benchmark.inputs import model_window
+from eventspd_ros.events.uniform import model_window
 from eventspd_ros.model.config import PitchConfig
 from eventspd_ros.model.feature_cache import StreamState, list_tensors, put_tensors
 from eventspd_ros.model.presets import build_model

@@ -174,12 +174,13 @@ def test_live_parameters_take_effect_and_others_are_refused(robot):
 
     before = bot.ask([[5, 5]], stamp_ns)
     assert set_to("event_time_offset_ms", 30.0).successful
+    stamp_ns += 30_000_000  # the same moment of the sensor
     after = bot.ask([[5, 5]], stamp_ns)
     assert time_to_ns(after.window_end) - time_to_ns(before.window_end) == 30_000_000
     assert set_to("fx_px", 120.0).successful
     assert bot.ask([[5, 5]], stamp_ns).depth[0] == pytest.approx(2 * before.depth[0], rel=1e-4)
     assert set_to("max_cache_age_ms", 1.0).successful
-    assert list(bot.ask([[5, 5]], stamp_ns).status) == [Status.STALE_CACHE]
+    assert list(bot.ask([[5, 5]], stamp_ns + 100_000_000).status) == [Status.STALE_CACHE]
     refused = set_to("device", "cpu")
     assert not refused.successful and "configured" in refused.reason
 

@@ -84,7 +84,7 @@ class ReplaySettings:
 
     mode: which window answers, as in the node; `covering` gives the same answers offline and online. uniform: pixels
     drawn at a depth label; keypoints: corners where the bag has none. max_wait_ms: how long, in the bag's time, a
-    request waits for its window and its pose. max_cache_age_ms, camera_pose: as in the node.
+    request waits for its window and its pose. max_cache_age_ms, camera_pose, acceleration: as in the node.
     """
 
     mode: str = "covering"
@@ -94,6 +94,7 @@ class ReplaySettings:
     max_wait_ms: float = 50.0
     max_cache_age_ms: float = 200.0
     camera_pose: str | None = None
+    acceleration: str = "auto"
 
 
 class _Collector:

@@ -23,6 +23,7 @@ from eventspd_ros.events.files import open_events
 from eventspd_ros.events.files.rosbag import Bag, open_bag
 from eventspd_ros.inputs.camera_model import CameraModel, focal_length_px
 from eventspd_ros.inputs.odometry import PoseSource
+from eventspd_ros.model.acceleration import accelerate
 from eventspd_ros.model.checkpoints import load_checkpoint
 from eventspd_ros.model.threads import half_of_the_cores
 from eventspd_ros.predictor import Predictor, exact_history_ns
@@ -159,7 +160,7 @@ def replay_offline(
     """Every checkpoint through the bag, one after the other. partial: as replay_configuration() describes it."""
     methods = []
     for number, (path, name) in enumerate(zip(weights, method_names(weights), strict=True)):
-        model = load_checkpoint(path, device)
+        model = accelerate(load_checkpoint(path, device), session.settings.acceleration)
         model.prepare(session.height, session.width)
         with open_bag(session.path) as bag:
             run = _offline_run(session, model, bag)

@@ -1,0 +1,185 @@
+"""A model made fast for where it runs: `acceleration` of the node, of a replay and of a bench.
+
+    eager      the model as it is, float32
+    compiled   its steps through torch.compile; on CUDA in bfloat16, as CUDA graphs, with the kernels that pay
+    auto       compiled on CUDA; eager on a CPU, where compiled steps gain nothing (docs/speed.md)
+
+Compiling takes a minute or two a sensor the first time, and less afterwards, as what was compiled is kept in the user's
+cache folder. What does not compile, or answers otherwise than the plain model, is said in one line and left out.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from enum import Enum
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from eventspd_ros.events.pitch import seen_hw
+from eventspd_ros.events.uniform import model_window
+from eventspd_ros.model.feature_cache import FeatureCache, StreamState
+from eventspd_ros.model.point_depth import PointDepthModel
+from eventspd_ros.model.stepped import FEWEST_EVENTS, FEWEST_QUERIES, CapturedStep, Step, SteppedModel, stepped
+
+# Of Phase A: measured to pay on an H200 (docs/speed.md). Those of Phase B do not.
+KERNELS = ("voxel_scatter", "convnext")
+# Shapes that are ready before the first window: up to so many events and queries, in powers of two.
+MOST_EVENTS, MOST_QUERIES = 1 << 19, 1024
+# Between a depth of the compiled steps and the plain model's, in float32 and in bfloat16 (docs/speed.md).
+LARGEST_DIFFERENCE = {False: 5e-3, True: 5e-2}
+CHECKED_QUERIES = 64
+
+
+class Acceleration(str, Enum):
+    """See above."""
+
+    AUTO = "auto"
+    EAGER = "eager"
+    COMPILED = "compiled"
+
+
+def accelerate(
+    model: PointDepthModel | SteppedModel, how: Acceleration | str = "auto", say: Callable[[str], None] | None = None
+) -> PointDepthModel | SteppedModel | CompiledModel:
+    """The model, or one that answers alike and faster. A package (export.py) and a model on images stay as they are.
+
+    say(): gets a line for each step that takes long or fails; None: stderr does. ValueError: there is no such
+    acceleration.
+    """
+    how = Acceleration(how)
+    if how == Acceleration.EAGER or (how == Acceleration.AUTO and model.device.type != "cuda"):
+        return model
+    if not isinstance(model, PointDepthModel) or model.config.input != "events":
+        return model
+    return CompiledModel(model, say or partial(print, file=sys.stderr))
+
+
+class CompiledModel:
+    """encode() and decode() as PointDepthModel has them, through steps compiled for each sensor that prepare() names.
+
+    Where compiling failed, and for a sensor that was never named, the plain model answers. One thread may encode while
+    others decode.
+    """
+
+    def __init__(self, model: PointDepthModel, say: Callable[[str], None], backend: str = "inductor"):
+        """backend: of torch.compile."""
+        self.config, self.trained, self.device = model.config, model.trained, model.device
+        self.plain, self._say, self._backend = model.eval(), say, backend
+        self.plain.bfloat16 = self.device.type == "cuda"
+        self._made: dict[tuple[int, int], SteppedModel | None] = {}
+        self._kernels = ExitStack()
+        _keep_what_is_compiled()
+
+    def prepare(self, height: int, width: int) -> None:
+        """Compile for that sensor and get it ready, once. ValueError: the model needs a larger one."""
+        if (height, width) in self._made:
+            return
+        self.plain.memory_shape(*seen_hw(self.config, height, width))
+        self._made[height, width] = made = self._compile(height, width)
+        if made is None:
+            self.plain.prepare(height, width)
+
+    def drop_tables(self) -> None:
+        """Forget all that prepare() built."""
+        self._made.clear()
+        self._kernels.close()
+        self.plain.drop_tables()
+
+    def encode(self, windows: list, states: list[StreamState]) -> tuple[list[FeatureCache], list[StreamState]]:
+        """As PointDepthModel.encode()."""
+        made = self._made.get(windows[0].sensor_hw) if windows else None
+        return (made or self.plain).encode(windows, states)
+
+    def decode(self, cache: FeatureCache, uv_px: Tensor) -> tuple[Tensor, Tensor]:
+        """As PointDepthModel.decode()."""
+        made = self._made.get((cache.height, cache.width))
+        return (made or self.plain).decode(cache, uv_px)
+
+    def prior_depth(self, cache: FeatureCache, uv_px: Tensor) -> Tensor | None:
+        """As PointDepthModel.prior_depth()."""
+        return self.plain.prior_depth(cache, uv_px)
+
+    def _compile(self, height: int, width: int) -> SteppedModel | None:
+        """The fastest form that works and answers as the plain model does; None: none does."""
+        with_kernels = [KERNELS] if self.device.type == "cuda" and find_spec("triton") else []
+        for kernels in [*with_kernels, ()]:
+            what = f"{width}x{height}: compiled steps" + (" with kernels" if kernels else "")
+            self._say(f"{what}: compiling, which takes a minute where it is the first time")
+            start_s = time.monotonic()
+            try:
+                with ExitStack() as switched_on:
+                    made = self._steps(height, width, kernels, switched_on)
+                    self._check(made, height, width)
+                    _get_ready(made, height, width)
+                    self._kernels.push(switched_on.pop_all())
+            except Exception as error:  # whatever a compiler, a driver or a full card raises
+                reason = " ".join(f"{type(error).__name__}: {error}".split())
+                self._say(f"{what}: left out: {reason[:300]}")
+                continue
+            self._say(f"{what}: ready after {time.monotonic() - start_s:.0f} s")
+            return made
+        return None
+
+    def _steps(self, height: int, width: int, kernels: Sequence[str], switched_on: ExitStack) -> SteppedModel:
+        model = copy.deepcopy(self.plain)  # the plain one keeps its layout and its forward()
+        if self.device.type == "cuda":
+            model = model.to(memory_format=torch.channels_last)
+            torch.backends.cudnn.benchmark = True
+        made = stepped(model, height, width)
+        if kernels:
+            from eventspd_ros.model.kernels.fuse import fused
+
+            switched_on.enter_context(fused(made.encode_step, made.decode_step, kernels))
+        made.encode_step = self._fast(made.encode_step, sized=0)
+        made.decode_step = self._fast(made.decode_step, sized=1)
+        return made
+
+    def _fast(self, step: Step, sized: int) -> Step:
+        """sized: the dimension of the first input that differs from call to call."""
+        compiled = torch.compile(step, backend=self._backend)
+
+        def run(first: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+            torch._dynamo.maybe_mark_dynamic(first, sized)  # or each size would be compiled anew
+            return compiled(first, *others)
+
+        return CapturedStep(run, most=64) if self.device.type == "cuda" else run
+
+    @torch.inference_mode()
+    def _check(self, made: SteppedModel, height: int, width: int) -> None:
+        """RuntimeError: two windows one after another give other depths than the plain model's."""
+        uv_px = torch.rand(CHECKED_QUERIES, 2, generator=torch.Generator().manual_seed(0))
+        uv_px = (uv_px * torch.tensor([width, height]) - 0.5).to(self.device)
+        window, answers = model_window(self.config, height, width), []
+        for model in (self.plain, made):
+            states = [StreamState()]
+            for _ in range(2):
+                (cache,), states = model.encode([window], states)
+            answers.append(torch.stack(model.decode(cache, uv_px)).float())
+        largest = ((answers[1] / answers[0]).log().abs()).max().item()
+        if not largest <= LARGEST_DIFFERENCE[self.plain.bfloat16]:
+            raise RuntimeError(f"depths differ from the plain model's by up to {largest:.3g} of a depth")
+
+
+def _get_ready(made: SteppedModel, height: int, width: int) -> None:
+    """Run each size of window and of request once, so that none waits for it later."""
+    counts = [FEWEST_EVENTS << k for k in range((MOST_EVENTS // FEWEST_EVENTS).bit_length())]
+    with torch.inference_mode():
+        for count in counts:
+            (cache,), _ = made.encode([model_window(made.config, height, width, count)], [StreamState()])
+        for k in range((MOST_QUERIES // FEWEST_QUERIES).bit_length()):
+            made.decode(cache, torch.zeros(FEWEST_QUERIES << k, 2, device=made.device))
+
+
+def _keep_what_is_compiled() -> None:
+    """In the user's cache folder, where torch's own default does not outlast the machine's next start."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(root) / "eventspd_ros" / "inductor"))
