@@ -154,7 +154,9 @@ def stream_values(stream: Stream, rates: Mapping[str, Rate]) -> dict:
     values: dict[str, object] = {}
     if intake.decoder is not None:
         stats = asdict(intake.decoder.stats)
+        late, stray = intake.events_out_of_order
         values |= {"event_rate_hz": round(rates["events"].of(stats["events"]))} | stats
+        values |= {"late_events": late, "stray_events": stray, "packets_out_of_turn": intake.packets_out_of_turn}
     elif intake.packets:
         values |= {"images": intake.packets}
     values |= {

@@ -19,7 +19,7 @@ from eventspd_ros.events.statistics import EventStatistics
 from eventspd_ros.events.types import EventArray
 
 _STATS = ("seq_gaps", "lost_packets", "restarts", "rollovers", "unknown_words", "startup_words", "out_of_sensor")
-_STATS += ("time_reversals", "truncated_bytes", "trigger_events")
+_STATS += ("time_reversals", "stray_events", "truncated_bytes", "trigger_events")
 _SCENE_FORMAT = "eventspd-simulated"
 _PSEUDO_ENDING = "_pseudo.h5"  # a teacher's labels, which lie beside their scene and hold no events
 
