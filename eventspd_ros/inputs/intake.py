@@ -92,6 +92,11 @@ class Intake(ABC):
         """The window that ends at end_ns (sensor clock), whatever windows close when; None where there is none. Wait
         until has_reached(end_ns)."""
 
+    @property
+    def newest_stamp_ns(self) -> int | None:
+        """Of the newest message, None before the first."""
+        return self._newest_stamp_ns
+
     def begin(self, height: int, width: int) -> None:
         """Begin a stream of a sensor of that size; also before the first message, which need not wait for it then.
         ValueError: it is refused, and all stays as it was."""

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from eventspd_ros.events.types import EventPacket, EventWindow, ImageWindow
+from eventspd_ros.inputs.clock_watch import ClockWatch
 from eventspd_ros.inputs.image_intake import ImageFrame
 from eventspd_ros.inputs.intake import Intake
 from eventspd_ros.predictor import NS_PER_MS, Answer, Predictor, Status
@@ -30,7 +31,6 @@ from eventspd_ros.ros.workers import FaultCounter, Reporter, Worker
 MAX_FAILURES = 10
 # A header stamp this far from the node's clock is of another one: not a latency.
 SAME_CLOCK_S = 10.0
-REQUESTS_APART = 5
 
 
 @dataclass
@@ -99,8 +99,7 @@ class Stream:
         self.lane = encoder.lane(self.latencies, self._on_encoded, parts.keeps_windows)
         self._packets = WorkQueue(settings.max_packets, lambda item: isinstance(item, _Packet))
         self.packets_late = 0
-        self._heard = (0, 0.0)  # the newest packet's stamp, ns, and arrival, s
-        self._requests_apart = 0  # in a row
+        self._clocks = ClockWatch("images" if self.intake.unit == "image" else "events", reporter)
         self._reset_cause: str | None = None
         self._answer_faults = FaultCounter("answering", MAX_FAILURES, parts.on_fault)
         suffix = f" {name}" if name else ""
@@ -229,7 +228,7 @@ class Stream:
             return
         if item.received_ns is not None and abs(item.received_ns - packet.stamp_ns) < SAME_CLOCK_S * 1e9:
             self.latencies.add("receive", (item.received_ns - packet.stamp_ns) / 1e9)
-        self._heard = (packet.stamp_ns, item.received_s)
+        self._clocks.heard(packet.stamp_ns, item.received_s)
         windows = self.intake.take(packet, item.received_ns)
         decoded_s = time.monotonic()
         self.latencies.add("decode", decoded_s - item.received_s)
@@ -285,19 +284,6 @@ class Stream:
         answer = predictor.query(request.points, t_ns, cache, request.ids, offset_ns)
         self.latencies.add("query_model", time.monotonic() - start_s)
         if answer.window_end_ns:
-            self._compare_clocks(request, Status.STALE_CACHE in answer.status)
+            self._clocks.answered(request.stamp_ns, request.received_s, Status.STALE_CACHE in answer.status)
             self.latencies.add("window_age", (t_ns - answer.window_end_ns) / 1e9)
         return answer
-
-    def _compare_clocks(self, request: Request, is_stale: bool) -> None:
-        """Say once that stamps lie further apart than arrivals, so that no answer will be fresh. One request may
-        overtake the packets of a bag's other place."""
-        (stamp_ns, heard_s), what = self._heard, "images" if self.intake.unit == "image" else "events"
-        apart_s = (request.stamp_ns - stamp_ns) / 1e9 - (request.received_s - heard_s)
-        self._requests_apart = self._requests_apart + 1 if is_stale and abs(apart_s) > SAME_CLOCK_S else 0
-        if self._requests_apart == REQUESTS_APART:
-            self._reporter.once(
-                "clocks",
-                f"{what} and keypoints are of different clocks: {what} are stamped {stamp_ns / 1e9:.3f} s, keypoints "
-                f"{request.stamp_ns / 1e9:.3f} s, so that all answers are STALE_CACHE; have both stamped in ROS time",
-            )

@@ -243,7 +243,7 @@ def test_a_request_from_a_bags_other_place_is_of_no_other_clock():
         for _ in range(4):
             for stamp_ns in [now_ns(packets) + 60 * 10**9] * 4 + [now_ns(packets)]:
                 running.ask(INSIDE, stamp_ns)
-        running.stream._heard = (running.stream._heard[0], time.monotonic() - 60.0)  # silent for a minute
+        running.stream._clocks.heard(now_ns(packets), time.monotonic() - 60.0)  # silent for a minute
         for _ in range(20):
             answer, _ = running.ask(INSIDE, now_ns(packets) + 60 * 10**9)
             assert answer.status.tolist() == [Status.STALE_CACHE] * 3

@@ -11,7 +11,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from eventspd_ros.cli import main
 from eventspd_ros.evaluation.metrics import depth_metrics
 from eventspd_ros.evaluation.replay.topics import TopicNames, choose_topics
-from eventspd_ros.events.files.rosbag import open_bag
+from eventspd_ros.events.files.rosbag import EVENT_PACKET, open_bag
 from eventspd_ros.simulation.bag import CAMERA_INFO_TOPIC, DEPTH_TOPIC, EVENTS_TOPIC, KEYPOINTS_TOPIC
 
 
@@ -108,3 +108,18 @@ def test_of_a_stereo_pair_what_lies_beside_the_events_is_taken(small_bag, tmp_pa
             choose_topics(opened, TopicNames())
         chosen = choose_topics(opened, TopicNames(events="/right/events"))
     assert (chosen.camera_info, chosen.keypoints, chosen.depth) == ("/right/info", "/right/points", "/right/depth")
+
+
+def test_packets_stamped_by_another_clock_are_said_once(small_bag, fast_weights, tmp_path, capsys):
+    def unstamped(message):
+        message.header.stamp.sec = message.header.stamp.nanosec = 0
+        return message
+
+    bag = rewrite(small_bag, tmp_path / "bag", {EVENTS_TOPIC: (EVENT_PACKET, unstamped)})
+    assert main(["replay", str(bag), "--weights", str(fast_weights), "--queries", "5"]) == 0
+    shown = capsys.readouterr()
+    assert (
+        shown.err.count("events and keypoints are of different clocks: events are stamped 0.000 s, keypoints 17") == 1
+    )
+    assert main(["replay", str(small_bag), "--weights", str(fast_weights), "--queries", "5"]) == 0
+    assert "different clocks" not in capsys.readouterr().err
