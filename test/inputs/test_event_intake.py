@@ -461,6 +461,17 @@ def test_a_wrong_time_that_comes_alone_costs_itself_and_a_leap_does_not_pass_for
     assert one.causes == {"sensor_leapt": 1} and {epoch for _, epoch, *_ in windows[-20:]} == {2}
 
 
+@pytest.mark.parametrize("index", [0, -1])
+@pytest.mark.parametrize("by_s", [-50.0, 50.0])
+def test_one_event_of_a_wrong_time_does_not_end_the_learning_of_hot_pixels(index, by_s):
+    packets = [as_libcaer(p) for p in make_packets(60)]
+    one = Taken(lambda height, width: HotPixelFilter(np.zeros((height, width), bool), learn_s=0.2))
+    one.take([with_times(packets[0], {index: by_s}), *packets[1:40]])
+    assert one.intake.filter.learning
+    one.take(packets[40:])
+    assert not one.intake.filter.learning
+
+
 @pytest.mark.parametrize("lag", [0, 1, 5, 40], ids=lambda lag: f"{lag} packets behind")
 @pytest.mark.parametrize("numbered", [True, False], ids=["numbered", "unnumbered"])
 def test_a_second_publisher_of_the_same_packets_changes_nothing(lag, numbered):
