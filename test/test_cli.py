@@ -5,13 +5,41 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from rosbags.rosbag2 import StoragePlugin, Writer
 
 from eventspd_ros import __version__
 from eventspd_ros.cli import build_parser, main
 from eventspd_ros.events.codecs.evt3 import encode_evt3
+from eventspd_ros.events.files.rosbag import bag_typestore
 from eventspd_ros.events.types import EventArray
 
 README = Path(__file__).parents[1] / "README.md"
+
+
+STEREO_COMMANDS = (
+    ["info-events", "stereo"],
+    ["decode", "stereo", "--out", "x.npz"],
+    ["demo", "--bag", "stereo"],
+    ["bench", "decode", "stereo"],
+    ["bench", "windows", "stereo"],
+)
+
+
+@pytest.fixture
+def stereo_bag(tmp_path):
+    """Two cameras, of which the right one has twice as many packets."""
+    store, kind = bag_typestore(), "event_camera_msgs/msg/EventPacket"
+    header, time = store.types["std_msgs/msg/Header"], store.types["builtin_interfaces/msg/Time"]
+    with Writer(tmp_path / "stereo", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        for side, count in (("left", 2), ("right", 4)):
+            connection = writer.add_connection(f"/{side}/events", kind, typestore=store)
+            for k in range(count):
+                t_ns = np.arange(1000) * 25_000 + k * 25_000_000
+                events = EventArray(*np.ones((3, 1000), np.uint16)[:2], np.ones(1000, np.uint8), t_ns, 640, 480)
+                head = header(time(1, k), "")
+                message = store.types[kind](head, 480, 640, k, 0, "evt3", False, np.asarray(encode_evt3(events)))
+                writer.write(connection, 10**18 + k, store.serialize_cdr(message, kind))
+    return tmp_path / "stereo"
 
 
 @pytest.fixture
@@ -74,6 +102,19 @@ def test_info_events(raw_file, capsys):
     assert "10,000" in capsys.readouterr().out
 
 
+def test_one_of_two_cameras(stereo_bag, capsys, tmp_path):
+    for topic, count in (("/left/events", 2000), ("/right/events", 4000)):
+        chosen = [str(stereo_bag), "--topic", topic]
+        assert main(["info-events", *chosen, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["events"] == count
+        assert main(["decode", *chosen, "--out", str(tmp_path / "out.npz")]) == 0
+        assert f"{count:,} events" in capsys.readouterr().out
+        for what in ("decode", "windows"):
+            assert main(["bench", what, *chosen, "--repetitions", "1", "--json"]) == 0
+            report = json.loads(capsys.readouterr().out)
+            assert (report["events"], report["topic"]) == (count, topic)
+
+
 def test_bench_decode(raw_file, capsys):
     assert main(["bench", "decode", str(raw_file[0]), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["events_per_second"] > 0
@@ -86,9 +127,12 @@ def test_bench_decode(raw_file, capsys):
         (["decode", "/no/such.raw", "--out", "x.npz"], "/no/such.raw"),
         (["convert-f3", "/no/such.pth", "--encoder", "hd_small", "--out", "x.safetensors"], "/no/such.pth"),
         (["demo", "--bag", "/no/such/bag"], "/no/such/bag"),
+        *((command, "--topic: /left/events, /right/events") for command in STEREO_COMMANDS),
+        *(([*command, "--topic", "/up"], "no events on topic '/up'; they are on /left") for command in STEREO_COMMANDS),
+        (["info-events", "recording.raw", "--topic", "/up"], "'/up', but only bags have topics"),
     ],
 )
-def test_what_is_wrong_is_one_line(arguments, said, capsys, tmp_path, monkeypatch):
+def test_what_is_wrong_is_one_line(arguments, said, capsys, tmp_path, monkeypatch, stereo_bag, raw_file):
     monkeypatch.chdir(tmp_path)
     if arguments[0] == "demo":
         pytest.importorskip("rclpy", reason="rclpy is not installed")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 # What must be equal, or the numbers say nothing about one another; and what should be, or they say less.
 QUESTION = (
-    *("bench", "preset", "sensor", "encoding", "window_ms", "stride_ms"),
+    *("bench", "preset", "sensor", "encoding", "topic", "window_ms", "stride_ms"),
     *("batch", "windows_per_sample", "queries_per_sample", "precision"),
 )
 CIRCUMSTANCES = ("machine", "device", "torch_threads", "workers", "versions", "input_sha256")

@@ -16,13 +16,13 @@ from eventspd_ros.events.files import open_events
 from eventspd_ros.events.types import EventPacket
 
 
-def bench_decode(path: Path | str, repetitions: int = REPETITIONS) -> dict:
+def bench_decode(path: Path | str, repetitions: int = REPETITIONS, topic: str | None = None) -> dict:
     """Decode all packets of a recording, held in memory, `repetitions` times into one reused buffer, on this thread.
 
     The decoder keeps its state from packet to packet. pass_ms is of whole passes; events_per_second and
-    bytes_per_second (of packets) are those of the fastest.
+    bytes_per_second (of packets) are those of the fastest. topic: as of open_events().
     """
-    source = open_events(path)
+    source = open_events(path, topic)
     packets = list(source.packets())
     if not packets:
         raise ValueError(f"{path}: no packets to decode; give a recording with events")
@@ -43,6 +43,7 @@ def bench_decode(path: Path | str, repetitions: int = REPETITIONS) -> dict:
         "repetitions": repetitions,
         "warm_ups": WARM_UPS,
         "input_sha256": file_sha256(Path(path)),
+        **({"topic": topic} if topic else {}),
         **conditions(numba, np),
     }
 

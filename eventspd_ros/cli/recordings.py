@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from eventspd_ros.cli.shared import Command, add_acceleration, device, show, time_bar, warn
+from eventspd_ros.cli.shared import Command, add_acceleration, add_topic, device, show, time_bar, warn
 from eventspd_ros.resources import DEFAULT_WEIGHTS
 
 # Of `eventspd simulate`: what a number fixes, and two a scene draws between.
@@ -22,16 +22,19 @@ VARIETY = {
 def add_commands(command: Command) -> None:
     sub = command("demo", demo, "play a bag through the node and record its answers; leaves summary.json, overlay.png")
     sub.add_argument("--bag", type=Path, help="rosbag2 with event packets; without it one is simulated")
+    add_topic(sub)
     sub.add_argument("--out", type=Path, default=Path("demo"), help="folder for the results")
     sub.add_argument("--weights", default=DEFAULT_WEIGHTS, help=f"name or path; '' for random ones ({DEFAULT_WEIGHTS})")
 
     sub = command("decode", decode, "decode a .raw file, rosbag2 or HDF5 to arrays")
     sub.add_argument("input", type=Path, metavar="IN")
+    add_topic(sub)
     sub.add_argument("--out", type=Path, required=True, help="OUT.npz or OUT.h5")
 
     text = "count, duration, rate, size, encoding, gaps and event statistics of a recording or a folder of HDF5 scenes"
     sub = command("info-events", info_events, text)
     sub.add_argument("input", type=Path, metavar="IN")
+    add_topic(sub)
     sub.add_argument("--json", action="store_true")
 
     sub = command("simulate", simulate, "write simulated events with exact depth: HDF5 for training, or rosbag2")
@@ -95,21 +98,21 @@ def add_commands(command: Command) -> None:
 def demo(options) -> None:
     from eventspd_ros.ros.demo import run_demo, table
 
-    summary = run_demo(options.bag, options.out, options.weights)
+    summary = run_demo(options.bag, options.out, options.weights, options.topic)
     print(f"\n{table(summary)}\nsummary: {options.out / 'summary.json'}   picture: {options.out / 'overlay.png'}")
 
 
 def decode(options) -> None:
     from eventspd_ros.events.files.export import decode_to
 
-    count = decode_to(options.input, options.out)
+    count = decode_to(options.input, options.out, options.topic)
     print(f"{count:,} events → {options.out}")
 
 
 def info_events(options) -> None:
     from eventspd_ros.events.files.summary import summarise_events
 
-    show(summarise_events(options.input), options.json)
+    show(summarise_events(options.input, options.topic), options.json)
 
 
 def simulate(options) -> None:

@@ -43,6 +43,10 @@ def query_counts(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(","))
 
 
+def add_topic(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--topic", metavar="TOPIC", help="of the events, where a bag has several (a stereo pair)")
+
+
 def show(values: dict, as_json: bool) -> None:
     if as_json:
         print(json.dumps(values, indent=2))

@@ -12,8 +12,8 @@ import numpy as np
 
 from eventspd_ros.datasets import hdf5
 from eventspd_ros.datasets.sample import NS_PER_MS
+from eventspd_ros.events.order import TIME_JUMP_NS
 from eventspd_ros.events.types import EventArray
-from eventspd_ros.events.windows import TIME_JUMP_NS
 
 BLOCK_EVENTS = 1 << 14  # bisection looks at the first time of such blocks, then inside one
 

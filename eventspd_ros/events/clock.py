@@ -48,13 +48,20 @@ class SensorClock:
         dt_ns = sensor_ns - self._sensor_ns
         if self._offset_ns is None:
             self._offset_ns = measured_ns
-        elif abs(measured_ns - self.offset_ns) > max(JUMP_NS, JUMP_SHARE * abs(dt_ns)):
+        elif not self.agrees(stamp_ns, sensor_ns):
             self.resets += 1
             self._offset_ns, self._residual_ns = measured_ns, 0.0
         else:
             alpha = min(max(dt_ns / _NS_PER_S / TIME_CONSTANT_S, MIN_ALPHA), MAX_ALPHA)
             self._residual_ns += alpha * (measured_ns - self._offset_ns - self._residual_ns)
         self._sensor_ns = sensor_ns
+
+    def agrees(self, stamp_ns: int, sensor_ns: int) -> bool:
+        """Whether update() with these would not start the filter anew."""
+        if self._offset_ns is None:
+            return True
+        off_ns = int(stamp_ns) - int(sensor_ns) - self.offset_ns
+        return abs(off_ns) <= max(JUMP_NS, JUMP_SHARE * abs(int(sensor_ns) - self._sensor_ns))
 
     def to_ros(self, t_ns: int | np.ndarray) -> int | np.ndarray:
         """Sensor time to ROS time; int or int64 array of any shape. ValueError before the first packet."""

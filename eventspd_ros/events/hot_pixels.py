@@ -83,10 +83,12 @@ class HotPixelFilter:
             buffer.end = end
 
     def _learn(self, buffer: EventBuffer, first: int) -> None:
+        t_ns = buffer.t_ns[first : buffer.end]
+        second = min(1, len(t_ns) - 1)  # as one may be a stray (order.py)
         if self._first_ns is None:
-            self._first_ns = int(buffer.t_ns[first])
+            self._first_ns = int(np.partition(t_ns, second)[second])
         _count(buffer.x, buffer.y, first, buffer.end, self._counts)
-        passed_ns = int(buffer.t_ns[buffer.end - 1]) - self._first_ns
+        passed_ns = int(np.partition(t_ns, -1 - second)[-1 - second]) - self._first_ns
         if passed_ns >= self._learn_ns:
             self.mask |= hot_pixels(self._counts, passed_ns / _NS_PER_S)
             self._counts = None

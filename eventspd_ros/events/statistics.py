@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from eventspd_ros.events.order import TIME_JUMP_NS
 from eventspd_ros.events.types import EventArray
-from eventspd_ros.events.windows import TIME_JUMP_NS
 
 WINDOW_NS = 20_000_000
 # Two events are near each other in time when they are at most that far apart; those of a run are nearer than that.

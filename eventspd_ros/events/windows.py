@@ -9,18 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numba import njit
 
 from eventspd_ros.events.buffer import EventBuffer
 from eventspd_ros.events.codecs.state import MAX_EVENTS_PER_WORD
+from eventspd_ros.events.order import BEFORE_ALL_NS, FELL, OPEN, put_in_order
 from eventspd_ros.events.pitch import CellSums, pixel_pitch
 from eventspd_ros.events.types import EventArray, EventWindow, PixelPitch
 
-# Time that falls by more is a bag loop or a sensor's restart; by less, packets out of order.
-TIME_JUMP_NS = 100_000_000
 # A buffer starts anew once that many events passed through: it touches 13 bytes of memory for each.
 RECYCLED_EVENTS = 1 << 16
-BEFORE_ALL_NS = -(2**63)
 # Events that a model's overlapping windows may hold at once: 8 M events are 104 MB, 20 ms of 400 M events a second.
 MAX_HELD_EVENTS = 8_000_000
 
@@ -32,7 +29,8 @@ class WindowSlicer:
     call close(). Both return the windows that closed, oldest first. After decoding, an event is copied at most once.
 
     time_jumps: times that sensor time fell by more than 100 ms; the slicer then starts anew, in the next `epoch`.
-    late_events: events that ran backwards by less and were set to the newest time.
+    late_events: events that ran backwards by less and were set to the newest time. stray_events: taken out, as their
+    time was far from that of those on both sides (order.py). An event that may be one waits for the next to tell.
     windows_empty: windows without an event, which are not returned. windows_dropped: windows given up, oldest first,
     because the events of windows still open exceeded max_events.
     history_ns: how long events are held beyond what open windows need, for cut(); given up first where they are many.
@@ -46,14 +44,15 @@ class WindowSlicer:
         stride_ns: float,
         max_events: int = 2_000_000,
         on_new: Callable[[EventBuffer, int], object] = lambda buffer, first: None,
-        on_sorted: Callable[[EventBuffer, int], object] = lambda buffer, first: None,
+        on_sorted: Callable[[EventBuffer, int, int], object] = lambda buffer, first, last: None,
         pitch: PixelPitch | None = None,
     ):
         """window_ns, stride_ns: in ns; a stride below, at or above the window length. max_events: held at most.
         on_new(buffer, first): called once for the events buffer[first:end], before any window of them is cut; it may
-        take some out and lower buffer.end. on_sorted(buffer, first): called once for the events buffer[first:end] when
-        their times no longer fall, less those of before where sensor time fell; ahead of the windows, too. pitch: of
-        the windows, whose events then are those of cells (pitch.py); all else is as without it."""
+        take some out and lower buffer.end. on_sorted(buffer, first, last): called once for the events
+        buffer[first:last] when their times no longer fall, less those of before where sensor time fell; ahead of the
+        windows, too. pitch: of the windows, whose events then are those of cells (pitch.py); all else is as without
+        it."""
         for name, value in (("window_ns", window_ns), ("stride_ns", stride_ns), ("max_events", max_events)):
             if not 1 <= value < 2**53:
                 raise ValueError(f"{name} = {value}: must be at least 1")
@@ -62,7 +61,7 @@ class WindowSlicer:
         # Twice max_events: what is moved can be held until max_events more arrived, and is given up then at the latest.
         capacity = 2 * self.max_events + MAX_EVENTS_PER_WORD
         self.buffer = EventBuffer(width, height, capacity, before_moving=self._make_room)
-        self.windows_dropped = self.windows_empty = self.time_jumps = self.late_events = 0
+        self.windows_dropped = self.windows_empty = self.time_jumps = self.late_events = self.stray_events = 0
         self.history_ns = 0
         self.epoch = -1  # the first stream is of epoch 0
         self._on_new, self._on_sorted = on_new, on_sorted
@@ -75,13 +74,13 @@ class WindowSlicer:
         go on."""
         self._closed.clear()
         self._start_anew(self.buffer.end)
-        self._examined = self.buffer.base + self.buffer.end
+        self._shown = self._examined = self.buffer.base + self.buffer.end
 
     def _start_anew(self, index: int) -> None:
         self.epoch += 1
         self.buffer.begin = index
         self._first_ns: int | None = None
-        self._newest_ns = self._gone_before_ns = BEFORE_ALL_NS
+        self._newest_ns = self._told_ns = self._gone_before_ns = BEFORE_ALL_NS
         self._k = 1
         if self._cells is not None:
             self._cells.restart()
@@ -117,9 +116,10 @@ class WindowSlicer:
 
     def advance_to(self, t_ns: int) -> list[EventWindow]:
         """Close every window that ends at or before t_ns (sensor clock), also without an event past its end."""
+        self._told_ns = t_ns
         self._examine()
         if self._first_ns is not None:
-            self._close_until(t_ns, self.buffer.end)
+            self._close_until(t_ns, self._stop)
         return self.close()
 
     def cut(self, end_ns: int) -> EventWindow | None:
@@ -131,7 +131,7 @@ class WindowSlicer:
         if self._first_ns is None or end_ns - self.window_ns < self._gone_before_ns:
             return None
         buffer = self.buffer
-        times = buffer.t_ns[buffer.begin : buffer.end]
+        times = buffer.t_ns[buffer.begin : self._stop]
         first, last = (buffer.begin + np.searchsorted(times, (end_ns - self.window_ns, end_ns))).tolist()
         return self._window(first, last, end_ns) if last > first else None
 
@@ -140,48 +140,48 @@ class WindowSlicer:
         self._examine()
         if len(self.buffer) <= self.max_events:
             return
-        self._release(self.buffer.end)
+        self._release(self._stop)
         while len(self.buffer) > self.max_events:
             self._k += 1
             self.windows_dropped += 1
-            self._release(self.buffer.end)
+            self._release(self._stop)
+
+    @property
+    def _stop(self) -> int:
+        """Where the events that were examined end: behind them is one that may be a stray, or what has just come."""
+        return self._examined - self.buffer.base
 
     def _examine(self) -> None:
-        """Walk over the events written since the last call: see that time does not fall, close windows."""
-        buffer = self.buffer
-        index = self._examined - buffer.base
-        if index < buffer.end:
-            self._on_new(buffer, index)
-        while index < buffer.end:
-            last = self._put_in_order(index)
+        """Walk over the events written since the last call: put times in order, see that they do not fall, close
+        windows."""
+        buffer, index, why = self.buffer, self._stop, None
+        if self._shown < buffer.base + buffer.end:
+            self._on_new(buffer, self._shown - buffer.base)
+        while index < buffer.end and why != OPEN:
+            last, why = self._put_in_order(index)
             if last > index:
-                if last == buffer.end:
-                    self._on_sorted(buffer, index)
+                if why != FELL:
+                    self._on_sorted(buffer, index, last)
                 if self._cells is not None:
                     last = self._cells.sum_in(buffer, index, last)
                 self._close_until(self._newest_ns, last)
-            if last < buffer.end:
+            if why == FELL:
                 self.time_jumps += 1
                 self._start_anew(last)
             index = last
-        self._examined = buffer.base + buffer.end
+        self._examined, self._shown = buffer.base + index, buffer.base + buffer.end
 
-    def _put_in_order(self, first: int) -> int:
-        """Set times from index `first` on that fall a little to the newest. Returns where they fall by a jump, or the
-        end."""
-        buffer, index = self.buffer, first
-        while index < buffer.end:
-            fall = _first_fall(buffer.t_ns, index, buffer.end, self._newest_ns)
-            if fall > index:
-                if self._first_ns is None:
-                    self._first_ns = int(buffer.t_ns[index])
-                self._newest_ns = int(buffer.t_ns[fall - 1])
-            if fall < buffer.end:
-                if buffer.t_ns[fall] < self._newest_ns - TIME_JUMP_NS:
-                    return fall
-                self.late_events += _hold(buffer.t_ns, fall, buffer.end, self._newest_ns)
-            index = fall
-        return index
+    def _put_in_order(self, first: int) -> tuple[int, int]:
+        """Where the events from index `first` on whose times are in order now end, and why they do."""
+        buffer = self.buffer
+        last, buffer.end, why, self._newest_ns, strays, late = put_in_order(
+            buffer.x, buffer.y, buffer.p, buffer.t_ns, first, buffer.end, self._newest_ns, self._told_ns
+        )
+        self.stray_events += strays
+        self.late_events += late
+        if self._first_ns is None and last > first:
+            self._first_ns = int(buffer.t_ns[first])
+        return last, why
 
     def _close_until(self, t_ns: int, stop: int) -> None:
         """Close the windows that end at or before t_ns, from the events before index `stop`."""
@@ -230,23 +230,3 @@ def window_slicer(config, height: int, width: int, max_events: int = MAX_HELD_EV
     window_ns, stride_ns = round(config.window_ms * 1_000_000), config.stride_ms * 1_000_000
     pitch = pixel_pitch(config, height, width)
     return WindowSlicer(width, height, window_ns, stride_ns, max_events, pitch=pitch, **options)
-
-
-@njit(nogil=True, cache=True)
-def _first_fall(t_ns, first, last, newest_ns):
-    """The first index in [first, last) whose time lies before that of the event ahead of it, or last."""
-    for i in range(first, last):
-        if t_ns[i] < newest_ns:
-            return i
-        newest_ns = t_ns[i]
-    return last
-
-
-@njit(nogil=True, cache=True)
-def _hold(t_ns, first, last, newest_ns):
-    """Set the times from `first` on that lie a little before newest_ns to it; returns how many."""
-    for i in range(first, last):
-        if t_ns[i] >= newest_ns or t_ns[i] < newest_ns - TIME_JUMP_NS:
-            return i - first
-        t_ns[i] = newest_ns
-    return last - first

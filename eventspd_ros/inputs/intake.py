@@ -28,6 +28,9 @@ class Reports(Protocol):
     def error(self, cause: str, text: str) -> None:
         """cause: a word for faults of one kind; text: one line."""
 
+    def once(self, cause: str, text: str) -> None:
+        """The same, said a single time."""
+
 
 class EventListener(Protocol):
     """Who is told every event, not only windows of them; motion/depth_from_motion.py has one."""
@@ -45,6 +48,7 @@ class Intake(ABC):
     epoch: of the windows handed on from now on; it grows whenever the stream begins anew. resets: how often that was,
     by cause. height, width: of the sensor, 0 before it is known. offset_ns: ROS time minus sensor time, None before the
     first message; for other threads to read. packets: messages taken. packets_rejected: that could not be.
+    packets_out_of_turn: left out as those of later had come already.
     windows_dropped: given up before they closed. history_ns: how long events are held for cut(). listener: is told each
     event once, ahead of its windows and after on_begin() of its epoch; views that it must not keep. Both may change.
     """
@@ -53,7 +57,7 @@ class Intake(ABC):
     decoder: Decoder | None = None
     filter: HotPixelFilter | None = None
     listener: EventListener | None = None
-    packets = windows_dropped = history_ns = 0
+    packets = windows_dropped = history_ns = packets_out_of_turn = 0
 
     def __init__(self, on_begin: Callable[[int, int, int], object], reporter: Reports):
         """on_begin(height, width, epoch): called whenever the stream begins anew, ahead of all that is new. Its
@@ -87,6 +91,11 @@ class Intake(ABC):
     def cut(self, end_ns: int) -> EventWindow | None:
         """The window that ends at end_ns (sensor clock), whatever windows close when; None where there is none. Wait
         until has_reached(end_ns)."""
+
+    @property
+    def newest_stamp_ns(self) -> int | None:
+        """Of the newest message, None before the first."""
+        return self._newest_stamp_ns
 
     def begin(self, height: int, width: int) -> None:
         """Begin a stream of a sensor of that size; also before the first message, which need not wait for it then.

@@ -1,6 +1,7 @@
 """Plays a rosbag2 over DDS with /clock, also where rosbag2 itself is not installed.
 
-Messages go out as the serialized bytes the bag holds, with the QoS they were recorded with.
+Messages go out as the serialized bytes the bag holds, with the QoS they were recorded with. A /clock that was recorded
+stays in the bag: two would tell every node that time jumps, to and fro.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from eventspd_ros.ros.process import ros_context
 
 # /clock also ticks where the bag is silent.
 CLOCK_PERIOD_S = 0.01
+CLOCK_TOPIC = "/clock"
 # A publisher knows its reader a little before the reader knows it.
 SETTLE_S = 0.2
 BAR = "{desc} {percentage:3.0f}% |{bar}| {n:.1f} of {total:.1f} s"
@@ -52,13 +54,16 @@ class BagPlayer(Node):
         self.parameters = declare(self, PLAYER_PARAMETERS)
         if not self.parameters.bag:
             raise ValueError("parameter bag is empty: give a rosbag2 folder, .mcap or .db3 file")
-        self.clock_publisher = self.create_publisher(Clock, "/clock", 10)
+        self.clock_publisher = self.create_publisher(Clock, CLOCK_TOPIC, 10)
         self.bag = open_bag(self.parameters.bag)
         self._publishers_by_topic = self._make_publishers()
 
     def _make_publishers(self) -> dict:
         publishers = {}
         for connection in self.bag.connections:
+            if connection.topic == CLOCK_TOPIC:
+                self.get_logger().warning(f"{CLOCK_TOPIC} of the bag is left out: time comes from this player alone")
+                continue
             if self.parameters.topics and connection.topic not in self.parameters.topics:
                 continue
             kind = message_class(connection.msgtype)
@@ -100,7 +105,7 @@ class BagPlayer(Node):
 
     def _wait_for_subscribers(self) -> None:
         """Discovery takes a moment, and what is published before it is lost."""
-        publishers = self._publishers_by_topic | {"/clock": self.clock_publisher}
+        publishers = self._publishers_by_topic | {CLOCK_TOPIC: self.clock_publisher}
         deadline_s = time.monotonic() + self.parameters.wait_s
         for topic in self.parameters.wait_for:
             if topic not in publishers:

@@ -70,6 +70,11 @@ class Camera:
     def _own(self):
         return self._parameters.streams[self.name]
 
+    @property
+    def source_topic(self) -> str:
+        """Of the events or images, relative."""
+        return f"{self.name}/{self._source.topic}" if self.name else self._source.topic
+
     def activate(self, encoder: Encoder) -> None:
         values = self._parameters.values
         images = values.input == "image"

@@ -26,9 +26,10 @@ from eventspd_ros.evaluation.replay.ground_truth import DepthImages
 from eventspd_ros.evaluation.replay.topics import BagTopics, TopicNames, choose_topics
 from eventspd_ros.events.clock import SensorClock
 from eventspd_ros.events.codecs import make_decoder
-from eventspd_ros.events.files import open_events
+from eventspd_ros.events.files import EventSource, open_events
 from eventspd_ros.events.files.rosbag import open_bag
 from eventspd_ros.events.types import EventArray
+from eventspd_ros.msg import KeypointDepthArray
 from eventspd_ros.predictor import Status
 from eventspd_ros.resources import DEFAULT_WEIGHTS
 from eventspd_ros.ros.fastdds import own_profile
@@ -65,16 +66,17 @@ class DemoBag:
     duration_s: float
 
     @classmethod
-    def of(cls, path: Path) -> DemoBag:
-        """ValueError, one line: no events, or two topics of a kind that it needs one of."""
-        source = open_events(path)
+    def of(cls, path: Path, topic: str | None = None) -> DemoBag:
+        """topic: of the events, where several have some. ValueError, one line: no events, or two topics of a kind that
+        it needs one of."""
+        source = open_events(path, topic)
         with open_bag(path) as bag:
             try:
                 topics = choose_topics(bag, TopicNames(events=source.topic))
                 if topics.camera_info is None:  # motion is of rays, and an assumed lens has none
                     topics = replace(topics, poses=None, poses_type=None)
             except ValueError as error:
-                raise ValueError(f"{error} (the demo takes no names, eventspd replay does)") from None
+                raise ValueError(f"{error} (the demo takes a --topic of events, eventspd replay of all)") from None
             is_own = topics.source is not None and topics.source.layout == "keypoint_array"
             return cls(
                 events=topics.events,
@@ -91,10 +93,10 @@ class DemoBag:
             )
 
 
-def run_demo(bag: Path | None, out: Path, weights: str = DEFAULT_WEIGHTS) -> dict:
+def run_demo(bag: Path | None, out: Path, weights: str = DEFAULT_WEIGHTS, topic: str | None = None) -> dict:
     """Play a bag through the node and leave out/summary.json and out/overlay.png; returns the summary.
 
-    weights: as the node's parameter; "" for random ones.
+    weights: as the node's parameter; "" for random ones. topic: of the events, where a bag has several.
     """
     out.mkdir(parents=True, exist_ok=True)
     if bag is None:
@@ -103,11 +105,11 @@ def run_demo(bag: Path | None, out: Path, weights: str = DEFAULT_WEIGHTS) -> dic
             config = SimulationConfig(domain="drive", seed=8)  # at 5 to 7 m/s; no weights were trained on it
             with tqdm(total=config.chunks, desc="simulating", unit="packet") as bar:
                 write_bag(bag, config, progress=bar.update)
-    topics = DemoBag.of(bag)
+    topics = DemoBag.of(bag, topic)
     recorder = play_and_record(bag, topics, weights)
     summary = summarise(bag, topics, recorder, weights)
     write_whole(out / "summary.json", json.dumps(summary, indent=2) + "\n")
-    draw_answer(bag, recorder, summary, out / "overlay.png")
+    draw_answer(bag, topics, recorder, summary, out / "overlay.png")
     return summary
 
 
@@ -256,22 +258,22 @@ def depth_error(bag: Path, topics: DemoBag, answers: list) -> float | None:
     return abs_rel(np.concatenate(predicted), np.concatenate(true))
 
 
-def draw_answer(bag: Path, recorder: Recorder, summary: dict, path: Path) -> None:
+def draw_answer(bag: Path, topics: DemoBag, recorder: Recorder, summary: dict, path: Path) -> None:
     """The answer with the most depths among the last half, over the events it rests on."""
     answers = recorder.answers[len(recorder.answers) // 2 :]
     if not answers:
         return
     answer = max(answers, key=lambda a: int((np.asarray(a.status) == Status.OK).sum()))
-    events = events_between(bag, time_to_ns(answer.window_start), time_to_ns(answer.window_end))
+    events = events_between(open_events(bag, topics.events), answer)
     ok = np.asarray(answer.status) == Status.OK
     note = "trained weights" if summary["trained"] else "UNTRAINED weights: colours mean nothing yet"
     title = f"{bag.name}: {len(events)} events, {int(ok.sum())} of {len(ok)} keypoints OK, {note}"
     draw_overlay(events, np.stack([answer.u, answer.v], axis=1), np.asarray(answer.depth), ok, path, title)
 
 
-def events_between(bag: Path, start_ns: int, end_ns: int) -> EventArray:
-    """The bag's events in a span of ROS time, the clock filtered as the node filters it."""
-    source = open_events(bag)
+def events_between(source: EventSource, answer: KeypointDepthArray) -> EventArray:
+    """The recording's events that an answer rests on, the clock filtered as the node filters it."""
+    start_ns, end_ns = time_to_ns(answer.window_start), time_to_ns(answer.window_end)
     decoder, clock = make_decoder(source.encoding, source.width, source.height), SensorClock()
     parts = []
     for packet in source.packets():

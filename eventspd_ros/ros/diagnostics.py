@@ -14,6 +14,7 @@ from rclpy.utilities import get_rmw_implementation_identifier
 
 from eventspd_ros.ros.fastdds import loss_hint
 from eventspd_ros.ros.stream import Stream
+from eventspd_ros.ros.workers import Reporter
 
 PERIOD_S = 1.0
 # A node that leaves out more of its windows than that, so many updates in a row, cannot keep up.
@@ -77,6 +78,8 @@ class NodeDiagnostics:
     def statuses(self) -> list[tuple[str, Verdict, dict]]:
         """(name, (level, message), values) of each."""
         node = self._node
+        if node.get_parameter("use_sim_time").value:
+            warn_of_publishers(node, "/clock", "time jumps to and fro", node.reporter)
         found = [("node", node_verdict(node), node_values(node))]
         for camera in list(node.cameras.values()):
             if camera.stream is not None:
@@ -86,6 +89,7 @@ class NodeDiagnostics:
                 values["qos_mismatches"] = sum(camera.topics.mismatches.values())
                 found.append((camera.name or "stream", stream_verdict(camera.stream, node), values))
                 warn_of_loss(camera)
+                warn_of_publishers(node, camera.source_topic, "packets come twice or mixed", camera.reporter)
                 self._warn_of_pace(camera, values)
         return found
 
@@ -154,7 +158,9 @@ def stream_values(stream: Stream, rates: Mapping[str, Rate]) -> dict:
     values: dict[str, object] = {}
     if intake.decoder is not None:
         stats = asdict(intake.decoder.stats)
+        late, stray = intake.events_out_of_order
         values |= {"event_rate_hz": round(rates["events"].of(stats["events"]))} | stats
+        values |= {"late_events": late, "stray_events": stray, "packets_out_of_turn": intake.packets_out_of_turn}
     elif intake.packets:
         values |= {"images": intake.packets}
     values |= {
@@ -239,3 +245,12 @@ def warn_of_loss(camera) -> None:
             f"{lost} event packets were lost before they reached this node (gaps in seq): "
             f"{loss_hint(get_rmw_implementation_identifier())}",
         )
+
+
+def warn_of_publishers(node, topic: str, effect: str, reporter: Reporter) -> None:
+    """Say once that several publish what one alone may."""
+    publishers = node.get_publishers_info_by_topic(node.resolve_topic_name(topic))
+    if len(publishers) > 1:
+        names = ", ".join(sorted(info.node_name for info in publishers))
+        text = f"{topic} has {len(publishers)} publishers ({names}), so {effect}; stop all but one"
+        reporter.once(f"publishers of {topic}", text)

@@ -47,6 +47,7 @@ class EventspdNode(LifecycleNode):
     def __init__(self, **node_options):
         """ValueError names a parameter of the wrong type or range."""
         super().__init__("eventspd", **node_options)
+        self.reporter = Reporter(self.get_logger())
         self.parameters = LiveParameters(self, self._apply)
         self.model = None
         self.encoder: Encoder | None = None
@@ -108,9 +109,7 @@ class EventspdNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         result = super().on_activate(state)  # publishers first: no answer may be swallowed
         try:
-            self.encoder = Encoder(
-                self.parameters.values.max_waiting_windows, Reporter(self.get_logger()), self.report_fault
-            )
+            self.encoder = Encoder(self.parameters.values.max_waiting_windows, self.reporter, self.report_fault)
             self.encoder.start()
             for camera in self.cameras.values():
                 camera.activate(self.encoder)

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from eventspd_ros.events.types import EventPacket, EventWindow, ImageWindow
+from eventspd_ros.inputs.clock_watch import ClockWatch
 from eventspd_ros.inputs.image_intake import ImageFrame
 from eventspd_ros.inputs.intake import Intake
 from eventspd_ros.predictor import NS_PER_MS, Answer, Predictor, Status
@@ -98,6 +99,7 @@ class Stream:
         self.lane = encoder.lane(self.latencies, self._on_encoded, parts.keeps_windows)
         self._packets = WorkQueue(settings.max_packets, lambda item: isinstance(item, _Packet))
         self.packets_late = 0
+        self._clocks = ClockWatch("images" if self.intake.unit == "image" else "events", reporter)
         self._reset_cause: str | None = None
         self._answer_faults = FaultCounter("answering", MAX_FAILURES, parts.on_fault)
         suffix = f" {name}" if name else ""
@@ -226,6 +228,7 @@ class Stream:
             return
         if item.received_ns is not None and abs(item.received_ns - packet.stamp_ns) < SAME_CLOCK_S * 1e9:
             self.latencies.add("receive", (item.received_ns - packet.stamp_ns) / 1e9)
+        self._clocks.heard(packet.stamp_ns, item.received_s)
         windows = self.intake.take(packet, item.received_ns)
         decoded_s = time.monotonic()
         self.latencies.add("decode", decoded_s - item.received_s)
@@ -281,5 +284,6 @@ class Stream:
         answer = predictor.query(request.points, t_ns, cache, request.ids, offset_ns)
         self.latencies.add("query_model", time.monotonic() - start_s)
         if answer.window_end_ns:
+            self._clocks.answered(request.stamp_ns, request.received_s, Status.STALE_CACHE in answer.status)
             self.latencies.add("window_age", (t_ns - answer.window_end_ns) / 1e9)
         return answer

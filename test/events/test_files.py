@@ -119,7 +119,7 @@ def test_files_without_metadata_are_merged_by_time(tmp_path, plugin):
 
 def test_the_topic_with_events_is_found_or_asked_for(tmp_path):
     write_bag(tmp_path / "two", topics=("/left", "/right"), packets=3)
-    with pytest.raises(ValueError, match="events on 2 topics; name one of /left, /right"):
+    with pytest.raises(ValueError, match="events on 2 topics; name one with --topic: /left, /right"):
         open_events(tmp_path / "two")
     source = open_events(tmp_path / "two", topic="/right")
     assert source.topics == ("/left", "/right") and len(list(source.packets())) == 3

@@ -93,7 +93,7 @@ def test_lone_noise_of_both_signs_seldom_passes():
 def test_sums_begin_anew_with_the_stream():
     slicer = window_slicer(LITE, 480, 640)
     three = event_array([0, 1, 2], [0, 1, 0], [0, 0, 1], [1, 1, 1])
-    fourth = event_array([3, 30 * MS], [1, 9], [1, 9], [1, 1])
+    fourth = event_array([3, 30 * MS, 31 * MS], [1, 9, 19], [1, 9, 19], [1, 1, 1])
     slicer.push(three)
     (window, *_) = slicer.push(fourth)
     assert rows(window) == [(3, 0, 0, 1)]
@@ -105,7 +105,7 @@ def test_sums_begin_anew_with_the_stream():
     slicer.reset()
     jumped = event_array([10**9, 10**9 + 1, 10**9 + 2, 0, 30 * MS], [0, 1, 0, 1, 9], [0, 0, 1, 1, 9], [1] * 5)
     assert slicer.push(jumped) == [] and slicer.time_jumps == 1
-    jumped = event_array([60 * MS + 1, 60 * MS + 2, *range(-100 * MS, 4 - 100 * MS), 0], [0] * 7, [0] * 7, [1] * 7)
+    jumped = event_array([60 * MS + 1, 60 * MS + 2, *range(-100 * MS, 4 - 100 * MS), 0, 1], [0] * 8, [0] * 8, [1] * 8)
     (window, *_) = slicer.push(jumped)
     assert rows(window) == [(3 - 100 * MS, 0, 0, 1)] and window.epoch == slicer.epoch
 
@@ -114,7 +114,7 @@ def test_late_events_and_what_was_taken_out_count_as_ever():
     seen = []
     slicer = WindowSlicer(
         4, 4, 20, 10, 100, pitch=PixelPitch(2, 4, 4, 2, 2),
-        on_sorted=lambda buffer, first: seen.append(buffer.t_ns[first : buffer.end].tolist()),
+        on_sorted=lambda buffer, first, last: seen.append(buffer.t_ns[first:last].tolist()),
     )  # fmt: skip
     (window,) = slicer.push(event_array([5, 6, 4, 7, 15], [0, 1, 0, 1, 0], [0, 0, 1, 1, 3], [1] * 5, 4, 4))
     assert rows(window) == [(7, 0, 0, 1)] and slicer.late_events == 1

@@ -11,7 +11,8 @@ from reference.slow_windows import slow_windows
 
 from eventspd_ros.events import windows as windows_module
 from eventspd_ros.events.codecs import encode_evt3, make_decoder
-from eventspd_ros.events.windows import TIME_JUMP_NS, WindowSlicer
+from eventspd_ros.events.order import TIME_JUMP_NS
+from eventspd_ros.events.windows import WindowSlicer
 
 MS = 1_000_000
 
@@ -141,7 +142,7 @@ def test_the_clock_closes_windows_on_a_silent_sensor():
 def test_an_hour_of_silence_is_stepped_over_and_counted():
     slicer = WindowSlicer(640, 480, 20 * MS, 8.333 * MS, 1000)
     hour_ns = 3_600_000_000_000
-    closed = slicer.push(stream([0, 5 * MS, hour_ns, hour_ns + 30 * MS]))
+    closed = slicer.push(stream([0, 5 * MS, hour_ns, hour_ns + 30 * MS, hour_ns + 30 * MS + 1]))
     k = [round(w.end_ns / (8.333 * MS)) for w in closed]
     assert k == [1, 2, 3, *range(k[3], k[3] + len(k) - 3)]
     assert all(w.end_ns == round(n * 8.333 * MS) for w, n in zip(closed, k, strict=True))
@@ -195,6 +196,8 @@ def test_events_a_little_out_of_order_are_held_at_the_newest_time():
     assert closed[0].t_ns.tolist() == [1000, 1040, 1040, 1040, 1041, 1041]
     slicer.push(stream([1060 - TIME_JUMP_NS]))
     assert slicer.late_events == 4
+    slicer.push(stream([1059 - TIME_JUMP_NS]))
+    assert slicer.time_jumps == 0
     slicer.push(stream([1059 - TIME_JUMP_NS]))
     assert slicer.time_jumps == 1
 

@@ -93,19 +93,17 @@ def slow_evt2(payload, width, height):
 
 
 def slow_libcaer(payload, time_base_ns, width, height):
-    """[(t_ns, x, y, p)] of one packet."""
-    events, now_ns = [], None
+    """[(t_ns, x, y, p)] of one packet, at the times that were sent."""
+    events = []
     for address, t_us in struct.iter_unpack("<Ii", bytes(payload)):
-        t_ns = time_base_ns + 1000 * t_us
-        now_ns = t_ns if now_ns is None else max(now_ns, t_ns)
         x, y = address >> 17, address >> 2 & 0x7FFF
         if x < width and y < height:
-            events.append((now_ns, x, y, address >> 1 & 1))
+            events.append((time_base_ns + 1000 * t_us, x, y, address >> 1 & 1))
     return events
 
 
 def slow_libcaer_cmp(payload, time_base_ns, width, height):
-    """[(t_ns, x, y, p)] of one packet."""
+    """[(t_ns, x, y, p)] of one packet, at the times that were sent."""
     events, high, now_ns, x, base, polarity = [], 0, time_base_ns, 0xFFFF, 0xFFFF, 0
     for (word,) in struct.iter_unpack("<H", bytes(payload)):
         code, value = word >> 12, word & 0xFFF
@@ -113,7 +111,7 @@ def slow_libcaer_cmp(payload, time_base_ns, width, height):
         if code == 0:
             high = value
         elif code == 1:
-            now_ns = max(now_ns, time_base_ns + 1000 * (high << 12 | value))
+            now_ns = time_base_ns + 1000 * (high << 12 | value)
         elif code == 2:
             x = value & 0x7FF
         elif code == 3:
@@ -147,10 +145,9 @@ def slow_evt21(payload, width, height, upper_first):
 
 
 def slow_mono(payload, time_base_ns, width, height):
-    """[(t_ns, x, y, p)] of one packet."""
-    events, now_ns = [], time_base_ns
+    """[(t_ns, x, y, p)] of one packet, at the times that were sent."""
+    events = []
     for dt_ns, x, y_p in struct.iter_unpack("<IHH", bytes(payload)):
-        now_ns = max(now_ns, time_base_ns + dt_ns)
         if x < width and y_p & 0x7FFF < height:
-            events.append((now_ns, x, y_p & 0x7FFF, y_p >> 15))
+            events.append((time_base_ns + dt_ns, x, y_p & 0x7FFF, y_p >> 15))
     return events

@@ -8,7 +8,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 from rclpy.qos import ReliabilityPolicy
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
-from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from rosbags.typesys import get_types_from_msg
 from rosgraph_msgs.msg import Clock
 from spinning import Spinner
@@ -105,6 +105,30 @@ def test_a_type_that_is_not_installed_is_named(ros, bag, capfd):
     written = capfd.readouterr()
     lines = [line for line in (written.out + written.err).splitlines() if "nobody_msgs/msg/Strange" in line]
     assert len(lines) == 1 and "/strange" in lines[0]
+
+
+def test_a_recorded_clock_stays_in_the_bag(ros, bag, tmp_path, capfd):
+    """A simulator's, here an hour behind: whoever listens must hear one time."""
+    store = bag_typestore()
+    kind, time_kind = store.types["rosgraph_msgs/msg/Clock"], store.types["builtin_interfaces/msg/Time"]
+    with Reader(bag) as reader, Writer(tmp_path / "sim", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        clock = writer.add_connection("/clock", "rosgraph_msgs/msg/Clock", typestore=store)
+        events = writer.add_connection("/camera/events", "event_camera_msgs/msg/EventPacket", typestore=store)
+        for connection, time_ns, data in reader.messages():
+            if connection.topic == "/camera/events":
+                stamp = time_kind(*divmod(time_ns - 3600 * 10**9, 10**9))
+                writer.write(clock, time_ns, store.serialize_cdr(kind(stamp), "rosgraph_msgs/msg/Clock"))
+                writer.write(events, time_ns, data)
+    listener = Listener()
+    played = player(tmp_path / "sim", rate=2.0)
+    assert len(played.get_publishers_info_by_topic("/clock")) == 1
+    assert played.play() == 50
+    played.destroy_node()
+    listener.close()
+    first_ns, last_ns = (streams.make_packets(50)[k].stamp_ns for k in (0, -1))
+    assert listener.clocks and all(first_ns <= t_ns <= last_ns for t_ns in listener.clocks)
+    written = capfd.readouterr()
+    assert (written.out + written.err).count("/clock of the bag is left out") == 1
 
 
 def test_message_class():

@@ -23,7 +23,7 @@ from eventspd_ros.model.checkpoints import save_checkpoint
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.predictor import Status
 from eventspd_ros.ros.diagnostics import NodeDiagnostics
-from eventspd_ros.ros.messages import EVENT_TYPES, KEYPOINTS_QOS, ns_to_time, time_to_ns
+from eventspd_ros.ros.messages import EVENT_TYPES, EVENTS_QOS, KEYPOINTS_QOS, ns_to_time, time_to_ns
 from eventspd_ros.ros.workers import Reporter
 
 README = Path(__file__).parents[2] / "README.md"
@@ -220,6 +220,24 @@ def test_a_publisher_whose_qos_does_not_fit_is_named_with_the_cure(robot, capfd)
 
     streams.until(is_told)
     assert len(said) == 1 and "RELIABILITY" in said[0] and "qos_overrides" in said[0]
+
+
+def test_two_publishers_of_the_clock_or_of_the_events_are_said_once(robot, capfd):
+    bot = robot(use_sim_time=True)
+    clocks = [bot.client.create_publisher(Clock, "/clock", 10)]
+    bot.diagnosed(), bot.diagnosed()
+    assert "publishers" not in capfd.readouterr().err
+    clocks.append(bot.client.create_publisher(Clock, "/clock", 10))
+    other = bot.client.create_publisher(bot.events.msg_type, "events", EVENTS_QOS)
+    streams.until(lambda: len(bot.node.get_publishers_info_by_topic("/clock")) == 2)
+    for _ in range(3):
+        bot.diagnosed()
+    lines = [line for line in capfd.readouterr().err.splitlines() if "publishers" in line]
+    assert len(lines) == 2
+    assert "/clock has 2 publishers (client, client), so time jumps to and fro; stop all but one" in lines[0]
+    assert "events has 2 publishers (client, client), so packets come twice or mixed" in lines[1]
+    for publisher in (*clocks, other):
+        bot.client.destroy_publisher(publisher)
 
 
 def test_qos_can_be_overridden(robot):

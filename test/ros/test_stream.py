@@ -224,6 +224,32 @@ def test_a_silent_sensor_closes_its_last_window_when_the_clock_says_so():
         assert running.stream.predictor.cache.end_ns > before
 
 
+@pytest.mark.parametrize("stamp_ns", [lambda p: 0, lambda p: p.stamp_ns - ROS_BASE_NS], ids=["zero", "sensor time"])
+def test_stamps_of_another_clock_are_said_once(stamp_ns):
+    packets = [replace(p, stamp_ns=stamp_ns(p)) for p in make_packets(10)]
+    with Running() as running:
+        running.play(packets)
+        for k in range(20):
+            answer, _ = running.ask(INSIDE, ROS_BASE_NS + k * 10_000_000)
+            assert answer.status.tolist() == [Status.STALE_CACHE] * 3
+        (line,) = running.log.lines
+    assert line.startswith("events and keypoints are of different clocks: events are stamped ") and "1700000000" in line
+
+
+def test_a_request_from_a_bags_other_place_is_of_no_other_clock():
+    packets = make_packets(10)
+    with Running() as running:
+        running.play(packets)
+        for _ in range(4):
+            for stamp_ns in [now_ns(packets) + 60 * 10**9] * 4 + [now_ns(packets)]:
+                running.ask(INSIDE, stamp_ns)
+        running.stream._clocks.heard(now_ns(packets), time.monotonic() - 60.0)  # silent for a minute
+        for _ in range(20):
+            answer, _ = running.ask(INSIDE, now_ns(packets) + 60 * 10**9)
+            assert answer.status.tolist() == [Status.STALE_CACHE] * 3
+        assert running.log.lines == []
+
+
 def test_queue_lets_the_oldest_go():
     queue = WorkQueue(3)
     for k in range(5):

@@ -16,6 +16,7 @@ from eventspd_ros.evaluation.replay.packets import PacketReader, readable
 from eventspd_ros.evaluation.replay.requests import ReplaySettings, Request, among_messages
 from eventspd_ros.events.files.rosbag import Bag
 from eventspd_ros.events.types import EventWindow
+from eventspd_ros.inputs.clock_watch import ClockWatch
 from eventspd_ros.model.feature_cache import FeatureCache, StreamState
 from eventspd_ros.predictor import RECENT_MEMORIES, Answer, Predictor, QueryMode, Status
 
@@ -65,6 +66,7 @@ class OfflineReplay:
     ):
         self.requests, self.reader, self.predictor, self.settings = requests, reader, predictor, settings
         self.motion = motion
+        self.clocks = ClockWatch("events", reader.complaints)
         self.answers: list[ReplayAnswer] = []
         self.encoded = self.expired = 0
         self._waiting: deque[_Waiting] = deque()
@@ -88,6 +90,8 @@ class OfflineReplay:
                 self._expire(time_ns)
                 if where == topic:
                     self._encode(self.reader.take(data))
+                    if (stamp_ns := self.reader.intake.newest_stamp_ns) is not None:
+                        self.clocks.heard(stamp_ns, time_ns / 1e9)
                 else:
                     self.motion.take(data)
                 self._serve()
@@ -184,6 +188,7 @@ class OfflineReplay:
         window_ns = (0, 0)
         if answer.window_end_ns and offset_ns is not None:
             window_ns = (answer.window_start_ns + offset_ns, answer.window_end_ns + offset_ns)
+            self.clocks.answered(request.stamp_ns, request.arrival_ns / 1e9, Status.STALE_CACHE in answer.status)
         self.answers.append(ReplayAnswer(answer, window_ns, learned, parts))
 
     def _save(self, partial: Partial, name: str) -> None:

@@ -18,6 +18,9 @@ class Complaints:
         self._said: set[str] = set()
 
     def error(self, cause: str, text: str) -> None:
+        self.once(cause, text)
+
+    def once(self, cause: str, text: str) -> None:
         if cause not in self._said:
             self._said.add(cause)
             print(text, file=sys.stderr)

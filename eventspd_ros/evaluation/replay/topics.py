@@ -62,8 +62,8 @@ def choose_topics(bag: Bag, names: TopicNames, has_extrinsics: bool = False) -> 
         raise ValueError(f"--lidar {names.lidar}: give its --extrinsics too (T_camera_lidar)")
     depth = None
     if not has_extrinsics or names.depth:
-        depth = _choose(bag, names.depth, (IMAGE,), "depth", lambda topic: is_depth(first_message(bag, topic)))
-    keypoints, source = _choose_keypoints(bag, names)
+        depth = _choose(bag, names.depth, (IMAGE,), "depth", lambda topic: is_depth(first_message(bag, topic)), events)
+    keypoints, source = _choose_keypoints(bag, names, events)
     lidar = None
     if has_extrinsics:
         if names.depth:
@@ -132,7 +132,7 @@ def _has_fields(bag: Bag, topic: str, names: str) -> bool:
     return cloud is not None and set(names) <= {field.name for field in cloud.fields}
 
 
-def _choose_keypoints(bag: Bag, names: TopicNames) -> tuple[str | None, KeypointSource | None]:
+def _choose_keypoints(bag: Bag, names: TopicNames, near: str) -> tuple[str | None, KeypointSource | None]:
     """A PointCloud does not say which layout it has; without a name for it, it is not taken for keypoints."""
     for layout in (names.layout,) if names.layout else ("keypoint_array", "point_cloud2"):
         source = KeypointSource(layout, names.coordinates)
@@ -142,7 +142,7 @@ def _choose_keypoints(bag: Bag, names: TopicNames) -> tuple[str | None, Keypoint
         def fits(topic: str, layout: str = layout) -> bool:
             return layout != "point_cloud2" or _has_fields(bag, topic, "uv")
 
-        topic = _choose(bag, names.keypoints, (source.message_type,), "keypoints", fits)
+        topic = _choose(bag, names.keypoints, (source.message_type,), "keypoints", fits, near)
         if topic is not None:
             return topic, source
     if names.keypoints:

@@ -9,6 +9,7 @@ import numpy as np
 
 from eventspd_ros.events.buffer import EventBuffer
 from eventspd_ros.events.codecs import state as S
+from eventspd_ros.events.order import order_packet
 from eventspd_ros.events.types import EventArray, EventPacket
 
 MAX_SENSOR_SIDE_PX = 0x8000  # addresses have at most 15 bits
@@ -47,7 +48,8 @@ class DecoderStats:
     rollovers: of the sensor's upper time bits (evt3: every 16.777 s).
     seq_gaps: times that packets were missing; lost_packets: how many. restarts: sequence numbers began anew.
     out_of_sensor: events dropped because their pixel lies outside, or their row was not known yet.
-    time_reversals: times that ran backwards and were held at the newest time instead.
+    time_reversals: times that lay before the newest of their stream, or packet. stray_events: taken out by decode(),
+    as their time was far from that of those on both sides (order.py).
     truncated_bytes: bytes of a cut word whose rest never came.
     """
 
@@ -63,6 +65,7 @@ class DecoderStats:
     lost_packets: int
     restarts: int
     truncated_bytes: int
+    stray_events: int
 
 
 KERNEL_COUNTERS = ("unknown_words", "startup_words", "rollovers", "out_of_sensor", "time_reversals", "trigger_events")
@@ -71,6 +74,8 @@ _FIRST_COUNTER = S.UNKNOWN_WORDS
 
 class Decoder:
     """Decodes one camera's stream of packets of one encoding; make one with codecs.make_decoder().
+
+    first_times_ns: sensor times of the last packet's first two events, or of as many as it had.
 
     Packets are numbered by `seq`; after a gap the decoder waits for a complete time again, and the header stamps tell
     how often the sensor's clock rolled over meanwhile. Packets that are all numbered 0 are taken as unnumbered.
@@ -86,6 +91,7 @@ class Decoder:
         self._state[S.WIDTH], self._state[S.HEIGHT] = width, height
         self._trigger_rows = np.empty((64, 3), np.int64)
         self._events = self._packets = self._seq_gaps = self._lost_packets = self._restarts = self._truncated = 0
+        self._strays = 0
         self.reset()
         self._compile()
 
@@ -98,14 +104,16 @@ class Decoder:
         self._search_time(S.NO_TIME)
 
     def decode(self, packet: EventPacket) -> EventArray:
-        """The packet's events in arrays of their own."""
+        """The packet's events in arrays of their own, in order of time unless that falls for good."""
         guess = len(packet.payload) // self._codec.word_bytes + 2 * S.MAX_EVENTS_PER_WORD
         buffer = EventBuffer(self.width, self.height, guess)
         self.decode_into(packet, buffer)
+        self._strays += order_packet(buffer, buffer.begin)
         return buffer.view(buffer.begin, buffer.end)
 
     def decode_into(self, packet: EventPacket, buffer: EventBuffer) -> int:
-        """Append the packet's events to the buffer; returns how many. ValueError: not a packet of this camera."""
+        """Append the packet's events to the buffer, at the times they were sent with: its owner orders them (order.py).
+        Returns how many. ValueError: not a packet of this camera."""
         if packet.width != self.width or packet.height != self.height or packet.encoding != self.encoding:
             self._refuse(packet)
         payload = packet.payload
@@ -130,7 +138,7 @@ class Decoder:
         state, kernel = self._state, self._codec.kernel
         state[S.TRIGGER_COUNT] = 0
         consumed, count = 0, 0
-        self._first_event = None
+        self.first_times_ns = ()
         cut = 0 if self._codec.whole_messages else len(payload) % self._codec.word_bytes
         whole = len(payload) - cut
         while True:
@@ -141,8 +149,8 @@ class Decoder:
                 payload, consumed, before, state, buffer.x, buffer.y, buffer.p, buffer.t_ns, self._trigger_rows
             )
             count += buffer.end - before
-            if self._first_event is None and count:
-                self._first_event = (buffer.t_ns, before)
+            if not self.first_times_ns:
+                self.first_times_ns = tuple(buffer.t_ns[before : min(before + 2, buffer.end)].tolist())
             if consumed >= whole:
                 break
             if state[S.TRIGGER_COUNT] == len(self._trigger_rows):
@@ -204,14 +212,6 @@ class Decoder:
             self._run(empty, buffer)
 
     @property
-    def first_ns(self) -> int | None:
-        """Sensor time of the last packet's first event; None where it had none."""
-        if self._first_event is None:
-            return None
-        t_ns, index = self._first_event
-        return int(t_ns[index])
-
-    @property
     def triggers(self) -> TriggerArray:
         """The external triggers of the last packet."""
         rows = self._trigger_rows[: self._state[S.TRIGGER_COUNT]]
@@ -228,5 +228,6 @@ class Decoder:
             lost_packets=self._lost_packets,
             restarts=self._restarts,
             truncated_bytes=self._truncated,
+            stray_events=self._strays,
             **dict(counted),
         )

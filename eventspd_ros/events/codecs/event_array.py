@@ -58,7 +58,8 @@ def packet_from_event_array(cdr: bytes | bytearray | memoryview | np.ndarray) ->
 def decode_event_array(payload, first_byte, count, state, x, y, p, t_ns, triggers):
     """Decode the events of one little-endian message; contract as decode_evt3, but for bytes that make no event.
 
-    Those at the end are consumed and counted as an unknown word. Time is kept from running backwards inside a message.
+    Those at the end are consumed and counted as an unknown word. Times are as they were sent: order.py puts them in
+    order.
     """
     return _decode(False, payload, first_byte, count, state, x, y, p, t_ns)
 
@@ -93,7 +94,7 @@ def _decode(swapped, payload, first_byte, count, state, x, y, p, t_ns):
         time_ns = np.int64(np.int32(seconds)) * NS_PER_S + nanoseconds
         reversals += time_ns < now_ns
         now_ns = max(now_ns, time_ns)
-        x[n], y[n], p[n], t_ns[n] = column, row, payload[EVENT_BYTES * k + 12] != 0, now_ns
+        x[n], y[n], p[n], t_ns[n] = column, row, payload[EVENT_BYTES * k + 12] != 0, time_ns
         inside = (column < width) & (row < height)
         n += inside
         outside += not inside

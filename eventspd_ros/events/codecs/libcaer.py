@@ -1,7 +1,7 @@
 """libcaer (DAVIS, DVXplorer) as libcaer_driver sends it: raw 8-byte events, or 16-bit compressed words.
 
 In both, a packet's time base plus microseconds gives the time (host epoch), so nothing but a cut word carries over
-from packet to packet, and time is kept from running backwards inside a packet only.
+from packet to packet, and times are as they were sent: order.py puts them in order.
 Layout: that of event_camera_codecs, https://github.com/ros-event-camera/event_camera_codecs
 """
 
@@ -34,7 +34,7 @@ def decode_libcaer(payload, first_byte, count, state, x, y, p, t_ns, triggers):
         reversals += time_ns < now_ns
         now_ns = max(now_ns, time_ns)
         column, row = word >> 17, (word >> 2) & 0x7FFF
-        x[n], y[n], p[n], t_ns[n] = column, row, (word >> 1) & 1, now_ns
+        x[n], y[n], p[n], t_ns[n] = column, row, (word >> 1) & 1, time_ns
         inside = (column < width) & (row < height)
         n += np.uint64(inside)
         outside += not inside
@@ -55,9 +55,10 @@ def decode_libcaer_cmp(payload, first_byte, count, state, x, y, p, t_ns, trigger
     width, height, time_base_ns = state[S.WIDTH], state[S.HEIGHT], state[S.TIME_BASE_NS]
     length, room, n = np.uint64(len(words)), np.uint64(len(x) - S.MAX_EVENTS_PER_WORD), np.uint64(count)
     if first_byte == 0:
-        state[S.TIME_HIGH], state[S.COLUMN], state[S.NOW_NS] = 0, S.NO_ADDRESS, time_base_ns
+        state[S.TIME_HIGH], state[S.COLUMN] = 0, S.NO_ADDRESS
+        state[S.NOW_NS] = state[S.SENT_NS] = time_base_ns
         state[S.VECTOR_START], state[S.VECTOR_P] = S.NO_ADDRESS, 0
-    high, column, now_ns = state[S.TIME_HIGH], state[S.COLUMN], state[S.NOW_NS]
+    high, column, now_ns, time_ns = state[S.TIME_HIGH], state[S.COLUMN], state[S.NOW_NS], state[S.SENT_NS]
     base, polarity = state[S.VECTOR_START], state[S.VECTOR_P]
     outside, reversals = np.int64(0), np.int64(0)
     i = np.uint64(0)
@@ -66,7 +67,7 @@ def decode_libcaer_cmp(payload, first_byte, count, state, x, y, p, t_ns, trigger
         code = word >> 12
         if code == ADDR_Y:
             row = word & 0x7FF
-            x[n], y[n], p[n], t_ns[n] = column, row, (word >> 11) & 1, now_ns
+            x[n], y[n], p[n], t_ns[n] = column, row, (word >> 11) & 1, time_ns
             inside = (column < width) & (row < height)
             n += np.uint64(inside)
             outside += not inside
@@ -84,14 +85,14 @@ def decode_libcaer_cmp(payload, first_byte, count, state, x, y, p, t_ns, trigger
             for bit in range(8):
                 hit = (word >> bit) & 1
                 inside = (column < width) & (base + bit < height)
-                x[n], y[n], p[n], t_ns[n] = column, base + bit, polarity, now_ns
+                x[n], y[n], p[n], t_ns[n] = column, base + bit, polarity, time_ns
                 n += np.uint64(hit & inside)
                 outside += hit & (not inside)
             base = min(base + 8, S.NO_ADDRESS)
         else:
             state[S.UNKNOWN_WORDS] += 1
         i += _ONE
-    state[S.TIME_HIGH], state[S.COLUMN], state[S.NOW_NS] = high, column, now_ns
+    state[S.TIME_HIGH], state[S.COLUMN], state[S.NOW_NS], state[S.SENT_NS] = high, column, now_ns, time_ns
     state[S.VECTOR_START], state[S.VECTOR_P] = base, polarity
     state[S.OUT_OF_SENSOR] += outside
     state[S.TIME_REVERSALS] += reversals

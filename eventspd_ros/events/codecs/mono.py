@@ -1,7 +1,7 @@
 """mono: uncompressed 8-byte events, each with its distance from the packet's time base in ns.
 
 Little-endian 64 bits: ns after the time base 0-31, x 32-47, y 48-62, polarity 63. Nothing but a cut word carries over
-from packet to packet, and time is kept from running backwards inside a packet only.
+from packet to packet, and times are as they were sent: order.py puts them in order.
 Layout: that of event_camera_codecs, https://github.com/ros-event-camera/event_camera_codecs
 """
 
@@ -32,7 +32,7 @@ def decode_mono(payload, first_byte, count, state, x, y, p, t_ns, triggers):
         now_ns = max(now_ns, time_ns)
         address = halves[i + _ONE]
         column, row = address & 0xFFFF, (address >> 16) & 0x7FFF
-        x[n], y[n], p[n], t_ns[n] = column, row, address >> 31, now_ns
+        x[n], y[n], p[n], t_ns[n] = column, row, address >> 31, time_ns
         inside = (column < width) & (row < height)
         n += np.uint64(inside)
         outside += not inside

@@ -21,7 +21,8 @@ NOW_NS = 13  # the newest time
 EXPECTED_NS = 14  # where time should be after lost packets, by the host's clock; NO_TIME: unknown
 ROW, VECTOR_START, VECTOR_P = 15, 16, 17  # VECTOR_START: first column of the next vector (libcaer_cmp: row)
 COLUMN = 18
-SLOTS = 19
+SENT_NS = 19  # libcaer_cmp: the time of the words now, NOW_NS being the newest
+SLOTS = 20
 
 SEARCHING, HAVE_HIGH, RUNNING = 0, 1, 2
 NO_TIME = -1

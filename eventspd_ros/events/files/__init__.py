@@ -12,12 +12,15 @@ __all__ = ["EventSource", "open_events"]
 def open_events(path: Path | str, topic: str | None = None) -> EventSource:
     """Open a Prophesee .raw file, a rosbag2 (folder, .mcap, .db3) or this package's HDF5 (.h5, .hdf5).
 
-    topic: which one, where a bag has several with events. ValueError, one line: missing, unreadable, unknown encoding.
+    topic: which one, where a bag has several with events. ValueError, one line: missing, unreadable, unknown encoding,
+    a topic of what is no bag.
     """
     path = Path(path)
     if not path.exists():
         raise ValueError(f"{path}: no such file or folder; give a .raw, .h5, .mcap or .db3 file or a rosbag2 folder")
     ending = path.suffix.lower()
+    if topic is not None and ending in (".raw", ".h5", ".hdf5"):
+        raise ValueError(f"{path}: topic {topic!r}, but only bags have topics; leave it out")
     if ending == ".raw":
         from eventspd_ros.events.files.raw import RawSource
 

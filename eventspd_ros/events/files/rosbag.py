@@ -218,7 +218,7 @@ class RosbagSource(EventSource):
                 wanted = " or ".join((EVENT_PACKET, *EVENT_ARRAYS))
                 raise ValueError(f"{path}: no topic of type {wanted}; its topics are {bag.contents}")
             if topic is None and len(counts) > 1:
-                raise ValueError(f"{path}: events on {len(counts)} topics; name one of {', '.join(counts)}")
+                raise ValueError(f"{path}: events on {len(counts)} topics; name one with --topic: {', '.join(counts)}")
             self.topic = topic or next(iter(counts))
             if self.topic not in counts:
                 raise ValueError(f"{path}: no events on topic {topic!r}; they are on {', '.join(counts)}")

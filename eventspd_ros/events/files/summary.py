@@ -19,13 +19,13 @@ from eventspd_ros.events.statistics import EventStatistics
 from eventspd_ros.events.types import EventArray
 
 _STATS = ("seq_gaps", "lost_packets", "restarts", "rollovers", "unknown_words", "startup_words", "out_of_sensor")
-_STATS += ("time_reversals", "truncated_bytes", "trigger_events")
+_STATS += ("time_reversals", "stray_events", "truncated_bytes", "trigger_events")
 _SCENE_FORMAT = "eventspd-simulated"
 _PSEUDO_ENDING = "_pseudo.h5"  # a teacher's labels, which lie beside their scene and hold no events
 
 
-def summarise_events(path: Path | str) -> dict:
-    """Read a recording, or each of a folder of HDF5 files, once.
+def summarise_events(path: Path | str, topic: str | None = None) -> dict:
+    """Read a recording (topic: as of open_events()), or each of a folder of HDF5 files, once.
 
     Keys of a recording: path, kind, encoding, sensor, topics, bytes, events, on_share, first_ns, last_ns, duration_s,
     events_per_second, longest_gap_ms (between two events), damage (None, or what is wrong with the file), statistics
@@ -36,15 +36,17 @@ def summarise_events(path: Path | str) -> dict:
     """
     path = Path(path)
     files = _files_of_set(path)
-    summary = _summarise_set(path, files) if files else _summarise_recording(path)
+    if files and topic is not None:
+        raise ValueError(f"{path}: topic {topic!r}, but these are HDF5 files, which have no topics; leave it out")
+    summary = _summarise_set(path, files) if files else _summarise_recording(path, topic)
     for part in (summary, *summary.get("domains", {}).values()):
         values = part["statistics"].items()
         part["statistics"] = {name: None if value is None else float(f"{value:.4g}") for name, value in values}
     return summary
 
 
-def _summarise_recording(path: Path) -> dict:
-    source = _open(path)
+def _summarise_recording(path: Path, topic: str | None = None) -> dict:
+    source = _open(path, topic)
     statistics = EventStatistics(source.height, source.width)
     events, on, first_ns, last_ns, longest_ns, damage = 0, 0, None, None, 0, None
     with tqdm(total=source.chunk_count, unit="chunk", desc=source.path.name, file=sys.stderr, leave=False) as bar:
@@ -163,13 +165,13 @@ class _Scene(EventSource):
                 yield EventArray(x, y, p, (t_us.astype(np.int64) + self._offset_us) * 1000, self.width, self.height)
 
 
-def _open(path: Path) -> EventSource:
-    if path.suffix.lower() == ".h5":
+def _open(path: Path, topic: str | None) -> EventSource:
+    if path.suffix.lower() == ".h5" and topic is None:
         # What is no HDF5 file at all is for open_events() to say.
         with suppress(OSError), h5py.File(path, "r") as file:
             if file.attrs.get("format") == _SCENE_FORMAT:
                 return _Scene(path, file)
-    return open_events(path)
+    return open_events(path, topic)
 
 
 def _size_bytes(source: EventSource) -> int:

@@ -5,12 +5,13 @@ import json
 
 import numpy as np
 import pytest
-from reference.rewritten_bags import POINT_CLOUD, rewrite, vins_cloud
+from reference.rewritten_bags import POINT_CLOUD, STORE, rewrite, vins_cloud
+from rosbags.rosbag2 import StoragePlugin, Writer
 
 from eventspd_ros.cli import main
 from eventspd_ros.evaluation.metrics import depth_metrics
 from eventspd_ros.evaluation.replay.topics import TopicNames, choose_topics
-from eventspd_ros.events.files.rosbag import open_bag
+from eventspd_ros.events.files.rosbag import EVENT_PACKET, open_bag
 from eventspd_ros.simulation.bag import CAMERA_INFO_TOPIC, DEPTH_TOPIC, EVENTS_TOPIC, KEYPOINTS_TOPIC
 
 
@@ -92,3 +93,33 @@ def test_point_clouds_are_keypoints_only_where_their_layout_is_named(small_bag, 
             choose_topics(opened, TopicNames(keypoints=KEYPOINTS_TOPIC))
         chosen = choose_topics(opened, TopicNames(layout="vins_mono"))
         assert (chosen.keypoints, chosen.depth, chosen.camera_info) == (KEYPOINTS_TOPIC, DEPTH_TOPIC, CAMERA_INFO_TOPIC)
+
+
+def test_of_a_stereo_pair_what_lies_beside_the_events_is_taken(small_bag, tmp_path):
+    roles = {EVENTS_TOPIC: "events", CAMERA_INFO_TOPIC: "info", KEYPOINTS_TOPIC: "points", DEPTH_TOPIC: "depth"}
+    with open_bag(small_bag) as one, Writer(tmp_path / "two", version=9, storage_plugin=StoragePlugin.MCAP) as two:
+        kinds = {c.topic: c.msgtype for c in one.connections}
+        for topic, time_ns, data in {message[0]: message for message in one.messages(list(roles))}.values():
+            for side in ("left", "right"):
+                connection = two.add_connection(f"/{side}/{roles[topic]}", kinds[topic], typestore=STORE)
+                two.write(connection, time_ns, data)
+    with open_bag(tmp_path / "two") as opened:
+        with pytest.raises(ValueError, match="2 topics could be --events; name one of /left/events, /right/events"):
+            choose_topics(opened, TopicNames())
+        chosen = choose_topics(opened, TopicNames(events="/right/events"))
+    assert (chosen.camera_info, chosen.keypoints, chosen.depth) == ("/right/info", "/right/points", "/right/depth")
+
+
+def test_packets_stamped_by_another_clock_are_said_once(small_bag, fast_weights, tmp_path, capsys):
+    def unstamped(message):
+        message.header.stamp.sec = message.header.stamp.nanosec = 0
+        return message
+
+    bag = rewrite(small_bag, tmp_path / "bag", {EVENTS_TOPIC: (EVENT_PACKET, unstamped)})
+    assert main(["replay", str(bag), "--weights", str(fast_weights), "--queries", "5"]) == 0
+    shown = capsys.readouterr()
+    assert (
+        shown.err.count("events and keypoints are of different clocks: events are stamped 0.000 s, keypoints 17") == 1
+    )
+    assert main(["replay", str(small_bag), "--weights", str(fast_weights), "--queries", "5"]) == 0
+    assert "different clocks" not in capsys.readouterr().err
