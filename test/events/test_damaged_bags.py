@@ -1,0 +1,155 @@
+"""Bags as killed recorders and bad discs leave them: what is whole is read, and one line says what is not."""
+
+import resource
+import sqlite3
+from pathlib import Path
+
+import pytest
+from reference.packets import assert_same_events, joined
+from reference.written_bags import data_file, leave_log, write_bag
+from rosbags.rosbag2 import CompressionMode, StoragePlugin
+
+from eventspd_ros.events.files import open_events
+from eventspd_ros.events.files.compressed import ENDING, zstd
+from eventspd_ros.events.files.rosbag import open_bag
+
+SQLITE3, MCAP = StoragePlugin.SQLITE3, StoragePlugin.MCAP
+MODES = [(SQLITE3, CompressionMode.MESSAGE), (MCAP, CompressionMode.MESSAGE)]
+MODES += [(SQLITE3, CompressionMode.FILE), (MCAP, CompressionMode.FILE), (MCAP, CompressionMode.STORAGE)]
+
+
+def times_of(path) -> tuple[list[int], str | None]:
+    """Numbers of the messages of a bag of write_bag(), and the line that says what is wrong with it."""
+    numbers = []
+    try:
+        with open_bag(path) as bag:
+            for _, time_ns, data in bag.messages():
+                assert data[:2] == b"\0\1"
+                numbers.append((time_ns - 10**18) // 10**7)
+    except ValueError as error:
+        assert "\n" not in str(error) and str(error).startswith(str(path))
+        return numbers, str(error)
+    return numbers, None
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("folder", ["killed", "run #3"])
+@pytest.mark.parametrize("restarts", [False, True])
+def test_what_a_killed_recorder_left_in_its_log_is_read_where_it_lies(tmp_path, folder, restarts):
+    events = write_bag(tmp_path / "bag", packets=40, plugin=SQLITE3)
+    file = leave_log(tmp_path / "bag", tmp_path / folder, restarts=restarts)
+    before = contents(file.parent)
+    with sqlite3.connect(f"file:{file.as_posix().replace('#', '%23')}?immutable=1", uri=True) as without_log:
+        count = without_log.execute("SELECT count(*) FROM messages").fetchone()
+    assert count == (39 if restarts else 10,)
+    (tmp_path / "link.DB3").symlink_to(file)
+    for path in (file, file.parent, tmp_path / "link.DB3"):
+        assert times_of(path) == (list(range(40)), None)
+        assert_same_events(joined(list(open_events(path).chunks())), events)
+    metadata = (tmp_path / "bag" / "metadata.yaml").read_text()  # of before the last messages, say
+    (file.parent / "metadata.yaml").write_text(metadata.replace("bag.db3", "bag_0.db3").replace(": 40", ": 10"))
+    assert times_of(file.parent) == (list(range(40)), None)
+    (file.parent / "metadata.yaml").unlink()
+    assert contents(file.parent) == before
+
+
+def test_a_damaged_log_gives_what_comes_before_the_damage(tmp_path):
+    write_bag(tmp_path / "bag", packets=40, plugin=SQLITE3)
+    file = leave_log(tmp_path / "bag", tmp_path / "killed", each=3)
+    log = file.with_name("bag_0.db3-wal")
+    whole = log.read_bytes()
+    damages = [whole[: len(whole) * share // 100 | 1] for share in (10, 50, 99)]
+    for place in (3, 20, 40, len(whole) // 2, len(whole) - 5000, len(whole) - 5):
+        damages.append(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :])
+    for damaged in damages:
+        log.write_bytes(damaged)
+        numbers, line = times_of(file)
+        assert 10 <= len(numbers) < 40 and numbers == list(range(len(numbers)))
+        assert "bag_0.db3-wal is damaged or cut off" in line
+    file.write_bytes(b"")  # sqlite itself would delete the log now
+    assert times_of(file)[0] == [] and log.read_bytes() == damages[-1]
+
+
+def test_a_file_that_is_shorter_than_its_log_says_yields_no_zeros(tmp_path):
+    write_bag(tmp_path / "bag", packets=40, plugin=SQLITE3)
+    file = leave_log(tmp_path / "bag", tmp_path / "killed", kept=30)
+    with open_bag(file) as bag:
+        sent = {time_ns: data for _, time_ns, data in bag.messages()}
+    whole = file.read_bytes()
+    for share in (40, 60, 80, 99):
+        file.write_bytes(whole[: len(whole) * share // 100])
+        got = []
+        with pytest.raises(ValueError, match="damaged"), open_bag(file) as bag:
+            for _, time_ns, data in bag.messages():
+                got.append(time_ns)
+                assert data == sent[time_ns]
+        assert 0 < len(got) < 40
+
+
+def test_a_journal_of_a_recorder_that_was_stopped_is_said(tmp_path):
+    write_bag(tmp_path / "bag", plugin=SQLITE3)
+    journal = data_file(tmp_path / "bag").with_name("bag.db3-journal")
+    journal.write_bytes(bytes(512))  # of one that has finished, and keeps it
+    (tmp_path / "bag" / "metadata.yaml").unlink()
+    assert times_of(tmp_path / "bag") == (list(range(20)), None)
+    journal.write_bytes(bytes.fromhex("d9d505f920a163d7") + bytes(504))
+    numbers, line = times_of(tmp_path / "bag")
+    assert numbers == list(range(20)) and "bag.db3-journal is there" in line
+
+
+@pytest.mark.parametrize("plugin, mode", MODES)
+def test_compressed_bags_come_back_with_and_without_metadata(tmp_path, plugin, mode):
+    events = write_bag(tmp_path / "bag", plugin=plugin, mode=mode)
+    file = data_file(tmp_path / "bag")
+    assert mode != CompressionMode.FILE or file.name.endswith(ENDING)
+    assert times_of(tmp_path / "bag") == (list(range(20)), None)
+    (tmp_path / "bag" / "metadata.yaml").unlink()
+    for path in (tmp_path / "bag", file):
+        assert times_of(path) == (list(range(20)), None)
+        assert_same_events(joined(list(open_events(path).chunks())), events)
+
+
+@pytest.mark.parametrize("plugin", [SQLITE3, MCAP])
+@pytest.mark.parametrize("has_metadata", [False, True])
+def test_a_message_that_cannot_be_decompressed_is_left_out_and_said(tmp_path, plugin, has_metadata):
+    write_bag(tmp_path / "bag", plugin=plugin, mode=CompressionMode.MESSAGE)
+    file = data_file(tmp_path / "bag")
+    whole = file.read_bytes()
+    third = [place for place in range(len(whole)) if whole.startswith(b"\x28\xb5\x2f\xfd", place)][2]
+    file.write_bytes(whole[: third + 4] + b"\xff" + whole[third + 5 :])
+    if not has_metadata:
+        (tmp_path / "bag" / "metadata.yaml").unlink()
+    numbers, line = times_of(tmp_path / "bag")
+    assert len(numbers) == 19 and "1 messages of /events are damaged or missing" in line
+
+
+@pytest.mark.parametrize("plugin", [SQLITE3, MCAP])
+@pytest.mark.parametrize("in_folder", [False, True])
+def test_a_compressed_file_that_is_cut_or_garbage_is_one_line(tmp_path, plugin, in_folder):
+    write_bag(tmp_path / "bag", packets=200, plugin=plugin, mode=CompressionMode.FILE)
+    file = data_file(tmp_path / "bag")
+    whole, path = file.read_bytes(), tmp_path / "bag" if in_folder else file
+    file.write_bytes(whole[: len(whole) * 3 // 4])
+    numbers, line = times_of(path)
+    assert 60 < len(numbers) < 200 and numbers == list(range(len(numbers)))
+    assert f"{file.name} is damaged or cut off (Compressed file ended before" in line
+    for garbage in (b"", b"garbage", whole[:10], b"garbage" + whole):
+        file.write_bytes(garbage)
+        numbers, line = times_of(path)
+        assert numbers == [] and f"{file.name} is damaged or cut off" in line and "nothing of it can be read" in line
+    file.with_name(file.name[: -len(ENDING)]).write_bytes(zstd.decompress(whole))  # the recorder was compressing it
+    assert not in_folder or times_of(path) == (list(range(200)), None)
+
+
+def test_a_full_disc_is_one_line(tmp_path):
+    write_bag(tmp_path / "bag", mode=CompressionMode.FILE)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(ValueError, match=r"\.mcap\.zstd: cannot be decompressed into .* TMPDIR$"):
+            open_bag(data_file(tmp_path / "bag"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
