@@ -1,17 +1,23 @@
 """Bags as killed recorders and bad discs leave them: what is whole is read, and one line says what is not."""
 
+import os
 import resource
 import sqlite3
+import struct
 from pathlib import Path
 
+import lz4.frame
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from reference.packets import assert_same_events, joined
 from reference.written_bags import data_file, leave_log, write_bag
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
 from eventspd_ros.events.files import open_events
-from eventspd_ros.events.files.compressed import ENDING, zstd
+from eventspd_ros.events.files.compressed import ENDING, plain_message, zstd
 from eventspd_ros.events.files.rosbag import open_bag
+from eventspd_ros.events.files.salvage import _decompressed
 
 SQLITE3, MCAP = StoragePlugin.SQLITE3, StoragePlugin.MCAP
 MODES = [(SQLITE3, CompressionMode.MESSAGE), (MCAP, CompressionMode.MESSAGE)]
@@ -153,3 +159,97 @@ def test_a_full_disc_is_one_line(tmp_path):
             open_bag(data_file(tmp_path / "bag"))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@given(st.binary(max_size=1 << 15), st.sampled_from(["zstd", "lz4"]), st.integers(0, 1 << 16), st.integers(0, 1 << 16))
+@settings(max_examples=100, deadline=None)
+def test_a_chunk_gives_what_comes_before_the_cut_and_no_more_than_asked(data, compression, cut, limit):
+    compressed = zstd.compress(data) if compression == "zstd" else lz4.frame.compress(data)
+    assert _decompressed(compression, compressed, len(data)) == data
+    got = _decompressed(compression, compressed[:cut], limit)
+    assert data.startswith(got) and len(got) <= limit
+    assert cut < len(compressed) or got == data[:limit]
+
+
+def test_chunks_behind_a_damaged_one_are_read(tmp_path):
+    write_bag(tmp_path / "bag", packets=500, mode=CompressionMode.STORAGE)
+    file = data_file(tmp_path / "bag")
+    whole = file.read_bytes()
+    second = whole.index(b"zstd", whole.index(b"zstd") + 4)
+    damaged = bytearray(whole[:-8])
+    damaged[second - 99_000 : second - 98_000] = bytes(1000)
+    file.write_bytes(damaged)
+    numbers, line = times_of(file)
+    assert "is damaged or cut off" in line and numbers == sorted(numbers)
+    assert numbers[0] == 0 and numbers[-1] == 499 and 350 < len(numbers) < 500
+
+
+def test_a_chunk_whose_checksum_is_wrong_is_left_out(tmp_path):
+    write_bag(tmp_path / "bag")
+    file = data_file(tmp_path / "bag")
+    start = file.read_bytes().index(b"\x06")  # the chunk's record, behind the header's
+    body = bytearray(file.read_bytes()[:-8])
+    for crc, count in ((0, 20), (1, 0)):
+        struct.pack_into("<I", body, start + 9 + 24, crc)
+        file.write_bytes(body)
+        assert len(times_of(file)[0]) == count
+
+
+def test_chunks_in_chunks_are_not_entered(tmp_path):
+    record = b""
+    for _ in range(3000):
+        chunk = struct.pack("<QQQIIQ", 0, 0, len(record), 0, 0, len(record)) + record
+        record = struct.pack("<BQ", 6, len(chunk)) + chunk
+    (tmp_path / "deep.mcap").write_bytes(b"\x89MCAP0\r\n" + record)
+    assert "nothing of it can be read" in times_of(tmp_path / "deep.mcap")[1]
+
+
+def test_a_message_longer_than_any_is_not_decompressed(monkeypatch):
+    message = zstd.compress(b"\0\1" + bytes(1000))
+    assert len(plain_message(message)) == 1002
+    assert plain_message(message[:-1]) is None and plain_message(b"\x04\x22\x4d\x18 of lz4") is None
+    monkeypatch.setattr("eventspd_ros.events.files.compressed.MAX_BYTES", 1001)
+    assert plain_message(message) is None
+
+
+@pytest.mark.parametrize(
+    "change, count, text",
+    [
+        ("UPDATE messages SET timestamp = 'soon' WHERE id = 3", 19, "1 messages of /events are damaged or missing"),
+        ("UPDATE messages SET timestamp = -1 WHERE id = 3", 19, "1 messages of /events are damaged or missing"),
+        (f"UPDATE messages SET timestamp = {2**62} WHERE id = 3", 19, "1 messages of /events are damaged or missing"),
+        ("UPDATE messages SET data = 'text' WHERE id = 3", 19, "1 messages of /events are damaged or missing"),
+        ("UPDATE messages SET topic_id = 7 WHERE id = 3", 19, "1 messages are of no topic"),
+        ("UPDATE topics SET name = '/a' || char(10) || 'b'", 0, "nothing of it can be read"),
+        ("UPDATE topics SET name = x'00ff'", 0, "nothing of it can be read"),
+        ("UPDATE topics SET type = NULL", 0, "nothing of it can be read"),
+    ],
+)
+def test_tables_that_no_recorder_writes_are_one_line(tmp_path, change, count, text):
+    write_bag(tmp_path / "bag", plugin=SQLITE3)
+    file = data_file(tmp_path / "bag")
+    with sqlite3.connect(file) as database:
+        database.execute("PRAGMA writable_schema = ON")
+        database.execute("UPDATE sqlite_master SET sql = replace(sql, ' NOT NULL', '') WHERE type = 'table'")
+    database.close()
+    with sqlite3.connect(file) as database:
+        database.execute(change)
+    database.close()
+    numbers, line = times_of(file)
+    assert len(numbers) == count and text in line
+
+
+def test_messages_that_the_metadata_counts_and_the_file_lacks_are_said(tmp_path):
+    write_bag(tmp_path / "bag", plugin=SQLITE3)
+    with sqlite3.connect(data_file(tmp_path / "bag")) as database:
+        database.execute("DELETE FROM messages WHERE id > 15")
+    database.close()
+    assert times_of(data_file(tmp_path / "bag")) == (list(range(15)), None)
+    assert "5 messages of /events are damaged or missing" in times_of(tmp_path / "bag")[1]
+
+
+def test_what_is_no_file_is_no_bag(tmp_path):
+    os.mkfifo(tmp_path / "pipe.mcap")
+    (tmp_path / "folder.db3").mkdir()
+    for path in (tmp_path, tmp_path / "pipe.mcap", tmp_path / "folder.db3"):
+        assert "not a bag" in times_of(path)[1]

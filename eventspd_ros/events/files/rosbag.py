@@ -155,7 +155,7 @@ class Bag:
         try:
             for connection, time_ns, data in reader.messages(wanted) if wanted else ():
                 data = plain_message(data)
-                if data is not None and 0 <= time_ns < END_OF_TIME_NS:
+                if data is not None and isinstance(time_ns, int) and 0 <= time_ns < END_OF_TIME_NS:
                     lacking[connection.topic] -= 1
                     yield connection.topic, time_ns, data
         except Exception as error:  # whatever damaged bytes lead rosbags to

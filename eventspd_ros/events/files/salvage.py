@@ -119,8 +119,11 @@ def _string(record: bytes, start: int) -> tuple[str, int]:
 
 def _chunk_data(record: bytes) -> bytes:
     """A chunk's records, as many as its bytes give; none of a chunk that is all there but not as its checksum says."""
-    size, crc = struct.unpack_from("<QI", record, 16)
-    compression, start = _string(record, 28)
+    try:
+        size, crc = struct.unpack_from("<QI", record, 16)
+        compression, start = _string(record, 28)
+    except (struct.error, UnicodeDecodeError):
+        return b""
     data = record[start + 8 :]
     if compression:
         data = _decompressed(compression, data, min(size, MAX_BYTES))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -43,6 +44,7 @@ class _Disk(apsw.VFS):
         super().__init__(self.name, "")
 
     def connect(self, flags: int = _READ_ONLY) -> apsw.Connection:
+        """apsw.Error: no database."""
         database = apsw.Connection(self.path.as_uri(), flags=flags | apsw.SQLITE_OPEN_URI, vfs=self.name)
         database.execute("PRAGMA locking_mode=EXCLUSIVE")  # the log's index in memory, not in a file beside it
         return database
@@ -141,38 +143,47 @@ def _loses_frames(path: Path) -> bool:
 
 def _frames_taken(path: Path) -> int:
     """How many of the log's frames sqlite takes: those that a checkpoint would write back."""
-    disk = _Disk(path)
-    database = disk.connect(_READ_WRITE)
-    try:
+    with _opened(path, _READ_WRITE) as (_, database):
         database.execute("SELECT 1 FROM sqlite_master").fetchone()  # opens the log
         frames, _ = database.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         return frames
-    finally:
-        _close(disk, database)
 
 
-def _close(disk: _Disk, database: apsw.Connection) -> None:
-    database.close()
-    disk.unregister()
+@contextmanager
+def _opened(path: Path, flags: int = _READ_ONLY) -> Iterator[tuple[_Disk, apsw.Connection]]:
+    disk = _Disk(path)
+    with ExitStack() as stack:
+        stack.callback(disk.unregister)
+        database = disk.connect(flags)
+        stack.callback(database.close)
+        yield disk, database
 
 
 class _WithLog(Sqlite3Reader):
     """rosbags' own reader, with another connection."""
 
     def open(self) -> None:
-        self._disk = _Disk(self.path)
-        self.dbconn = self._disk.connect()
-        self._open()
+        self._stack = ExitStack()
+        self._disk, self.dbconn = self._stack.enter_context(_opened(self.path))
+        try:
+            self._open()
+            self._check_disk()
+        except BaseException:
+            self.close()
+            raise
 
     def messages(self, *args, **kwargs) -> Iterator[tuple[Connection, int, bytes]]:
         for item in super().messages(*args, **kwargs):
-            if self._disk.missing:
-                raise ReaderError("the file is shorter than its log says")
+            self._check_disk()
             yield item
+
+    def _check_disk(self) -> None:
+        if self._disk.missing:
+            raise ReaderError("it is shorter than its log says")
 
     def close(self) -> None:
         super().close()
-        self._disk.unregister()
+        self._stack.close()
 
 
 class LogReader(Reader):
@@ -188,17 +199,15 @@ class SalvagedSqlite(Salvaged):
         with self.path.open("rb") as file:
             if not file.read(16) == b"SQLite format 3\0":
                 return
-        disk = _Disk(self.path)
-        database = disk.connect()
         try:
-            for key, topic, msgtype in database.execute("SELECT id, name, type FROM topics"):
-                self._connect(key, topic, msgtype)
-            for key, time_ns, data in database.execute("SELECT topic_id, timestamp, data FROM messages ORDER BY id"):
-                if disk.missing:
-                    return
-                if key in self._by_key and isinstance(time_ns, int):
-                    yield self._by_key[key], time_ns, data
-        except apsw.Error:
-            return  # here the file was cut
-        finally:
-            _close(disk, database)
+            with _opened(self.path) as (disk, database):
+                for key, topic, msgtype in database.execute("SELECT id, name, type FROM topics"):
+                    self._connect(key, topic, msgtype)
+                rows = database.execute("SELECT topic_id, timestamp, data FROM messages ORDER BY id")
+                for key, time_ns, data in rows:
+                    if disk.missing:
+                        return
+                    if key in self._by_key and isinstance(time_ns, int):
+                        yield self._by_key[key], time_ns, data
+        except (apsw.Error, UnicodeDecodeError):
+            return  # here the file was cut, or overwritten
