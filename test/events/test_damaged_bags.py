@@ -12,11 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference.packets import assert_same_events, joined
 from reference.written_bags import data_file, leave_log, write_bag
-from rosbags.rosbag2 import CompressionMode, StoragePlugin
+from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
+from rosbags.rosbag2 import CompressionMode, StoragePlugin, Writer
+from rosbags.typesys import get_types_from_msg
 
 from eventspd_ros.events.files import open_events
 from eventspd_ros.events.files.compressed import ENDING, plain_message, zstd
-from eventspd_ros.events.files.rosbag import open_bag
+from eventspd_ros.events.files.rosbag import bag_typestore, open_bag
 from eventspd_ros.events.files.salvage import _decompressed
 
 SQLITE3, MCAP = StoragePlugin.SQLITE3, StoragePlugin.MCAP
@@ -55,6 +57,9 @@ def test_what_a_killed_recorder_left_in_its_log_is_read_where_it_lies(tmp_path, 
     for path in (file, file.parent, tmp_path / "link.DB3"):
         assert times_of(path) == (list(range(40)), None)
         assert_same_events(joined(list(open_events(path).chunks())), events)
+    with open_bag(file) as bag:
+        next(bag.messages())
+        assert contents(file.parent) == before  # while it is read, too
     metadata = (tmp_path / "bag" / "metadata.yaml").read_text()  # of before the last messages, say
     (file.parent / "metadata.yaml").write_text(metadata.replace("bag.db3", "bag_0.db3").replace(": 40", ": 10"))
     assert times_of(file.parent) == (list(range(40)), None)
@@ -79,20 +84,47 @@ def test_a_damaged_log_gives_what_comes_before_the_damage(tmp_path):
     assert times_of(file)[0] == [] and log.read_bytes() == damages[-1]
 
 
-def test_a_file_that_is_shorter_than_its_log_says_yields_no_zeros(tmp_path):
+@pytest.mark.parametrize("has_index", [False, True])
+def test_a_file_that_is_shorter_than_its_log_says_yields_no_zeros(tmp_path, has_index):
     write_bag(tmp_path / "bag", packets=40, plugin=SQLITE3)
-    file = leave_log(tmp_path / "bag", tmp_path / "killed", kept=30)
+    with sqlite3.connect(data_file(tmp_path / "bag")) as database:
+        database.execute("UPDATE messages SET data = substr(data, 1, 4620)")  # several to a page, and their ends behind
+        if not has_index:
+            database.execute("DROP INDEX timestamp_idx")
+    database.close()
+    file = leave_log(tmp_path / "bag", tmp_path / "killed", kept=20)
     with open_bag(file) as bag:
         sent = {time_ns: data for _, time_ns, data in bag.messages()}
     whole = file.read_bytes()
-    for share in (40, 60, 80, 99):
-        file.write_bytes(whole[: len(whole) * share // 100])
+    for size in (len(whole) // 2, len(whole) * 3 // 4, len(whole) - 8192, len(whole) - 4096):
+        file.write_bytes(whole[:size])
         got = []
         with pytest.raises(ValueError, match="damaged"), open_bag(file) as bag:
             for _, time_ns, data in bag.messages():
                 got.append(time_ns)
                 assert data == sent[time_ns]
-        assert 0 < len(got) < 40
+        assert len(got) < 40 or has_index
+    assert len(got) > 10
+
+
+def test_topics_that_stand_in_the_log_alone_keep_what_was_recorded_of_them(tmp_path):
+    qos = [Qos(QosHistory.KEEP_LAST, 5, QosReliability.BEST_EFFORT, QosDurability.VOLATILE, *[QosTime(1, 0)] * 2,
+               QosLiveliness.AUTOMATIC, QosTime(1, 0), False)]  # fmt: skip
+    store = bag_typestore()
+    store.register(get_types_from_msg("int32 value", "nobody_msgs/msg/Strange"))
+    with Writer(tmp_path / "bag", version=9, storage_plugin=SQLITE3) as writer:
+        strange = writer.add_connection("/a", "nobody_msgs/msg/Strange", typestore=store, offered_qos_profiles=qos)
+        for time_ns in (30, 10, 20):
+            message = store.types["nobody_msgs/msg/Strange"](time_ns)
+            writer.write(strange, time_ns, store.serialize_cdr(message, "nobody_msgs/msg/Strange"))
+    with open_bag(data_file(tmp_path / "bag")) as bag:
+        (asked,) = bag.connections
+    file = leave_log(tmp_path / "bag", tmp_path / "killed", kept=0)
+    with open_bag(file) as bag:
+        (got,) = bag.connections
+        assert got.ext == asked.ext and got.msgdef == asked.msgdef and got.msgcount == 3
+        assert (bag.start_ns, bag.duration_ns) == (10, 20)
+        assert [message.value for _, _, message in bag.read("/a")] == [10, 20, 30]
 
 
 def test_a_journal_of_a_recorder_that_was_stopped_is_said(tmp_path):

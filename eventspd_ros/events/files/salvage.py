@@ -48,10 +48,10 @@ class Salvaged:
     def _walk(self) -> Iterator[tuple[Connection, int, bytes]]:
         raise NotImplementedError
 
-    def _connect(self, key: int, topic: str, msgtype: str) -> None:
+    def _connect(self, key: int, topic: str, msgtype: str, definition: MessageDefinition | None = None, qos=()) -> None:
         if key not in self._by_key and is_name(topic) and is_name(msgtype):
-            definition = MessageDefinition(MessageDefinitionFormat.NONE, "")
-            ext = ConnectionExtRosbag2("cdr", [])
+            definition = definition or MessageDefinition(MessageDefinitionFormat.NONE, "")
+            ext = ConnectionExtRosbag2("cdr", list(qos))
             self._by_key[key] = Connection(key, topic, msgtype, definition, "", 0, ext, self)
 
     def __enter__(self) -> Salvaged:

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import ClassVar
 
 import apsw
-from rosbags.interfaces import Connection
-from rosbags.rosbag2 import Reader, ReaderError
-from rosbags.rosbag2.storage_sqlite3 import Sqlite3Reader
+from rosbags.interfaces import Connection, MessageDefinition, MessageDefinitionFormat
+from rosbags.rosbag2.metadata import parse_qos
 
 from eventspd_ros.events.files.salvage import Salvaged
 
 _LOG_HEADER_BYTES, _FRAME_HEADER_BYTES = 32, 24
 _JOURNAL_MAGIC = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
+_FORMATS = {"ros2msg": MessageDefinitionFormat.MSG, "ros2idl": MessageDefinitionFormat.IDL}
 _READ_ONLY = apsw.SQLITE_OPEN_READONLY
 _READ_WRITE = apsw.SQLITE_OPEN_READWRITE
 
@@ -159,55 +158,49 @@ def _opened(path: Path, flags: int = _READ_ONLY) -> Iterator[tuple[_Disk, apsw.C
         yield disk, database
 
 
-class _WithLog(Sqlite3Reader):
-    """rosbags' own reader, with another connection."""
-
-    def open(self) -> None:
-        self._stack = ExitStack()
-        self._disk, self.dbconn = self._stack.enter_context(_opened(self.path))
-        try:
-            self._open()
-            self._check_disk()
-        except BaseException:
-            self.close()
-            raise
-
-    def messages(self, *args, **kwargs) -> Iterator[tuple[Connection, int, bytes]]:
-        for item in super().messages(*args, **kwargs):
-            self._check_disk()
-            yield item
-
-    def _check_disk(self) -> None:
-        if self._disk.missing:
-            raise ReaderError("it is shorter than its log says")
-
-    def close(self) -> None:
-        super().close()
-        self._stack.close()
-
-
-class LogReader(Reader):
-    """rosbags' Reader of a file that has_log()."""
-
-    STORAGE_PLUGINS: ClassVar = {**Reader.STORAGE_PLUGINS, ".db3": _WithLog}
-
-
 class SalvagedSqlite(Salvaged):
-    """A sqlite3 file, row by row until a row needs bytes behind the file's end."""
+    """A sqlite3 file and its log, row by row until a row needs bytes behind the file's end.
+
+    end: what ended it before its end, None where it is whole.
+    """
+
+    _ORDER = "id"  # of the table itself: the index of times may be damaged
 
     def _walk(self) -> Iterator[tuple[Connection, int, bytes]]:
+        self.end = "it is no database"
         with self.path.open("rb") as file:
-            if not file.read(16) == b"SQLite format 3\0":
+            if file.read(16) != b"SQLite format 3\0":
                 return
         try:
             with _opened(self.path) as (disk, database):
-                for key, topic, msgtype in database.execute("SELECT id, name, type FROM topics"):
-                    self._connect(key, topic, msgtype)
-                rows = database.execute("SELECT topic_id, timestamp, data FROM messages ORDER BY id")
+                self._read_topics(database)
+                rows = database.execute(f"SELECT topic_id, timestamp, data FROM messages ORDER BY {self._ORDER}")
                 for key, time_ns, data in rows:
                     if disk.missing:
+                        self.end = "it is shorter than it says"
                         return
                     if key in self._by_key and isinstance(time_ns, int):
                         yield self._by_key[key], time_ns, data
-        except (apsw.Error, UnicodeDecodeError):
-            return  # here the file was cut, or overwritten
+            self.end = None
+        except (apsw.Error, UnicodeDecodeError) as error:  # here the file was cut, or overwritten
+            self.end = str(error)
+
+    def _read_topics(self, database: apsw.Connection) -> None:
+        definitions = {}
+        with suppress(apsw.SQLError):  # older recorders store none
+            rows = database.execute("SELECT topic_type, encoding, encoded_message_definition FROM message_definitions")
+            definitions = {kind: MessageDefinition(_FORMATS[how], text) for kind, how, text in rows if how in _FORMATS}
+        topics = database.execute("SELECT * FROM topics")
+        for row in topics:
+            columns = dict(zip([name for name, _ in topics.get_description()], row, strict=True))
+            qos = []
+            with suppress(Exception):  # damaged, or of a recorder that stores none
+                qos = parse_qos(columns["offered_qos_profiles"])
+            msgtype = columns.get("type")
+            self._connect(columns.get("id"), columns.get("name"), msgtype, definitions.get(msgtype), qos)
+
+
+class LoggedSqlite(SalvagedSqlite):
+    """A whole sqlite3 file and its log, in order of time."""
+
+    _ORDER = "timestamp"

@@ -11,7 +11,7 @@ from rosbags.rosbag2 import Reader, ReaderError
 from eventspd_ros.events.files.compressed import ENDING, decompress_file
 from eventspd_ros.events.files.salvage import Salvaged, SalvagedMcap, is_name
 from eventspd_ros.events.files.source import is_bag_file
-from eventspd_ros.events.files.sqlite import LogReader, SalvagedSqlite, has_log, unfinished
+from eventspd_ros.events.files.sqlite import LoggedSqlite, SalvagedSqlite, has_log, unfinished
 
 _SUFFIXES = (".mcap", ".db3")
 
@@ -50,9 +50,13 @@ def open_file(file: Path, stack: ExitStack) -> tuple[Reader | Salvaged, str | No
         plain, end = decompress_file(file, _folder(stack))
         damage = end and _damaged(file, end)
     try:
-        reader_type = LogReader if has_log(plain) else Reader
-        reader = stack.enter_context(reader_type(plainly_named(plain, stack)))
-        _check(reader)
+        if has_log(plain):
+            reader = LoggedSqlite(plain)
+            if reader.end:
+                raise ReaderError(reader.end)
+        else:
+            reader = stack.enter_context(Reader(plainly_named(plain, stack)))
+            _check(reader)
         return reader, damage or unfinished(plain)
     except Exception as error:  # whatever damaged bytes lead rosbags to
         salvaged = SalvagedMcap if plain.suffix.lower() == ".mcap" else SalvagedSqlite
