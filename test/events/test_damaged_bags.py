@@ -271,6 +271,15 @@ def test_tables_that_no_recorder_writes_are_one_line(tmp_path, change, count, te
     assert len(numbers) == count and text in line
 
 
+def test_messages_of_no_topic_are_said_of_a_log_too(tmp_path):
+    write_bag(tmp_path / "bag", plugin=SQLITE3)
+    with sqlite3.connect(data_file(tmp_path / "bag")) as database:
+        database.execute("UPDATE messages SET topic_id = 7 WHERE id = 3")
+    database.close()
+    numbers, line = times_of(leave_log(tmp_path / "bag", tmp_path / "killed"))
+    assert len(numbers) == 19 and "1 messages are of no topic" in line
+
+
 def test_messages_that_the_metadata_counts_and_the_file_lacks_are_said(tmp_path):
     write_bag(tmp_path / "bag", plugin=SQLITE3)
     with sqlite3.connect(data_file(tmp_path / "bag")) as database:

@@ -174,6 +174,7 @@ class SalvagedSqlite(Salvaged):
         try:
             with _opened(self.path) as (disk, database):
                 self._read_topics(database)
+                strays = 0
                 rows = database.execute(f"SELECT topic_id, timestamp, data FROM messages ORDER BY {self._ORDER}")
                 for key, time_ns, data in rows:
                     if disk.missing:
@@ -181,13 +182,15 @@ class SalvagedSqlite(Salvaged):
                         return
                     if key in self._by_key and isinstance(time_ns, int):
                         yield self._by_key[key], time_ns, data
-            self.end = None
+                    else:
+                        strays += 1
+            self.end = f"{strays} messages are of no topic" if strays else None
         except (apsw.Error, UnicodeDecodeError) as error:  # here the file was cut, or overwritten
             self.end = str(error)
 
     def _read_topics(self, database: apsw.Connection) -> None:
         definitions = {}
-        with suppress(apsw.SQLError):  # older recorders store none
+        with suppress(apsw.Error, UnicodeDecodeError):  # damaged, or of a recorder that stores none
             rows = database.execute("SELECT topic_type, encoding, encoded_message_definition FROM message_definitions")
             definitions = {kind: MessageDefinition(_FORMATS[how], text) for kind, how, text in rows if how in _FORMATS}
         topics = database.execute("SELECT * FROM topics")
