@@ -161,7 +161,7 @@ def test_a_message_that_cannot_be_decompressed_is_left_out_and_said(tmp_path, pl
     if not has_metadata:
         (tmp_path / "bag" / "metadata.yaml").unlink()
     numbers, line = times_of(tmp_path / "bag")
-    assert len(numbers) == 19 and "1 messages of /events are damaged or missing" in line
+    assert len(numbers) == 19 and "1 of 20 messages of /events are damaged or missing" in line
 
 
 @pytest.mark.parametrize("plugin", [SQLITE3, MCAP])
@@ -247,10 +247,10 @@ def test_a_message_longer_than_any_is_not_decompressed(monkeypatch):
 @pytest.mark.parametrize(
     "change, count, text",
     [
-        ("UPDATE messages SET timestamp = 'soon' WHERE id = 3", 19, "1 messages of /events are damaged or missing"),
-        ("UPDATE messages SET timestamp = -1 WHERE id = 3", 19, "1 messages of /events are damaged or missing"),
-        (f"UPDATE messages SET timestamp = {2**62} WHERE id = 3", 19, "1 messages of /events are damaged or missing"),
-        ("UPDATE messages SET data = 'text' WHERE id = 3", 19, "1 messages of /events are damaged or missing"),
+        ("UPDATE messages SET timestamp = 'soon' WHERE id = 3", 19, "1 of 20 messages of /events are damaged"),
+        ("UPDATE messages SET timestamp = -1 WHERE id = 3", 19, "1 of 20 messages of /events are damaged"),
+        (f"UPDATE messages SET timestamp = {2**62} WHERE id = 3", 19, "1 of 20 messages of /events are damaged"),
+        ("UPDATE messages SET data = 'text' WHERE id = 3", 19, "1 of 20 messages of /events are damaged"),
         ("UPDATE messages SET topic_id = 7 WHERE id = 3", 19, "1 messages are of no topic"),
         ("UPDATE topics SET name = '/a' || char(10) || 'b'", 0, "nothing of it can be read"),
         ("UPDATE topics SET name = x'00ff'", 0, "nothing of it can be read"),
@@ -286,7 +286,17 @@ def test_messages_that_the_metadata_counts_and_the_file_lacks_are_said(tmp_path)
         database.execute("DELETE FROM messages WHERE id > 15")
     database.close()
     assert times_of(data_file(tmp_path / "bag")) == (list(range(15)), None)
-    assert "5 messages of /events are damaged or missing" in times_of(tmp_path / "bag")[1]
+    assert "5 of 20 messages of /events are damaged or missing" in times_of(tmp_path / "bag")[1]
+
+
+def test_two_connections_of_one_topic_are_counted_together(tmp_path):
+    write_bag(tmp_path / "bag", topics=("/a", "/b"), plugin=SQLITE3)
+    with sqlite3.connect(data_file(tmp_path / "bag")) as database:
+        database.execute("UPDATE topics SET name = '/both'")
+        database.execute("UPDATE messages SET data = 'text' WHERE id = 3")
+    database.close()
+    numbers, line = times_of(data_file(tmp_path / "bag"))
+    assert len(numbers) == 39 and "1 of 40 messages of /both are damaged or missing" in line
 
 
 def test_what_is_no_file_is_no_bag(tmp_path):

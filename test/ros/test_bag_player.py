@@ -145,7 +145,7 @@ def test_compressed_messages_are_never_published_as_they_are(ros, bag, tmp_path)
     (tmp_path / "bag" / "metadata.yaml").unlink()
     listener = Listener()
     played = player(tmp_path / "bag")
-    with pytest.raises(ValueError, match="1 messages of /camera/events are damaged or missing; 49 messages"):
+    with pytest.raises(ValueError, match="1 of 50 messages of /camera/events are damaged or missing; 49 messages"):
         played.play()
     deadline = time.monotonic() + 5
     while len(listener.packets) < 49 and time.monotonic() < deadline:

@@ -151,7 +151,10 @@ class Bag:
     def _messages_of(self, reader, topics: list[str] | None) -> Iterator[tuple[str, int, bytes]]:
         """One file's, decompressed, up to where it is damaged; what is no message of ROS is left out."""
         wanted = [c for c in reader.connections if topics is None or c.topic in topics]
-        lacking = Counter({c.topic: c.msgcount for c in wanted})
+        said = Counter()
+        for connection in wanted:  # several may have one topic
+            said[connection.topic] += connection.msgcount
+        lacking = said.copy()
         try:
             for connection, time_ns, data in reader.messages(wanted) if wanted else ():
                 data = plain_message(data)
@@ -162,8 +165,8 @@ class Bag:
             self.damage = self.damage or f"damaged ({reason(error, self.path)})"
             return
         if lost := sorted(topic for topic, count in lacking.items() if count > 0):
-            count = sum(lacking[topic] for topic in lost)
-            self.damage = self.damage or f"{count} messages of {', '.join(lost)} are damaged or missing"
+            count, of = (sum(counter[topic] for topic in lost) for counter in (lacking, said))
+            self.damage = self.damage or f"{count} of {of} messages of {', '.join(lost)} are damaged or missing"
 
     def deserialize(self, data: bytes, msgtype: str):
         """A message as an object whose fields are those of the .msg; arrays come back as NumPy arrays."""
