@@ -1,7 +1,7 @@
 """Plays a rosbag2 over DDS with /clock, also where rosbag2 itself is not installed.
 
-Messages go out as the serialized bytes the bag holds, with the QoS they were recorded with. A /clock that was recorded
-stays in the bag: two would tell every node that time jumps, to and fro.
+Messages go out as the serialized bytes the bag holds, decompressed where they were compressed, with the QoS they were
+recorded with. A /clock that was recorded stays in the bag: two would tell every node that time jumps, to and fro.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rclpy.utilities import remove_ros_args
 from rosgraph_msgs.msg import Clock
 from tqdm import tqdm
 
-from eventspd_ros.events.files.rosbag import open_bag
+from eventspd_ros.events.files.rosbag import KINDS, open_bag
 from eventspd_ros.ros.messages import message_class, ns_to_time
 from eventspd_ros.ros.parameters import PLAYER_PARAMETERS, declare
 from eventspd_ros.ros.process import ros_context
@@ -53,7 +53,7 @@ class BagPlayer(Node):
         super().__init__("bag_player", **node_options)
         self.parameters = declare(self, PLAYER_PARAMETERS)
         if not self.parameters.bag:
-            raise ValueError("parameter bag is empty: give a rosbag2 folder, .mcap or .db3 file")
+            raise ValueError(f"parameter bag is empty: give {KINDS}")
         self.clock_publisher = self.create_publisher(Clock, CLOCK_TOPIC, 10)
         self.bag = open_bag(self.parameters.bag)
         self._publishers_by_topic = self._make_publishers()
@@ -80,7 +80,8 @@ class BagPlayer(Node):
         """Publish every message at its time / rate; returns how many. ValueError where the bag turns out truncated."""
         self._wait_for_subscribers()
         played = 0
-        with tqdm(total=self.bag.duration_ns / 1e9, bar_format=BAR, desc="playing") as bar:
+        # Closed at once: what was decompressed takes room on the disc.
+        with self.bag, tqdm(total=self.bag.duration_ns / 1e9, bar_format=BAR, desc="playing") as bar:
             for topic, data in self._in_time(bar):
                 self._publishers_by_topic[topic].publish(data)
                 played += 1

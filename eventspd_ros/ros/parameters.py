@@ -209,7 +209,7 @@ NODE_PARAMETERS = (
 )
 
 PLAYER_PARAMETERS = (
-    Parameter("bag", "", "rosbag2 folder, .mcap or .db3 file"),
+    Parameter("bag", "", "rosbag2 folder, .mcap or .db3 file, also compressed"),
     Parameter("rate", 1.0, "speed: 1 = as recorded", bounds=(0.001, 1000.0)),
     Parameter("topics", [""], "topics to play; empty: all but /clock"),
     Parameter(

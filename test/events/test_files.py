@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 from reference.packets import assert_same_events, event_array, joined
+from reference.written_bags import some_events, write_bag
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from eventspd_ros.events.codecs import ENCODERS
@@ -25,37 +26,6 @@ BAGS = {
     "event_camera_codecs/evt3_trigger": ("evt3", 1280, 720, 105),
     "event_camera_codecs/libcaer_rollover": ("libcaer", 640, 480, 201),
 }
-
-
-def some_events(count=5000, width=640, height=480, start_us=0):
-    rng = np.random.default_rng(count)
-    t_ns = (start_us + np.sort(rng.integers(0, 50_000, count))) * 1000
-    return event_array(
-        t_ns, rng.integers(0, width, count), rng.integers(0, height, count), rng.integers(0, 2, count), width, height
-    )
-
-
-def message(store, payload, seq=0, encoding="evt3", stamp_ns=10**18):
-    time = store.types["builtin_interfaces/msg/Time"](stamp_ns // 10**9, stamp_ns % 10**9)
-    header = store.types["std_msgs/msg/Header"](time, "camera")
-    return store.types[EVENT_PACKET](header, 480, 640, seq, 0, encoding, False, payload)
-
-
-def write_bag(path, topics=("/events",), packets=20, plugin=StoragePlugin.MCAP, msgtype=EVENT_PACKET, start_ns=10**18):
-    """A bag of simulated packets on each topic; returns the events of one."""
-    store, parts = bag_typestore(), []
-    with Writer(path, version=9, storage_plugin=plugin) as writer:
-        connections = [writer.add_connection(topic, msgtype, typestore=store) for topic in topics]
-        for seq in range(packets):
-            parts.append(some_events(1000 + seq, start_us=50_000 * seq))
-            payload = ENCODERS["evt3"](parts[-1])
-            for connection in connections:
-                if msgtype == EVENT_PACKET:
-                    data = store.serialize_cdr(message(store, payload, seq), msgtype)
-                else:
-                    data = store.serialize_cdr(store.types[msgtype]("text"), msgtype)
-                writer.write(connection, start_ns + seq * 10**7, data)
-    return joined(parts) if parts else None
 
 
 @pytest.mark.parametrize("bag", BAGS)

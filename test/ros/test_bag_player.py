@@ -13,7 +13,8 @@ from rosbags.typesys import get_types_from_msg
 from rosgraph_msgs.msg import Clock
 from spinning import Spinner
 
-from eventspd_ros.events.files.rosbag import bag_typestore
+from eventspd_ros.events.files.compressed import zstd
+from eventspd_ros.events.files.rosbag import bag_typestore, open_bag
 from eventspd_ros.ros.bag_player import BagPlayer
 from eventspd_ros.ros.messages import EVENTS_QOS, message_class, time_to_ns
 
@@ -153,6 +154,31 @@ def test_a_truncated_bag_is_one_line(ros, bag, tmp_path):
         one = player(tmp_path, wait_for=[""])
         one.play()
     assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_compressed_messages_are_never_published_as_they_are(ros, bag, tmp_path):
+    """Without metadata, as a killed recorder leaves them; one of them is damaged."""
+    with open_bag(bag) as whole:
+        sent = list(whole.messages(["/camera/events"]))
+    damaged = bytearray(zstd.compress(sent[7][2]))
+    damaged[4] ^= 0xFF
+    with Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        events = writer.add_connection("/camera/events", "event_camera_msgs/msg/EventPacket", typestore=bag_typestore())
+        for k, (_, time_ns, data) in enumerate(sent):
+            writer.write(events, time_ns, bytes(damaged) if k == 7 else zstd.compress(data))
+    (tmp_path / "bag" / "metadata.yaml").unlink()
+    listener = Listener()
+    played = player(tmp_path / "bag")
+    with pytest.raises(ValueError, match="1 of 50 messages of /camera/events are damaged or missing; 49 messages"):
+        played.play()
+    deadline = time.monotonic() + 5
+    while len(listener.packets) < 49 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    played.destroy_node()
+    listener.close()
+    packets = [packet for k, packet in enumerate(streams.make_packets(50)) if k != 7]
+    for message, packet in zip(listener.packets, packets, strict=True):
+        assert bytes(message.events) == packet.payload.tobytes() and message.seq == packet.seq
 
 
 def test_topics_nobody_listens_to_are_named(ros, bag):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from eventspd_ros.events.files.source import EventSource
+from eventspd_ros.events.files.source import EventSource, is_bag_file
 
 __all__ = ["EventSource", "open_events"]
 
 
 def open_events(path: Path | str, topic: str | None = None) -> EventSource:
-    """Open a Prophesee .raw file, a rosbag2 (folder, .mcap, .db3) or this package's HDF5 (.h5, .hdf5).
+    """Open a Prophesee .raw file, a rosbag2 (folder, .mcap, .db3, .zstd of both) or this package's HDF5 (.h5, .hdf5).
 
     topic: which one, where a bag has several with events. ValueError, one line: missing, unreadable, unknown encoding,
     a topic of what is no bag.
@@ -29,7 +29,7 @@ def open_events(path: Path | str, topic: str | None = None) -> EventSource:
         from eventspd_ros.events.files.hdf5 import Hdf5Source
 
         return Hdf5Source(path)
-    if path.is_dir() or ending in (".mcap", ".db3"):
+    if path.is_dir() or is_bag_file(path):
         from eventspd_ros.events.files.rosbag import RosbagSource
 
         return RosbagSource(path, topic)

@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import heapq
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from functools import cache
 from operator import itemgetter
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from rosbags.interfaces import Connection, MessageDefinitionFormat
-from rosbags.rosbag2 import Reader, ReaderError
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 
 from eventspd_ros.events.codecs import ENCODINGS
 from eventspd_ros.events.codecs.event_array import packet_from_event_array
-from eventspd_ros.events.files.salvage import salvage
-from eventspd_ros.events.files.source import EventSource
+from eventspd_ros.events.files.compressed import ENDING, plain_message
+from eventspd_ros.events.files.source import EventSource, is_bag_file
+from eventspd_ros.events.files.storage import bag_files, open_file, open_folder, reason
 from eventspd_ros.events.types import EventPacket
 from eventspd_ros.resources import find_resource
 
@@ -37,7 +38,9 @@ bool is_bigendian
 uint8[] events
 """
 EVENT_ARRAYS = ("dvs_msgs/msg/EventArray", "prophesee_event_msgs/msg/EventArray")
-SUFFIXES = (".mcap", ".db3")
+KINDS = "a rosbag2 folder, a .mcap or a .db3 file, or one of these compressed (.zstd)"
+# Of builtin_interfaces/Time.
+END_OF_TIME_NS = 2**31 * 10**9
 KEYPOINT_ARRAY, KEYPOINT_DEPTH_ARRAY = "eventspd_ros/msg/KeypointArray", "eventspd_ros/msg/KeypointDepthArray"
 
 
@@ -61,6 +64,12 @@ def bag_typestore(connections: list[Connection] | tuple = ()):
     return store
 
 
+@cache
+def _common_typestore():
+    """Without a bag's own types; building one takes longer than opening most bags."""
+    return bag_typestore()
+
+
 class Bag:
     """An open bag: connections (rosbags Connection: topic, msgtype, msgcount, ext.offered_qos_profiles), messages.
 
@@ -71,46 +80,46 @@ class Bag:
         self.path = Path(path)
         self._stack = ExitStack()
         self.damage: str | None = None
-        self._readers = self._open_readers()
-        if not any(reader.connections for reader in self._readers):
+        try:
+            self._readers = self._open_readers()
+            if not any(reader.connections for reader in self._readers):
+                raise ValueError(f"{self.path}: {self.damage or 'the bag holds no topic'}; nothing of it can be read")
+        except OSError as error:
             self.close()
-            raise ValueError(f"{self.path}: {self.damage or 'the bag holds no topic'}; nothing of it can be read")
+            raise ValueError(f"{self.path}: cannot be read ({error.strerror}); give {KINDS}") from error
+        except ValueError:
+            self.close()
+            raise
         self.connections = _merged(self._readers)
         filled = [reader for reader in self._readers if reader.message_count]
         self.start_ns = min((reader.start_time for reader in filled), default=0)
         self.duration_ns = max((reader.end_time for reader in filled), default=0) - self.start_ns
-        self._typestore = None
+        self._own_typestore = None
 
     def _open_readers(self) -> list:
         """One reader for a whole bag; one a file where the metadata or a file is of no use."""
         if not self.path.exists():
-            raise ValueError(f"{self.path}: no such bag; give a rosbag2 folder, a .mcap or a .db3 file")
+            raise ValueError(f"{self.path}: no such bag; give {KINDS}")
         if self.path.is_dir():
-            with suppress(ReaderError, FileNotFoundError):
-                return [self._stack.enter_context(Reader(self._plainly_named(self.path)))]
-            files = sorted(file for file in self.path.iterdir() if file.suffix.lower() in SUFFIXES)
-            if missing := _listed_files(self.path) - {file.name for file in files}:
-                self.damage = f"{', '.join(sorted(missing))} is missing"
+            files = bag_files(self.path)
+            reader = open_folder(self.path, files, self._stack)
+            if reader is not None:
+                return [reader]
+            if missing := _listed_files(self.path) - {_uncompressed(file.name) for file in files}:
+                self._add_damage(f"{', '.join(sorted(missing))} is missing")
         else:
-            files = [self.path] if self.path.suffix.lower() in SUFFIXES else []
+            files = [self.path] if is_bag_file(self.path) and self.path.is_file() else []
         if not files:
-            raise ValueError(f"{self.path}: not a bag; give a rosbag2 folder, a .mcap or a .db3 file")
-        return [self._open_file(file) for file in files]
+            raise ValueError(f"{self.path}: not a bag; give {KINDS}")
+        readers = []
+        for file in files:
+            reader, damage = open_file(file, self._stack)
+            readers.append(reader)
+            self._add_damage(damage)
+        return readers
 
-    def _open_file(self, file: Path):
-        try:
-            return self._stack.enter_context(Reader(self._plainly_named(file)))
-        except Exception as error:  # whatever damaged bytes lead rosbags to
-            self.damage = f"{file.name} is damaged or cut off ({_reason(error, file)})"
-            return self._stack.enter_context(salvage(file))
-
-    def _plainly_named(self, path: Path) -> Path:
-        """The path, or a link to it: rosbags 0.11 does not quote these for sqlite, nor know an ending in capitals."""
-        if not set("#?%") & set(str(path.absolute())) and (path.is_dir() or path.suffix in SUFFIXES):
-            return path
-        link = Path(self._stack.enter_context(TemporaryDirectory())) / f"bag{path.suffix.lower()}"
-        link.symlink_to(path.absolute())
-        return link
+    def _add_damage(self, damage: str | None) -> None:
+        self.damage = "; ".join(filter(None, (self.damage, damage))) or None
 
     @property
     def topics(self) -> list[str]:
@@ -140,20 +149,32 @@ class Bag:
             )
 
     def _messages_of(self, reader, topics: list[str] | None) -> Iterator[tuple[str, int, bytes]]:
-        """One file's, up to where it is damaged."""
+        """One file's, decompressed, up to where it is damaged; what is no message of ROS is left out."""
         wanted = [c for c in reader.connections if topics is None or c.topic in topics]
+        said = Counter()
+        for connection in wanted:  # several may have one topic
+            said[connection.topic] += connection.msgcount
+        lacking = said.copy()
         try:
             for connection, time_ns, data in reader.messages(wanted) if wanted else ():
-                yield connection.topic, time_ns, data
+                data = plain_message(data)
+                if data is not None and isinstance(time_ns, int) and 0 <= time_ns < END_OF_TIME_NS:
+                    lacking[connection.topic] -= 1
+                    yield connection.topic, time_ns, data
         except Exception as error:  # whatever damaged bytes lead rosbags to
-            self.damage = self.damage or f"damaged ({_reason(error, self.path)})"
+            self.damage = self.damage or f"damaged ({reason(error, self.path)})"
+            return
+        if lost := sorted(topic for topic, count in lacking.items() if count > 0):
+            count, of = (sum(counter[topic] for topic in lost) for counter in (lacking, said))
+            self.damage = self.damage or f"{count} of {of} messages of {', '.join(lost)} are damaged or missing"
 
     def deserialize(self, data: bytes, msgtype: str):
         """A message as an object whose fields are those of the .msg; arrays come back as NumPy arrays."""
-        if self._typestore is None:
-            self._typestore = bag_typestore(self.connections)
+        store = _common_typestore()
+        if msgtype not in store.fielddefs:
+            self._own_typestore = store = self._own_typestore or bag_typestore(self.connections)
         try:
-            return self._typestore.deserialize_cdr(data, msgtype)
+            return store.deserialize_cdr(data, msgtype)
         except Exception as error:  # whatever the bytes lead rosbags to
             raise ValueError(
                 f"{self.path}: a message of {len(data)} bytes is no {msgtype} ({type(error).__name__}); leave it out"
@@ -177,16 +198,15 @@ class Bag:
         self.close()
 
 
+def _uncompressed(name: str) -> str:
+    return name.removesuffix(ENDING)
+
+
 def _listed_files(folder: Path) -> set[str]:
-    """The bag files that the folder's metadata.yaml names."""
+    """The bag files that the folder's metadata.yaml names, each as it is called uncompressed."""
     metadata = folder / "metadata.yaml"
     text = metadata.read_text(errors="replace") if metadata.is_file() else ""
-    return {Path(name).name for name in re.findall(r"- (\S+\.(?:mcap|db3))\s*$", text, re.MULTILINE)}
-
-
-def _reason(error: Exception, file: Path) -> str:
-    """The first line of an error, without the path that the message names already."""
-    return (str(error).splitlines() or [type(error).__name__])[0].replace(f" {file}", "").removesuffix(".")
+    return {Path(name).name for name in re.findall(r"- (\S+\.(?:mcap|db3))(?:\.zstd)?\s*$", text, re.MULTILINE)}
 
 
 def _merged(readers: list) -> list[Connection]:
@@ -201,7 +221,10 @@ def _merged(readers: list) -> list[Connection]:
 
 
 def open_bag(path: Path | str) -> Bag:
-    """Open a rosbag2 folder, .mcap or .db3 file. ValueError, one line: missing, or nothing of it can be read."""
+    """Open a rosbag2 folder, .mcap or .db3 file, or either with .zstd.
+
+    ValueError, one line: missing, or nothing of it can be read.
+    """
     return Bag(path)
 
 

@@ -1,29 +1,27 @@
 """What can still be read of a bag file that was cut off, in the shape of a rosbags reader.
 
-A recorder that lost power leaves an mcap file without its index, or a sqlite3 file shorter than its header says;
-rosbags refuses both as a whole, though all messages but the last are there.
+A recorder that lost power leaves an mcap file without its index, or a sqlite3 file (sqlite.py) shorter than its header
+says; rosbags refuses both as a whole, though all messages but the last are there.
 """
 
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
+from zlib import crc32
 
-import apsw
 from lz4.frame import LZ4FrameDecompressor
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinition, MessageDefinitionFormat
 
-try:
-    from compression import zstd  # Python 3.14
-except ImportError:
-    from backports import zstd
+from eventspd_ros.events.files.compressed import MAX_BYTES, zstd
 
 SCHEMA, CHANNEL, MESSAGE, CHUNK = 3, 4, 5, 6
 MCAP_MAGIC = b"\x89MCAP0\r\n"
+# So much of a compressed chunk at a time: where its bytes are damaged, what came before them is there already.
+_PIECE_BYTES = 1 << 12
 
 
 class Salvaged:
@@ -31,15 +29,16 @@ class Salvaged:
 
     def __init__(self, path: Path):
         self.path = path
-        self.connections: list[Connection] = []
+        self._by_key: dict[int, Connection] = {}
         counts: dict[int, int] = {}
-        times = []
+        first_ns, last_ns = None, 0
         for connection, time_ns, _ in self._walk():
             counts[connection.id] = counts.get(connection.id, 0) + 1
-            times.append(time_ns)
-        self.connections = [c._replace(msgcount=counts.get(c.id, 0)) for c in self.connections]
-        self.message_count = len(times)
-        self.start_time, self.end_time = min(times, default=0), max(times, default=0)
+            first_ns = time_ns if first_ns is None else min(first_ns, time_ns)
+            last_ns = max(last_ns, time_ns)
+        self.connections = [c._replace(msgcount=counts.get(c.id, 0)) for c in self._by_key.values()]
+        self.message_count = sum(counts.values())
+        self.start_time, self.end_time = first_ns or 0, last_ns
 
     def messages(self, connections: list[Connection]) -> Iterator[tuple[Connection, int, bytes]]:
         """The messages of these connections, as they stand in the file."""
@@ -49,14 +48,11 @@ class Salvaged:
     def _walk(self) -> Iterator[tuple[Connection, int, bytes]]:
         raise NotImplementedError
 
-    def _connect(self, key: int, topic: str, msgtype: str) -> Connection:
-        known = next((c for c in self.connections if c.id == key), None)
-        if known is None:
-            definition = MessageDefinition(MessageDefinitionFormat.NONE, "")
-            ext = ConnectionExtRosbag2("cdr", [])
-            known = Connection(key, topic, msgtype, definition, "", 0, ext, self)
-            self.connections.append(known)
-        return known
+    def _connect(self, key: int, topic: str, msgtype: str, definition: MessageDefinition | None = None, qos=()) -> None:
+        if key not in self._by_key and is_name(topic) and is_name(msgtype):
+            definition = definition or MessageDefinition(MessageDefinitionFormat.NONE, "")
+            ext = ConnectionExtRosbag2("cdr", list(qos))
+            self._by_key[key] = Connection(key, topic, msgtype, definition, "", 0, ext, self)
 
     def __enter__(self) -> Salvaged:
         return self
@@ -65,20 +61,23 @@ class Salvaged:
         pass
 
 
+def is_name(name) -> bool:
+    """Whether it may be the name of a topic or type: a line that can be printed."""
+    return isinstance(name, str) and name.isprintable()
+
+
 class SalvagedMcap(Salvaged):
     """An mcap file, record by record (https://mcap.dev/spec)."""
 
     def _walk(self) -> Iterator[tuple[Connection, int, bytes]]:
-        schemas: dict[int, str] = {}
         with self.path.open("rb") as file:
-            if file.read(len(MCAP_MAGIC)) != MCAP_MAGIC:
-                return
-            try:
-                yield from self._records(file, schemas)
-            except (struct.error, UnicodeDecodeError):
-                return  # here the file was cut, or overwritten
+            if file.read(len(MCAP_MAGIC)) == MCAP_MAGIC:
+                yield from self._records(file, {}, in_chunk=False)
 
-    def _records(self, file: BinaryIO, schemas: dict[int, str]) -> Iterator[tuple[Connection, int, bytes]]:
+    def _records(
+        self, file: BinaryIO, schemas: dict[int, str], in_chunk: bool
+    ) -> Iterator[tuple[Connection, int, bytes]]:
+        """Up to where the file, or the chunk, was cut or overwritten."""
         start, end = file.tell(), file.seek(0, 2)
         file.seek(start)
         while len(head := file.read(9)) == 9:
@@ -87,21 +86,28 @@ class SalvagedMcap(Salvaged):
             if code not in (SCHEMA, CHANNEL, MESSAGE, CHUNK):
                 file.seek(min(size, left), 1)
                 continue
-            record = file.read(min(size, left))
-            if code == CHUNK:
-                yield from self._records(BytesIO(_chunk_data(record)), schemas)
-            elif size > left:
+            if (size > left and (code != CHUNK or in_chunk)) or min(size, left) > MAX_BYTES:
                 return
-            elif code == SCHEMA:
-                schemas[struct.unpack_from("<H", record)[0]] = _string(record, 2)[0]
-            elif code == CHANNEL:
-                key, schema = struct.unpack_from("<HH", record)
-                self._connect(key, _string(record, 4)[0], schemas.get(schema, ""))
-            elif code == MESSAGE:
-                key, _, time_ns, _ = struct.unpack_from("<HIQQ", record)
-                connection = next((c for c in self.connections if c.id == key), None)
-                if connection is not None:
-                    yield connection, time_ns, record[22:]
+            record = file.read(min(size, left))
+            try:
+                if code == CHUNK:
+                    if not in_chunk:
+                        yield from self._records(BytesIO(_chunk_data(record)), schemas, in_chunk=True)
+                elif code == MESSAGE:
+                    key, _, time_ns, _ = struct.unpack_from("<HIQQ", record)
+                    if key in self._by_key:
+                        yield self._by_key[key], time_ns, record[22:]
+                else:
+                    self._define(code, record, schemas)
+            except (struct.error, UnicodeDecodeError):
+                return
+
+    def _define(self, code: int, record: bytes, schemas: dict[int, str]) -> None:
+        if code == SCHEMA:
+            schemas[struct.unpack_from("<H", record)[0]] = _string(record, 2)[0]
+        else:
+            key, schema = struct.unpack_from("<HH", record)
+            self._connect(key, _string(record, 4)[0], schemas.get(schema, ""))
 
 
 def _string(record: bytes, start: int) -> tuple[str, int]:
@@ -112,77 +118,31 @@ def _string(record: bytes, start: int) -> tuple[str, int]:
 
 
 def _chunk_data(record: bytes) -> bytes:
-    """A chunk's records, as many as its compressed bytes give."""
-    if len(record) < 36:
-        return b""
+    """A chunk's records, as many as its bytes give; none of a chunk that is all there but not as its checksum says."""
     try:
+        size, crc = struct.unpack_from("<QI", record, 16)
         compression, start = _string(record, 28)
-        data = record[start + 8 :]
-        if compression == "zstd":
-            return zstd.ZstdDecompressor().decompress(data)
-        if compression == "lz4":
-            return LZ4FrameDecompressor().decompress(data)
-        return data if compression == "" else b""
-    except (zstd.ZstdError, RuntimeError, struct.error, UnicodeDecodeError, zlib.error):
+    except (struct.error, UnicodeDecodeError):
         return b""
+    data = record[start + 8 :]
+    if compression:
+        data = _decompressed(compression, data, min(size, MAX_BYTES))
+    return b"" if crc and len(data) >= size and crc32(data) != crc else data
 
 
-class SalvagedSqlite(Salvaged):
-    """A sqlite3 file, row by row until a row needs bytes behind the file's end."""
-
-    def _walk(self) -> Iterator[tuple[Connection, int, bytes]]:
-        with self.path.open("rb") as file:
-            header = file.read(100)
-        if len(header) < 100 or not header.startswith(b"SQLite format 3\0"):
-            return
-        filled_up = _FilledUp(self.path, header)
-        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-        database = apsw.Connection(f"{self.path.absolute().as_uri()}?immutable=1", flags=flags, vfs=filled_up.name)
-        try:
-            for key, topic, msgtype in database.execute("SELECT id, name, type FROM topics"):
-                self._connect(key, topic, msgtype)
-            by_key = {connection.id: connection for connection in self.connections}
-            for key, time_ns, data in database.execute("SELECT topic_id, timestamp, data FROM messages ORDER BY id"):
-                if filled_up.was_needed:
-                    return
-                yield by_key[key], time_ns, data
-        except (apsw.Error, KeyError):
-            return  # here the file was cut
-        finally:
-            database.close()
-            filled_up.unregister()
-
-
-class _FilledUp(apsw.VFS):
-    """Shows sqlite a cut file in the length that its header says, with zeros; was_needed: whether any were read."""
-
-    def __init__(self, path: Path, header: bytes):
-        page_bytes = struct.unpack_from(">H", header, 16)[0]
-        page_bytes = 65536 if page_bytes == 1 else page_bytes
-        self.file_bytes = path.stat().st_size
-        self.shown_bytes = max(self.file_bytes, page_bytes * struct.unpack_from(">I", header, 28)[0])
-        self.was_needed = False
-        self.name = f"eventspd_salvage_{id(self)}"
-        super().__init__(self.name, "")
-
-    def xOpen(self, name, flags):
-        return _FilledUpFile(self, name, flags)
-
-
-class _FilledUpFile(apsw.VFSFile):
-    def __init__(self, disk: _FilledUp, name, flags):
-        self._disk = disk
-        super().__init__("", name, flags)
-
-    def xFileSize(self) -> int:
-        return self._disk.shown_bytes
-
-    def xRead(self, amount: int, offset: int) -> bytes:
-        there = max(0, min(amount, self._disk.file_bytes - offset))
-        self._disk.was_needed |= there < amount
-        return (super().xRead(there, offset) if there else b"").ljust(amount, b"\0")
-
-
-def salvage(path: Path) -> Salvaged:
-    """A reader for a damaged .mcap or .db3 file; it may find nothing."""
-    return SalvagedMcap(path) if path.suffix.lower() == ".mcap" else SalvagedSqlite(path)
+def _decompressed(compression: str, data: bytes, max_bytes: int) -> bytes:
+    if compression not in ("zstd", "lz4"):
+        return b""
+    decompressor = zstd.ZstdDecompressor() if compression == "zstd" else LZ4FrameDecompressor()
+    out = bytearray()
+    try:
+        for start in range(0, len(data), _PIECE_BYTES):
+            piece = data[start : start + _PIECE_BYTES]
+            while len(out) < max_bytes and not decompressor.eof:
+                out += decompressor.decompress(piece, max_length=min(_PIECE_BYTES, max_bytes - len(out)))
+                piece = b""
+                if decompressor.needs_input:
+                    break
+    except (zstd.ZstdError, RuntimeError):
+        pass  # here its bytes are damaged
+    return bytes(out)

@@ -8,6 +8,13 @@ from pathlib import Path
 from eventspd_ros.events.codecs import DecoderStats, make_decoder
 from eventspd_ros.events.types import EventArray, EventPacket
 
+_BAG_ENDINGS = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd")
+
+
+def is_bag_file(path: Path) -> bool:
+    """Whether its name is that of a file of a rosbag2."""
+    return path.name.lower().endswith(_BAG_ENDINGS)
+
 
 class EventSource:
     """A recording of one sensor. chunks() always works; packets() where the recording holds undecoded packets.

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from eventspd_ros.events.files import EventSource, open_events
 from eventspd_ros.events.files.hdf5 import READ_EVENTS
+from eventspd_ros.events.files.source import is_bag_file
 from eventspd_ros.events.statistics import EventStatistics
 from eventspd_ros.events.types import EventArray
 
@@ -130,7 +131,7 @@ def _files_of_set(path: Path) -> list[Path]:
     if not path.is_dir():
         return []
     files = sorted(file for file in path.iterdir() if not file.name.startswith("."))
-    if any(file.name == "metadata.yaml" or file.suffix.lower() in (".mcap", ".db3") for file in files):
+    if any(file.name == "metadata.yaml" or is_bag_file(file) for file in files):
         return []  # a rosbag2
     return [file for file in files if file.suffix == ".h5" and not file.name.endswith(_PSEUDO_ENDING)]
 
