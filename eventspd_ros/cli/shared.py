@@ -20,6 +20,12 @@ def sensor_size(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
+def add_geometry(parser: argparse.ArgumentParser) -> None:
+    """The option of commands that open event files."""
+    text = "sensor size, for an old .raw file whose header names none, e.g. 640x480"
+    parser.add_argument("--geometry", type=sensor_size, metavar="WxH", help=text)
+
+
 def device(name: str) -> str:
     """A device that is there."""
     from eventspd_ros.model.devices import choose_device

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from eventspd_ros.events.files import EventSource, open_events
-from eventspd_ros.events.files.hdf5 import READ_EVENTS
+from eventspd_ros.events.files.hdf5 import READ_EVENTS, checked_events, damaged, open_h5, stored_events
 from eventspd_ros.events.statistics import EventStatistics
 from eventspd_ros.events.types import EventArray
 
@@ -24,8 +23,8 @@ _SCENE_FORMAT = "eventspd-simulated"
 _PSEUDO_ENDING = "_pseudo.h5"  # a teacher's labels, which lie beside their scene and hold no events
 
 
-def summarise_events(path: Path | str) -> dict:
-    """Read a recording, or each of a folder of HDF5 files, once.
+def summarise_events(path: Path | str, sensor_hw: tuple[int, int] | None = None) -> dict:
+    """Read a recording, or each of a folder of HDF5 files, once. sensor_hw: as open_events().
 
     Keys of a recording: path, kind, encoding, sensor, topics, bytes, events, on_share, first_ns, last_ns, duration_s,
     events_per_second, longest_gap_ms (between two events), damage (None, or what is wrong with the file), statistics
@@ -36,15 +35,15 @@ def summarise_events(path: Path | str) -> dict:
     """
     path = Path(path)
     files = _files_of_set(path)
-    summary = _summarise_set(path, files) if files else _summarise_recording(path)
+    summary = _summarise_set(path, files, sensor_hw) if files else _summarise_recording(path, sensor_hw)
     for part in (summary, *summary.get("domains", {}).values()):
         values = part["statistics"].items()
         part["statistics"] = {name: None if value is None else float(f"{value:.4g}") for name, value in values}
     return summary
 
 
-def _summarise_recording(path: Path) -> dict:
-    source = _open(path)
+def _summarise_recording(path: Path, sensor_hw: tuple[int, int] | None) -> dict:
+    source = _open(path, sensor_hw)
     statistics = EventStatistics(source.height, source.width)
     events, on, first_ns, last_ns, longest_ns, damage = 0, 0, None, None, 0, None
     with tqdm(total=source.chunk_count, unit="chunk", desc=source.path.name, file=sys.stderr, leave=False) as bar:
@@ -84,11 +83,11 @@ def _summarise_recording(path: Path) -> dict:
     return summary
 
 
-def _summarise_set(path: Path, files: list[Path]) -> dict:
+def _summarise_set(path: Path, files: list[Path], sensor_hw: tuple[int, int] | None) -> dict:
     domains = defaultdict(list)
     summaries = []
     for file in tqdm(files, unit="file", desc=path.name, file=sys.stderr, leave=False):
-        summaries.append(_summarise_recording(file))
+        summaries.append(_summarise_recording(file, sensor_hw))
         domain, _, number = file.stem.rpartition("_")
         if domain and number.isdecimal():
             domains[domain].append(summaries[-1])
@@ -140,36 +139,31 @@ class _Scene(EventSource):
     has_packets = False
 
     def __init__(self, path: Path, file: h5py.File):
-        try:
+        with damaged(path):
             width, height = file["calib/resolution"][:].tolist()
-            lengths = {len(file[f"events/{name}"]) for name in "xypt"}
+            self._count = stored_events(file, "xypt")
             self._offset_us = int(file["t_offset"][()])
-        except (KeyError, TypeError, ValueError, OSError) as error:
-            raise ValueError(f"{path}: no whole simulated scene ({error}); simulate it again") from error
-        if len(lengths) != 1:
-            raise ValueError(f"{path}: events/x, y, p, t differ in length; simulate it again")
         super().__init__(path, "", width, height)
-        self._count = lengths.pop()
         self.chunk_count = -(-self._count // READ_EVENTS)
 
     def chunks(self) -> Iterator[EventArray]:
-        with h5py.File(self.path, "r") as file:
+        with open_h5(self.path) as file:
             for first in range(0, self._count, READ_EVENTS):
-                part = slice(first, first + READ_EVENTS)
-                try:
-                    x, y, p, t_us = (file[f"events/{name}"][part] for name in "xypt")
-                except (OSError, RuntimeError) as error:
-                    raise ValueError(f"{self.path}: damaged ({error}); simulate it again") from error
-                yield EventArray(x, y, p, (t_us.astype(np.int64) + self._offset_us) * 1000, self.width, self.height)
+                with damaged(self.path):
+                    x, y, p, t_us = (file[f"events/{name}"][first : first + READ_EVENTS] for name in "xypt")
+                    t_ns = (t_us.astype(np.int64) + self._offset_us) * 1000
+                    events = checked_events(x, y, p, t_ns, self.width, self.height)
+                yield events
 
 
-def _open(path: Path) -> EventSource:
-    if path.suffix.lower() == ".h5":
-        # What is no HDF5 file at all is for open_events() to say.
-        with suppress(OSError), h5py.File(path, "r") as file:
+def _open(path: Path, sensor_hw: tuple[int, int] | None) -> EventSource:
+    if path.suffix.lower() == ".h5" and path.is_file():
+        with open_h5(path) as file:
             if file.attrs.get("format") == _SCENE_FORMAT:
-                return _Scene(path, file)
-    return open_events(path)
+                scene = _Scene(path, file)
+                scene.check_size(sensor_hw)
+                return scene
+    return open_events(path, sensor_hw=sensor_hw)
 
 
 def _size_bytes(source: EventSource) -> int:
