@@ -19,6 +19,14 @@ def check_readable(path: Path | str) -> None:
         raise unreadable(path, error) from None
 
 
+def entries(folder: Path) -> list[Path]:
+    """What a folder holds, in order. ValueError, one line: it cannot be looked into."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise unreadable(folder, error) from None
+
+
 def unreadable(path: Path | str, error: OSError) -> ValueError:
     """What the system says of a file, in one line that names it."""
     if isinstance(error, FileNotFoundError):

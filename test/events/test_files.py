@@ -151,7 +151,7 @@ def test_what_is_no_recording_is_refused_in_one_line(tmp_path):
     for name, text in (
         ("missing.raw", "no such file or folder"),
         ("a.txt", r"\.txt is no known recording"),
-        ("a.h5", "not an HDF5 file, or cut off"),
+        ("a.h5", "not a readable HDF5 file, or cut off"),
         ("a.mcap", "nothing of it can be read"),
         ("b.mcap", "nothing of it can be read"),
         ("a.db3", "nothing of it can be read"),

@@ -91,16 +91,18 @@ def open_h5(path: Path) -> h5py.File:
     try:
         return h5py.File(path, "r")
     except Exception as error:  # whatever the bytes lead h5py to
-        raise ValueError(f"{path}: not an HDF5 file, or cut off ({_line(error)}); copy or decode it again") from error
+        raise ValueError(
+            f"{path}: not a readable HDF5 file, or cut off ({_line(error)}); copy it or make it again"
+        ) from error
 
 
 @contextmanager
-def damaged(path: Path) -> Iterator[None]:
+def damaged(path: Path, what: str = "damaged") -> Iterator[None]:
     """What reading an HDF5 file raises, as a ValueError of one line."""
     try:
         yield
     except Exception as error:  # whatever damaged bytes lead h5py to
-        raise ValueError(f"{path}: damaged ({_line(error)}); copy or decode it again") from error
+        raise ValueError(f"{path}: {what} ({_line(error)}); copy it or make it again") from error
 
 
 def stored_events(file: h5py.File, names: Iterable[str]) -> int:
@@ -119,14 +121,21 @@ def stored_events(file: h5py.File, names: Iterable[str]) -> int:
 
 def checked_events(x, y, p, t_ns, width: int, height: int) -> EventArray:
     """Columns of any whole numbers as events. ValueError: one lies outside the sensor, or outside all time."""
-    limits = {"x": (x, width), "y": (y, height), "p": (p, 2), "t_ns": (t_ns, MAX_TIME_NS)}
-    for name, (column, end) in limits.items():
+    of_sensor = f"lies outside the sensor of {width}x{height} px"
+    for name, column, end, wrong in (
+        ("x", x, width, of_sensor),
+        ("y", y, height, of_sensor),
+        ("p", p, 2, "is neither 0 nor 1"),
+        ("t_ns", t_ns, MAX_TIME_NS, "is no time"),
+    ):
         if column.dtype.kind not in "iub":
             raise ValueError(f"{name} is {column.dtype}, no whole numbers")
-        if len(column) and not (0 <= int(column.min()) and int(column.max()) < end):
-            raise ValueError(f"{name} of {column.min()} to {column.max()}, where 0 to {end - 1} can be")
-    return EventArray(*(limits[name][0].astype(kind, copy=False) for name, kind in COLUMNS.items()), width, height)
+        lowest, highest = int(column.min(initial=0)), int(column.max(initial=0))
+        if lowest < 0 or highest >= end:
+            raise ValueError(f"an event at {name} = {lowest if lowest < 0 else highest} {wrong}")
+    columns = zip((x, y, p, t_ns), COLUMNS.values(), strict=True)
+    return EventArray(*(column.astype(kind, copy=False) for column, kind in columns), width, height)
 
 
 def _line(error: Exception) -> str:
-    return " ".join((str(error) or type(error).__name__).split())
+    return " ".join(str(error.args[0] if error.args else type(error).__name__).split())

@@ -23,6 +23,7 @@ from eventspd_ros.events.codecs.event_array import packet_from_event_array
 from eventspd_ros.events.files.salvage import salvage
 from eventspd_ros.events.files.source import EventSource
 from eventspd_ros.events.types import EventPacket
+from eventspd_ros.readable import check_readable, entries
 from eventspd_ros.resources import find_resource
 
 EVENT_PACKET = "event_camera_msgs/msg/EventPacket"
@@ -85,14 +86,16 @@ class Bag:
         """One reader for a whole bag; one a file where the metadata or a file is of no use."""
         if not self.path.exists():
             raise ValueError(f"{self.path}: no such bag; give a rosbag2 folder, a .mcap or a .db3 file")
-        if self.path.is_dir():
+        is_folder = self.path.is_dir()
+        found = entries(self.path) if is_folder else [self.path]
+        files = [file for file in found if file.suffix.lower() in SUFFIXES]
+        for file in files:
+            check_readable(file)
+        if is_folder:
             with suppress(ReaderError, FileNotFoundError):
                 return [self._stack.enter_context(Reader(self._plainly_named(self.path)))]
-            files = sorted(file for file in self.path.iterdir() if file.suffix.lower() in SUFFIXES)
             if missing := _listed_files(self.path) - {file.name for file in files}:
                 self.damage = f"{', '.join(sorted(missing))} is missing"
-        else:
-            files = [self.path] if self.path.suffix.lower() in SUFFIXES else []
         if not files:
             raise ValueError(f"{self.path}: not a bag; give a rosbag2 folder, a .mcap or a .db3 file")
         return [self._open_file(file) for file in files]

@@ -16,6 +16,7 @@ from eventspd_ros.events.files import EventSource, open_events
 from eventspd_ros.events.files.hdf5 import READ_EVENTS, checked_events, damaged, open_h5, stored_events
 from eventspd_ros.events.statistics import EventStatistics
 from eventspd_ros.events.types import EventArray
+from eventspd_ros.readable import entries
 
 _STATS = ("seq_gaps", "lost_packets", "restarts", "rollovers", "unknown_words", "startup_words", "out_of_sensor")
 _STATS += ("time_reversals", "truncated_bytes", "trigger_events")
@@ -91,7 +92,7 @@ def _summarise_set(path: Path, files: list[Path], sensor_hw: tuple[int, int] | N
         domain, _, number = file.stem.rpartition("_")
         if domain and number.isdecimal():
             domains[domain].append(summaries[-1])
-    damage = [f"{Path(summary['path']).name}: {summary['damage']}" for summary in summaries if summary["damage"]]
+    damage = [s["damage"].removeprefix(f"{path}/") for s in summaries if s["damage"]]
     return {
         "path": str(path),
         "kind": "set",
@@ -126,7 +127,7 @@ def _files_of_set(path: Path) -> list[Path]:
     """The recordings in a folder of HDF5 files; none for what else there is. Hidden ones are not finished yet."""
     if not path.is_dir():
         return []
-    files = sorted(file for file in path.iterdir() if not file.name.startswith("."))
+    files = [file for file in entries(path) if not file.name.startswith(".")]
     if any(file.name == "metadata.yaml" or file.suffix.lower() in (".mcap", ".db3") for file in files):
         return []  # a rosbag2
     return [file for file in files if file.suffix == ".h5" and not file.name.endswith(_PSEUDO_ENDING)]
@@ -139,7 +140,7 @@ class _Scene(EventSource):
     has_packets = False
 
     def __init__(self, path: Path, file: h5py.File):
-        with damaged(path):
+        with damaged(path, "no whole simulated scene"):
             width, height = file["calib/resolution"][:].tolist()
             self._count = stored_events(file, "xypt")
             self._offset_us = int(file["t_offset"][()])
