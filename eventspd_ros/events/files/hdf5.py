@@ -36,7 +36,9 @@ def write_events_h5(path: Path | str, chunks: Iterable[EventArray], encoding: st
     """
     count = 0
     with h5py.File(path, "w", libver="v110") as file:  # whose own structures have checksums
-        file.attrs.update({"format": FORMAT, "version": VERSION, "encoding": encoding, "width": 0, "height": 0})
+        # Text of fixed length: what holds the other kind has no checksum, and HDF5 reads a damaged one for ever.
+        text = {name: np.array(value.encode(), "S64") for name, value in (("format", FORMAT), ("encoding", encoding))}
+        file.attrs.update({**text, "version": VERSION, "width": 0, "height": 0})
         compression = hdf5plugin.Blosc(cname="zstd", clevel=3, shuffle=hdf5plugin.Blosc.SHUFFLE)
         columns = {
             name: file.create_dataset(
@@ -64,10 +66,9 @@ class Hdf5Source(EventSource):
 
     def __init__(self, path: Path):
         with open_h5(path) as file, damaged(path):
-            ours = file.attrs.get("format") == FORMAT and all(f"events/{name}" in file for name in COLUMNS)
+            ours = _text(file, "format") == FORMAT and all(f"events/{name}" in file for name in COLUMNS)
             self.event_count = stored_events(file, COLUMNS) if ours else 0
-            named = [file.attrs.get(name, default) for name, default in (("encoding", ""), ("width", 0), ("height", 0))]
-            encoding, width, height = str(named[0]), int(named[1]), int(named[2])
+            encoding, width, height = _text(file, "encoding"), *(int(file.attrs.get(n, 0)) for n in ("width", "height"))
         if not ours:
             raise ValueError(f"{path}: not a recording of format {FORMAT!r}; make one with `eventspd decode IN --out`")
         super().__init__(path, encoding, width, height)
@@ -137,5 +138,11 @@ def checked_events(x, y, p, t_ns, width: int, height: int) -> EventArray:
     return EventArray(*(column.astype(kind, copy=False) for column, kind in columns), width, height)
 
 
+def _text(file: h5py.File, name: str) -> str:
+    value = file.attrs.get(name, "")
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
 def _line(error: Exception) -> str:
-    return " ".join(str(error.args[0] if error.args else type(error).__name__).split())
+    text = error.args[0] if isinstance(error, KeyError) else str(error)  # whose str() is in quotes
+    return " ".join(str(text or type(error).__name__).split())
