@@ -60,3 +60,9 @@ def test_a_whole_one_is_used():
 
 def test_a_camera_info_with_mishaps():
     mishaps(range(300))
+
+
+def test_coefficients_that_powers_overflow_by_are_no_crash():
+    for k3 in (1e-310, 1e-200, 1e150, -1e308):
+        use(message("plumb_bob", [0.0, 0.0, 0.0, 0.0, k3]))
+        use(message("equidistant", [0.0, 0.0, 0.0, k3]))
