@@ -38,9 +38,19 @@ def check_output(path: Path | str, sources: Iterable[Path | str] = ()) -> None:
     path = Path(path)
     if path.is_dir():
         raise ValueError(f"{path}: is a folder; name a file")
+    check_place(path)
     for source in sources:
         if path.exists() and Path(source).exists() and os.path.samefile(path, source):
             raise ValueError(f"{path}: is what is read; name another file to write")
+
+
+def check_place(path: Path | str) -> None:
+    """ValueError where neither a file nor a folder of that name can be made."""
+    above = next(folder for folder in Path(path).absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise ValueError(f"{path}: {above} is no folder; name another place to write")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise ValueError(f"{path}: no permission to write in {above}; name another place")
 
 
 def write_whole(path: Path | str, text: str) -> None:
@@ -56,6 +66,7 @@ def whole_folder(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     if path.exists():
         raise ValueError(f"{path}: exists already; remove it or name another folder")
+    check_place(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:

@@ -115,6 +115,18 @@ def test_one_of_two_cameras(stereo_bag, capsys, tmp_path):
             assert (report["events"], report["topic"]) == (count, topic)
 
 
+def test_a_size_that_an_old_header_leaves_out_can_be_given(raw_file, tmp_path, capsys):
+    path, events = raw_file
+    path.write_bytes(path.read_bytes().replace(b";height=480;width=640", b""))
+    out = tmp_path / "out.npz"
+    for command in (["decode", "--out", str(out)], ["info-events"], ["bench", "decode"], ["bench", "windows"]):
+        assert main([*command, str(path)]) == 2
+        assert "--geometry 640x480" in capsys.readouterr().err
+        assert main([*command, str(path), "--geometry", "640x480"]) == 0
+    with np.load(out) as arrays:
+        np.testing.assert_array_equal(arrays["y"], events.y)
+
+
 def test_bench_decode(raw_file, capsys):
     assert main(["bench", "decode", str(raw_file[0]), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["events_per_second"] > 0

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from eventspd_ros.readable import check_readable
+
 # What must be equal, or the numbers say nothing about one another; and what should be, or they say less.
 QUESTION = (
     *("bench", "preset", "sensor", "encoding", "topic", "window_ms", "stride_ms"),
@@ -17,6 +19,7 @@ UNITS = ("_ms", "_s", "_per_second", "_bytes", "_hz")
 
 def read_report(path: Path | str, bench: str) -> dict:
     """An earlier report, of that benchmark. ValueError, one line: unreadable, or another benchmark's."""
+    check_readable(path)
     try:
         report = json.loads(Path(path).read_text())
     except (OSError, ValueError) as error:

@@ -16,13 +16,18 @@ from eventspd_ros.events.files import open_events
 from eventspd_ros.events.types import EventPacket
 
 
-def bench_decode(path: Path | str, repetitions: int = REPETITIONS, topic: str | None = None) -> dict:
+def bench_decode(
+    path: Path | str,
+    repetitions: int = REPETITIONS,
+    topic: str | None = None,
+    sensor_hw: tuple[int, int] | None = None,
+) -> dict:
     """Decode all packets of a recording, held in memory, `repetitions` times into one reused buffer, on this thread.
 
     The decoder keeps its state from packet to packet. pass_ms is of whole passes; events_per_second and
-    bytes_per_second (of packets) are those of the fastest. topic: as of open_events().
+    bytes_per_second (of packets) are those of the fastest. topic, sensor_hw: as of open_events().
     """
-    source = open_events(path, topic)
+    source = open_events(path, topic, sensor_hw)
     packets = list(source.packets())
     if not packets:
         raise ValueError(f"{path}: no packets to decode; give a recording with events")

@@ -16,15 +16,20 @@ from eventspd_ros.events.windows import WindowSlicer, window_slicer
 from eventspd_ros.model.presets import preset_config
 
 
-def bench_windows(path: Path | str, repetitions: int = REPETITIONS, topic: str | None = None) -> dict:
+def bench_windows(
+    path: Path | str,
+    repetitions: int = REPETITIONS,
+    topic: str | None = None,
+    sensor_hw: tuple[int, int] | None = None,
+) -> dict:
     """Push a recording's events, decoded and held in memory in packets as recorded, through one WindowSlicer of the
     default preset's window and stride, `repetitions` times, on this thread.
 
     pass_ms is of whole passes; events_per_second and windows_per_second are those of the fastest. Each event is copied
     once, into the slicer's buffer, as for events that come decoded; a decoder writes there itself.
-    topic: as of open_events().
+    topic, sensor_hw: as of open_events().
     """
-    source, config = open_events(path, topic), preset_config("eventspd_lite")
+    source, config = open_events(path, topic, sensor_hw), preset_config("eventspd_lite")
     chunks = [events for events in source.chunks() if len(events)]
     if not chunks:
         raise ValueError(f"{path}: no events to cut; give a recording with events")

@@ -8,6 +8,7 @@ import sys
 
 from eventspd_ros import __version__
 from eventspd_ros.cli import benchmarks, judgement, models, recordings
+from eventspd_ros.whole import check_place
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -16,15 +17,26 @@ def main(arguments: list[str] | None = None) -> int:
     # Ends as Ctrl-C does: what started other processes ends them too.
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
+        check_outputs(options)
         options.run(options)
     except (ValueError, OSError) as error:
-        print(f"eventspd {options.command}: {error}", file=sys.stderr)
+        named = isinstance(error, OSError) and error.filename
+        print(f"eventspd {options.command}: {f'{named}: {error.strerror}' if named else error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
     finally:
         signal.signal(signal.SIGTERM, before)
     return 0
+
+
+def check_outputs(options: argparse.Namespace) -> None:
+    """ValueError where what a command is to write cannot be written, before hours of work."""
+    for name in ("out", "report", "preview"):
+        named = getattr(options, name, None)
+        for path in named if isinstance(named, list) else [named]:
+            if path is not None:
+                check_place(path)
 
 
 def build_parser() -> argparse.ArgumentParser:

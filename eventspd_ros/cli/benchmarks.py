@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from eventspd_ros.cli.shared import Command, add_acceleration, add_topic, device, query_counts, sensor_size, show
+from eventspd_ros.cli.shared import Command, add_acceleration, add_source, device, query_counts, sensor_size, show
 from eventspd_ros.resources import DEFAULT_WEIGHTS
 
 
@@ -24,11 +24,11 @@ def add_commands(command: Command) -> None:
 
     sub = benchmark("decode", bench_decode, "events decoded a second, one core", 30)
     sub.add_argument("input", type=Path, metavar="FILE")
-    add_topic(sub)
+    add_source(sub)
 
     sub = benchmark("windows", bench_windows, "events cut into windows a second, one core", 30)
     sub.add_argument("input", type=Path, metavar="FILE")
-    add_topic(sub)
+    add_source(sub)
 
     sub = benchmark("motion", bench_motion, "nanoseconds an event, microseconds a keypoint of depth from motion", 30)
     sub.add_argument("--sensor", type=sensor_size, default=(260, 346), metavar="WxH", help="default 346x260")
@@ -97,13 +97,13 @@ def run_benchmark(options) -> None:
 def bench_decode(options) -> dict:
     from eventspd_ros.benchmark.decode import bench_decode as measure
 
-    return measure(options.input, options.repetitions, options.topic)
+    return measure(options.input, options.repetitions, options.topic, options.geometry)
 
 
 def bench_windows(options) -> dict:
     from eventspd_ros.benchmark.windows import bench_windows as measure
 
-    return measure(options.input, options.repetitions, options.topic)
+    return measure(options.input, options.repetitions, options.topic, options.geometry)
 
 
 def bench_motion(options) -> dict:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from eventspd_ros.cli.shared import Command, add_acceleration, add_topic, device, show, time_bar, warn
+from eventspd_ros.cli.shared import Command, add_acceleration, add_source, add_topic, device, show, time_bar, warn
 from eventspd_ros.resources import DEFAULT_WEIGHTS
 
 # Of `eventspd simulate`: what a number fixes, and two a scene draws between.
@@ -28,13 +28,13 @@ def add_commands(command: Command) -> None:
 
     sub = command("decode", decode, "decode a .raw file, rosbag2 or HDF5 to arrays")
     sub.add_argument("input", type=Path, metavar="IN")
-    add_topic(sub)
     sub.add_argument("--out", type=Path, required=True, help="OUT.npz or OUT.h5")
+    add_source(sub)
 
     text = "count, duration, rate, size, encoding, gaps and event statistics of a recording or a folder of HDF5 scenes"
     sub = command("info-events", info_events, text)
     sub.add_argument("input", type=Path, metavar="IN")
-    add_topic(sub)
+    add_source(sub)
     sub.add_argument("--json", action="store_true")
 
     sub = command("simulate", simulate, "write simulated events with exact depth: HDF5 for training, or rosbag2")
@@ -105,14 +105,14 @@ def demo(options) -> None:
 def decode(options) -> None:
     from eventspd_ros.events.files.export import decode_to
 
-    count = decode_to(options.input, options.out, options.topic)
+    count = decode_to(options.input, options.out, options.topic, options.geometry)
     print(f"{count:,} events → {options.out}")
 
 
 def info_events(options) -> None:
     from eventspd_ros.events.files.summary import summarise_events
 
-    show(summarise_events(options.input, options.topic), options.json)
+    show(summarise_events(options.input, options.topic, options.geometry), options.json)
 
 
 def simulate(options) -> None:

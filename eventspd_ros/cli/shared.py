@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 # Of a name, what runs and a description, to the parser that takes its options.
 Command = Callable[[str, Callable, str], argparse.ArgumentParser]
@@ -18,6 +18,13 @@ def sensor_size(text: str) -> tuple[int, int]:
     if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
         raise argparse.ArgumentTypeError(f"{text!r} is not a sensor size such as 1280x720")
     return int(height), int(width)
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """--topic and --geometry, of commands that open any file of events."""
+    add_topic(parser)
+    text = "sensor size, for a file that names none, e.g. 640x480"
+    parser.add_argument("--geometry", type=sensor_size, metavar="WxH", help=text)
 
 
 def device(name: str) -> str:
@@ -75,12 +82,15 @@ def warn(text: str | None) -> None:
 
 @contextmanager
 def progress_bar(text: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar over scenes, as a function of (done since the last call, all)."""
-    from tqdm import tqdm
-
-    with tqdm(desc=text, unit="scene") as bar:
+    """A bar over scenes, as a function of (done since the last call, all). It appears with the first call, so that what
+    is wrong with the input is one line and no bar."""
+    with ExitStack() as stack:
+        bar = None
 
         def progress(done: int, total: int) -> None:
+            nonlocal bar
+            if bar is None:
+                bar = stack.enter_context(_bar(desc=text, unit="scene"))
             bar.total = total
             bar.update(done)
 
@@ -89,16 +99,25 @@ def progress_bar(text: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def time_bar() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar over a recording's time, as a function of (what is done, time done, all, ns); a new bar for each what."""
-    from tqdm import tqdm
-
+    """A bar over a recording's time, as a function of (what is done, time done, all, ns); a new bar for each what. It
+    appears as progress_bar() does."""
     shape = "{desc} {percentage:3.0f}% |{bar}| {n:.1f} of {total:.1f} s [{elapsed}<{remaining}]"
-    with tqdm(total=1.0, bar_format=shape) as bar:
+    with ExitStack() as stack:
+        bar = None
 
         def progress(what: str, done_ns: int, total_ns: int) -> None:
+            nonlocal bar
+            if bar is None:
+                bar = stack.enter_context(_bar(total=1.0, bar_format=shape))
             if bar.desc != f"{what}: ":
                 bar.set_description(what, refresh=False)
                 bar.reset(total_ns / 1e9)
             bar.update(done_ns / 1e9 - bar.n)
 
         yield progress
+
+
+def _bar(**shape):
+    from tqdm import tqdm
+
+    return tqdm(**shape)

@@ -8,14 +8,14 @@ import numpy as np
 import yaml
 
 from eventspd_ros.datasets.sample import Intrinsics
+from eventspd_ros.readable import check_readable
 
 
 def read_yaml(path: Path) -> dict:
     """A YAML mapping, plain data only. ValueError, one line: missing, broken, or something else."""
+    check_readable(path)
     try:
         values = yaml.safe_load(path.read_text())
-    except FileNotFoundError as error:
-        raise ValueError(f"{path}: no such file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not readable YAML ({' '.join(str(error).split())})") from error
     if not isinstance(values, dict):

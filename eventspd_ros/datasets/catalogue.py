@@ -38,9 +38,12 @@ def find_dataset(name: str, folder: Path | str) -> tuple[Callable[..., Sequence]
     if name not in DATASETS:
         raise ValueError(f"dataset {name!r} is unknown; choose one of {', '.join(DATASETS)}")
     kind, find = DATASETS[name]
-    paths = find(Path(folder)) if Path(folder).is_dir() else []
+    if not Path(folder).is_dir():
+        found = "is a file" if Path(folder).exists() else "no such folder"
+        raise ValueError(f"{folder}: {found}; name the folder that the sequences of {name} lie in")
+    paths = find(Path(folder))
     if not paths:
-        raise ValueError(f"{folder}: no sequence of {name} found; docs/datasets.md has the layout")
+        raise ValueError(f"{folder}: no sequence of {name} found in this folder; docs/datasets.md has the layout")
     return kind, paths
 
 

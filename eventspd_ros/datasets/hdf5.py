@@ -14,6 +14,8 @@ import h5py
 import hdf5plugin  # noqa: F401  registers the filters that compressed files need
 import numpy as np
 
+from eventspd_ros.readable import check_readable
+
 MAX_OPEN_FILES = 64  # of a process; a simulated set has thousands
 _files: OrderedDict[str, h5py.File] = OrderedDict()
 _owner_pid = os.getpid()
@@ -29,10 +31,9 @@ def open_file(path: Path) -> h5py.File:
     if name in _files:
         _files.move_to_end(name)
         return _files[name]
+    check_readable(path)
     try:
         file = h5py.File(path, "r")
-    except FileNotFoundError as error:
-        raise ValueError(f"{path}: no such file") from error
     except OSError as error:
         raise ValueError(f"{path}: not a readable HDF5 file, or cut off ({_line(error)}); fetch it again") from error
     _files[name] = file
@@ -96,8 +97,9 @@ def read_text(path: Path, key: str) -> str:
 
 def attribute(path: Path, name: str, kind: type, group: str = "/"):
     """An attribute of the file or of a group, as `kind`. ValueError: missing, or not of that kind."""
+    file = open_file(path)
     try:
-        return kind(open_file(path)[group].attrs[name])
+        return kind(file[group].attrs[name])
     except (KeyError, TypeError, ValueError) as error:
         where = name if group == "/" else f"{group}.{name}"
         raise ValueError(f"{path}: attribute {where}: missing or not {kind.__name__}") from error

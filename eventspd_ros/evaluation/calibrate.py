@@ -15,6 +15,7 @@ from eventspd_ros.evaluation.evaluate import Points
 from eventspd_ros.evaluation.questions import Settings
 from eventspd_ros.evaluation.uncertainty import LEVELS, coverage, fit_temperature
 from eventspd_ros.model.checkpoints import load_checkpoint, scale_temperature
+from eventspd_ros.whole import check_output
 
 
 def calibrate_checkpoint(
@@ -30,6 +31,7 @@ def calibrate_checkpoint(
     half: store the weights in float16, half the size; they are float32 again when loaded. Returns the factor, and the
     coverage of every domain before and after. progress: as in evaluate_checkpoints().
     """
+    check_output(out, [weights])
     sequences = open_dataset(dataset, folder)
     method = Method("model", load_checkpoint(weights))
     report = None if progress is None else lambda done: progress(done, len(sequences))

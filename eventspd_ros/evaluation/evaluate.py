@@ -36,7 +36,7 @@ from eventspd_ros.evaluation.questions import KINDS, Settings
 from eventspd_ros.evaluation.targets import check_targets
 from eventspd_ros.evaluation.uncertainty import uncertainty_report
 from eventspd_ros.model.checkpoints import load_checkpoint
-from eventspd_ros.whole import write_whole
+from eventspd_ros.whole import check_output, write_whole
 
 RESET = " (memory reset)"
 POOLED = "pooled"
@@ -76,6 +76,8 @@ def evaluate_checkpoints(
     progress: called with (scenes done since the last call, scenes in all), a scene counted once a method. out: where
     the result is written; until then finished scenes lie beside it in OUT.partial, and the same call goes on from them.
     """
+    if out is not None:
+        check_output(out)
     settings = replace(settings or Settings(), centred=protocol is not None and protocol.centred)
     sequences = open_dataset(dataset, folder)
     training = None if train_folder is None else open_dataset(dataset, train_folder)

@@ -38,6 +38,9 @@ def put_in_order(x, y, p, t_ns, first, last, newest_ns, told_ns):
             continue
         is_last = i + 1 == last
         if newest_ns == BEFORE_ALL_NS:
+            if is_last and time_ns > told_ns + STRAY_NS:
+                why = OPEN
+                break
             stray = not is_last and t_ns[i + 1] < time_ns - STRAY_NS
         elif time_ns < newest_ns - TIME_JUMP_NS:
             if is_last:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# More pixels than any event camera has; what claims more is corrupt, not a sensor to allocate for.
+MAX_SENSOR_PIXELS = 2048 * 2048
+
 
 @dataclass(frozen=True, slots=True)
 class PixelPitch:

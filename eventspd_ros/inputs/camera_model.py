@@ -21,7 +21,9 @@ COEFFICIENTS = (0, 4, 5, 8, 12, 14)  # that OpenCV's polynomial models may have
 NEWTON_STEPS = 20
 SOLVED_PX = 1e-7
 MAX_ERROR_PX = 1e-4  # of a ray projected again; a larger one means that the lens has no such ray
+LARGEST = 1e9  # of a calibration's numbers; with larger ones powers of them overflow, and no lens has them
 MAX_REACH = 1e6  # rays longer than this are at right angles to the axis
+SMALLEST = 1e-80  # of a coefficient that moves anything within reach; by smaller ones nothing can be divided
 _STILL = np.zeros(3)
 
 
@@ -56,6 +58,8 @@ class CameraModel:
             raise ValueError("camera_info: binning or region of interest; publish the calibration of the whole sensor")
         if not (np.isfinite(d).all() and np.isfinite(r).all() and np.isfinite(p).all()) or k[0, 1]:
             raise ValueError("camera_info: d, r or p not finite, or k with skew; calibrate the camera")
+        if max(np.abs(numbers).max(initial=0.0) for numbers in (k, d, r, p)) > LARGEST:
+            raise ValueError(f"camera_info: k, d, r or p with numbers beyond {LARGEST:g}; calibrate the camera")
         fisheye, d = _distortion(info.distortion_model, d)
         rotation = r if r.any() else np.eye(3)
         if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3):
@@ -193,5 +197,5 @@ def _reach(d: np.ndarray, fisheye: bool) -> float:
 
 def _first_root(polynomial: Polynomial) -> float:
     """The smallest positive real root; inf where there is none."""
-    roots = polynomial.trim().roots()
+    roots = polynomial.trim(SMALLEST).roots()
     return min((r.real for r in roots if abs(r.imag) < 1e-9 * abs(r) and r.real > 0), default=np.inf)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from eventspd_ros.model.config import ModelConfig
 from eventspd_ros.model.event_encoder import FeatureField
 from eventspd_ros.model.presets import build_model
+from eventspd_ros.readable import check_readable
 from eventspd_ros.whole import whole_file
 
 CONFIG_KEY = "eventspd_model_config"
@@ -79,10 +80,18 @@ def convert_f3_checkpoint(path: str | Path, preset: str) -> FeatureField:
     compiled) and `eventff.` (inside a depth model, whose other weights are left behind). preset: which encoder it is;
     strides and grid resolutions cannot be read off the weights.
     """
+    check_readable(path)
+    if not Path(path).stat().st_size:
+        raise ValueError(f"{path}: is empty; copy or download the F³ checkpoint again")
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes the restricted unpickler raise nearly anything
-        raise ValueError(f"{path}: cannot be read as an F³ checkpoint: {_one_line(error)}") from None
+        # What torch advises besides, weights_only=False, would let a file run code.
+        why = _one_line(error).removeprefix("Weights only load failed. ").partition("In PyTorch 2.6")[0]
+        what = f"{type(error).__name__}: {why}".rstrip(": ")
+        raise ValueError(
+            f"{path}: cannot be read as an F³ checkpoint ({what}); give one that torch.save wrote"
+        ) from None
     if not isinstance(stored, dict) or not isinstance(stored.get("model"), dict):
         keys = sorted(map(str, stored)) if isinstance(stored, dict) else type(stored).__name__
         raise ValueError(f"{path}: expected a dict with the weights under 'model', found {keys}")
@@ -130,6 +139,7 @@ def _patch_rows_first(tensor: Tensor, patch: int, bins: int) -> Tensor:
 
 
 def _read(path: str | Path) -> tuple[ModelConfig, dict[str, Tensor]]:
+    check_readable(path)
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}

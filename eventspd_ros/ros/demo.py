@@ -7,7 +7,6 @@ small front-end that publishes corners of the recent events.
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -35,6 +34,7 @@ from eventspd_ros.resources import DEFAULT_WEIGHTS
 from eventspd_ros.ros.fastdds import own_profile
 from eventspd_ros.ros.latency import STAGES
 from eventspd_ros.ros.messages import message_class, time_to_ns
+from eventspd_ros.ros.process import start_process
 from eventspd_ros.ros.recorder import Recorder
 from eventspd_ros.simulation.bag import write_bag
 from eventspd_ros.simulation.stream import SimulationConfig
@@ -98,7 +98,6 @@ def run_demo(bag: Path | None, out: Path, weights: str = DEFAULT_WEIGHTS, topic:
 
     weights: as the node's parameter; "" for random ones. topic: of the events, where a bag has several.
     """
-    out.mkdir(parents=True, exist_ok=True)
     if bag is None:
         bag = out / "bag"
         if not bag.exists():
@@ -173,19 +172,19 @@ def motion_parameters(topics: DemoBag | BagTopics) -> dict[str, str]:
 
 @contextmanager
 def ros_process(module: str, parameters: Mapping[str, object], remappings: Mapping[str, str | None] | None = None):
-    """A node of this package as a process; interrupted, then ended, when the block is left.
+    """A node of this package as a process, ended when the block is left.
 
     parameters: their values as YAML; remappings: those to None are left out.
     """
     arguments = [item for name, value in parameters.items() for item in ("-p", f"{name}:={value}")]
     arguments += [item for name, topic in (remappings or {}).items() if topic for item in ("-r", f"{name}:={topic}")]
     command = [sys.executable, "-m", f"eventspd_ros.ros.{module}", "--ros-args", *arguments]
-    process = subprocess.Popen(command)
+    process = start_process(command)
     try:
         yield process
     finally:
         if process.poll() is None:
-            process.send_signal(signal.SIGINT)
+            process.terminate()
         try:
             process.wait(10.0)
         except subprocess.TimeoutExpired:

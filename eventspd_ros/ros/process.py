@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,16 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.signals import SignalHandlerOptions
 
 from eventspd_ros.ros.workers import one_line
+
+
+def start_process(command: list[str]) -> subprocess.Popen:
+    """A process of this package that ros_context() is in. A terminal's Ctrl-C is for all it started: it waits until the
+    process has imported what it needs and can end cleanly."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return subprocess.Popen(command)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -27,9 +38,14 @@ def ros_context(args: list[str] | None) -> Iterator[None]:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     except Exception as error:  # RCLError and UnknownROSArgsError, which rclpy gives no public name
         sys.exit(f"{program}: the arguments after --ros-args: {one_line(str(error))}")
-    # SIGINT too: a shell script that starts the node with & has made it deaf to it.
+    # SIGINT too: a shell script that starts the node with & has made it deaf to it, and start_process() too.
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, signal.default_int_handler)
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    except KeyboardInterrupt:  # it came meanwhile
+        rclpy.try_shutdown()
+        sys.exit(0)
     try:
         yield
     except ValueError as error:

@@ -8,7 +8,7 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo
 
 from eventspd_ros.events.codecs import ENCODINGS, make_decoder
-from eventspd_ros.events.types import EventArray, ImageWindow
+from eventspd_ros.events.types import MAX_SENSOR_PIXELS, EventArray, ImageWindow
 from eventspd_ros.events.windows import window_slicer
 from eventspd_ros.inputs.camera_model import CameraModel
 from eventspd_ros.model.devices import choose_device
@@ -19,9 +19,6 @@ from eventspd_ros.motion.learned_scale import LearnedScale
 from eventspd_ros.motion.trajectory import StampedPose, Trajectory
 from eventspd_ros.predictor import Predictor, QueryMode
 from eventspd_ros.resources import find_weights
-
-# More pixels than any event camera has; a packet that claims more is corrupt, not a sensor to allocate for.
-MAX_SENSOR_PIXELS = 2048 * 2048
 
 
 def load_model(parameters):

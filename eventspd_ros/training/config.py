@@ -10,6 +10,9 @@ import yaml
 from eventspd_ros.datasets.augment import Augmentation
 from eventspd_ros.model.config import ModelConfig, from_plain, to_plain
 from eventspd_ros.model.presets import preset_config
+from eventspd_ros.readable import check_readable
+
+YAML_ENDINGS = (".yaml", ".yml", ".json")  # every JSON file is YAML too
 
 
 @dataclass(frozen=True)
@@ -163,10 +166,13 @@ def to_yaml(config) -> str:
 
 def read_config(path: Path | str, kind: type = TrainConfig):
     """A run's YAML as a config of that kind. ValueError, one line: not YAML, unknown or missing keys, wrong values."""
+    check_readable(path)
+    if Path(path).suffix.lower() not in YAML_ENDINGS:
+        raise ValueError(f"{path}: a run is described by a .yaml file, as in config/train; name one")
     try:
         values = yaml.safe_load(Path(path).read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
+        raise ValueError(f"{path}: is no YAML ({' '.join(str(error).split())}); config/train has examples") from None
     try:
         return from_plain(kind, values, "config")
     except ValueError as error:

@@ -102,6 +102,8 @@ class DepthTask(Task):
             self.features = FeatureLoss(channels, strides, self.teacher.channels)
         images = self.teacher is not None or self.model.config.input == "image"
         self.data = depth_data(config.data, config.run, self.model.config, images)
+        if self.teacher and not any(len(sequence.image_times_ns) for sequence in self.data.train.sequences):
+            raise ValueError("losses.feature_l3, feature_l4: no source of data.train has images; set both to 0")
         self.loss_maps: dict[tuple[int, int], LossMap] = {}
 
     def draw(self, batch: Batch, keys: list[tuple[int, int]]) -> Queries:
@@ -205,10 +207,12 @@ class DepthTask(Task):
         return terms
 
     def _feature_terms(self, tensors: Any, batch: Batch) -> dict:
-        """L_feat by level, each (B,); 0 for samples without an image."""
+        """L_feat by level, each (B,); 0 for samples without an image, which of some datasets are all."""
         if self.features is None:
             return {}
         device = tensors.levels[2].device
+        if batch.image is None:
+            return {f"feature_l{level}": torch.zeros(len(batch.names), device=device) for level in (3, 4)}
         targets = self.teacher.features(batch.image.to(device))
         losses = self.features(tensors.levels[2:], targets, batch.steps()[-1])
         weights = (self.config.losses.feature_l3, self.config.losses.feature_l4)

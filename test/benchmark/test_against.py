@@ -61,7 +61,7 @@ def test_what_is_no_report_is_refused(tmp_path):
         with pytest.raises(ValueError, match=said) as error:
             read_report(path, "decode")
         assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
-    with pytest.raises(ValueError, match="cannot be read"):
+    with pytest.raises(ValueError, match="no such file"):
         read_report(tmp_path / "missing.json", "decode")
 
 

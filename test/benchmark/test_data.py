@@ -13,7 +13,7 @@ def test_the_report_is_complete_and_consistent(tmp_path):
     load = FeedLoad(batch=2, windows=2, queries=16, workers=2)
     report = bench_data(tmp_path, "minimal", seconds=0.1, repetitions=2, load=load)
     assert (report["bench"], report["preset"], report["workers"], report["batch"]) == ("data", "minimal", 2, 2)
-    assert (report["sensor"], report["samples"], report["windows_per_sample"]) == ("32x24", 5, 2)
+    assert (report["sensor"], report["samples"], report["windows_per_sample"]) == ("40x32", 5, 2)
     for what in ("feed_batch", "training_step"):
         rate = report[f"{what.split('_')[0]}_windows_per_second"]
         assert rate == pytest.approx(4e3 / report[f"{what}_ms"]["median"], rel=0.05)

@@ -16,7 +16,7 @@ LOAD = StepLoad(batch=2, windows=2, queries=16)
 def test_the_report_is_complete_and_consistent(tmp_path):
     layouts.write_simulated(tmp_path)
     report = bench_train("minimal", load=LOAD, repetitions=3, folder=tmp_path)
-    assert (report["bench"], report["preset"], report["sensor"]) == ("train", "minimal", "32x24"), "the set's sensor"
+    assert (report["bench"], report["preset"], report["sensor"]) == ("train", "minimal", "40x32"), "the set's sensor"
     assert (report["batch"], report["windows_per_sample"], report["queries_per_sample"]) == (2, 2, 16)
     for part in ("forward", "backward", "optimizer", "step"):
         times = report[f"{part}_ms"]

@@ -79,7 +79,7 @@ def test_intrinsics_are_those_of_the_file(tmp_path):
     simulated = SimulatedSequence(layouts.write_simulated(tmp_path).path)
     assert simulated.intrinsics == Intrinsics(*size, 24.0, 24.0, 15.5, 11.5, tuple(layouts.DISTORTION), "radtan")
     assert simulated.domain == "drive"
-    assert simulated.intrinsics.metric_per_canonical == 24 / 32
+    assert simulated.intrinsics.metric_per_canonical == 24 / layouts.WIDTH
 
 
 def test_dsec_depth_of_a_plane_is_exact_in_the_raw_frame(tmp_path):

@@ -220,7 +220,7 @@ def test_a_folder_of_other_recordings_and_what_is_wrong_in_it(tmp_path):
     assert found["on_share"] == 0.5 and found["domains"] == {}
     assert found["statistics"]["gap_p01_ms"] == pytest.approx(40, rel=0.004)  # a file without events says nothing
     write_events_h5(tmp_path / "out.h5", [joined([small, stream((31, 60_000, 1, 1))])])
-    assert summarise_events(tmp_path)["damage"].startswith("out.h5: an event at x = 60000")
+    assert summarise_events(tmp_path)["damage"].startswith("out.h5: damaged (an event at x = 60000")
     (tmp_path / "zero.h5").write_bytes(bytes(100))
     with pytest.raises(ValueError, match=r"zero\.h5: not a readable HDF5 file"):
         summarise_events(tmp_path)

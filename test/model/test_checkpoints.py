@@ -82,7 +82,7 @@ def test_misfits_are_named_in_one_line(tmp_path):
 
 def test_files_that_are_no_checkpoints_are_named(tmp_path):
     path = tmp_path / "file.safetensors"
-    with pytest.raises(ValueError, match=r"file\.safetensors: cannot be read"):
+    with pytest.raises(ValueError, match=r"file\.safetensors: no such file"):
         load_checkpoint(path)
     path.write_bytes(b"no weights")
     with pytest.raises(ValueError, match=r"file\.safetensors: cannot be read"):
@@ -161,7 +161,10 @@ def test_published_checkpoints_of_another_shape_are_named(tmp_path):
 
 def test_files_that_are_no_f3_checkpoints_are_named(tmp_path):
     path = tmp_path / "f3.pth"
-    with pytest.raises(ValueError, match=r"f3\.pth: cannot be read"):
+    with pytest.raises(ValueError, match=r"f3\.pth: no such file"):
+        convert_f3_checkpoint(path, "hd_micro")
+    path.touch()
+    with pytest.raises(ValueError, match=r"f3\.pth: is empty; copy or download"):
         convert_f3_checkpoint(path, "hd_micro")
     path.write_bytes(b"junk")
     with pytest.raises(ValueError, match=r"f3\.pth: cannot be read"):

@@ -9,7 +9,7 @@ import hdf5plugin
 import numpy as np
 import yaml
 
-WIDTH, HEIGHT, DURATION_MS, LABEL_MS = 32, 24, 500, 100
+WIDTH, HEIGHT, DURATION_MS, LABEL_MS = 40, 32, 500, 100
 UNIX_S = 1_506_117_894  # MVSEC's clock: seconds since 1970
 DSEC_OFFSET_US = 57_000_000_123
 DISTORTION = [-0.2, 0.05, 0.001, -0.002]

@@ -47,3 +47,11 @@ def small_model(**kind) -> EventSPD:
     """Fresh weights, always the same, in eval mode; kind: as small_config takes it."""
     torch.manual_seed(0)
     return build_model(small_config(**kind))
+
+
+# Plan v9's stages, narrow enough for a test.
+NARROW_V9 = {
+    "pyramid": {"channels": [16, 24, 32, 48], "blocks": [0, 1, 2, 1], "heads": [2, 2]},
+    "decoder": {"dim": 32, "heads": 2, "channels": [16, 16, 24, 32, 48], "attention_dropout": 0.0},
+    "encoder": {"dims": [16, 16], "blocks": [1, 1]},
+}

@@ -21,7 +21,7 @@ def slow_order(events):
             epochs.append([])
         newest_ns = epochs[-1][-1][0] if epochs[-1] else None
         if newest_ns is None or event[0] > newest_ns + STRAY_NS:
-            if after_ns is None and newest_ns is not None:
+            if after_ns is None:
                 return epochs, strays, late, event
             if after_ns is not None and after_ns < event[0] - STRAY_NS:
                 strays += 1
@@ -34,5 +34,5 @@ def slow_order(events):
 def slow_packet(events):
     """[(t_ns, …)] of one packet that stands alone: its last event is a stray where it lies far behind."""
     epochs, _, _, last = slow_order(events)
-    in_order = [event for epoch in epochs for event in epoch]
-    return in_order + ([last] if last is not None and last[0] > in_order[-1][0] else [])
+    kept = last is not None and (not epochs[-1] or last[0] > epochs[-1][-1][0])
+    return [event for epoch in epochs for event in epoch] + [last] * kept

@@ -41,7 +41,7 @@ def test_what_is_not_yaml_is_refused(tmp_path):
     path = tmp_path / "bad.yaml"
     for content in (b"a: [1", b"\xff\xfe\x00", b"!!python/object/apply:os.system ['true']"):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match="cannot be read as YAML"):
+        with pytest.raises(ValueError, match="is no YAML"):
             read_config(path)
     with pytest.raises(ValueError, match="nowhere"):
         read_config(tmp_path / "nowhere.yaml")

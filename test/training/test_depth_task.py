@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from reference.models import NARROW_V9
 from reference.teachers import write_teacher
 
 from eventspd_ros.datasets.queries import LossMap
@@ -68,14 +69,6 @@ def test_every_weight_learns(task):
     # Losses are weighted terms of the whole.
     terms = [value for name, value in outcome.items() if name not in ("loss", "seen")]
     torch.testing.assert_close(sum(terms), outcome["loss"].detach())
-
-
-# Plan v9's stages, narrow enough for a test.
-NARROW_V9 = {
-    "pyramid": {"channels": [16, 24, 32, 48], "blocks": [0, 1, 2, 1], "heads": [2, 2]},
-    "decoder": {"dim": 32, "heads": 2, "channels": [16, 16, 24, 32, 48], "attention_dropout": 0.0},
-    "encoder": {"dims": [16, 16], "blocks": [1, 1]},
-}
 
 
 def test_the_centre_loss_asks_what_lies_around_a_query_alone(write_config):

@@ -20,6 +20,7 @@ from eventspd_ros.datasets.sample import known_depth
 from eventspd_ros.evaluation.replay.topics import DEPTH_ENCODINGS
 from eventspd_ros.inputs.camera_model import CameraModel
 from eventspd_ros.inputs.keypoints import cloud_field
+from eventspd_ros.readable import check_readable
 
 # Beams are sparse: a point takes the nearest one so many pixels around it, if all of those agree.
 LIDAR_RADIUS_PX = 2
@@ -143,6 +144,7 @@ def read_extrinsics(given: Sequence[str]) -> np.ndarray:
 
 
 def _from_file(path: Path) -> np.ndarray:
+    check_readable(path)
     try:
         values = yaml.safe_load(path.read_text())
         transform = np.array(values[KEY], np.float64)

@@ -16,7 +16,7 @@ from eventspd_ros.events.files.rosbag import KEYPOINT_DEPTH_ARRAY, bag_typestore
 from eventspd_ros.inputs.camera_model import CameraModel
 from eventspd_ros.inputs.point_cloud import CLOUD_FIELDS, keypoint_cloud
 from eventspd_ros.predictor import Status
-from eventspd_ros.whole import whole_file, whole_folder
+from eventspd_ros.whole import check_output, whole_file, whole_folder
 
 COLUMNS = ("request", "stamp_ns", "window_start_ns", "window_end_ns", "kind", "id", "u_px", "v_px")
 COLUMNS += ("depth_m", "depth_stddev_m", "status", "true_depth_m", "basis", "log_scale_stddev")
@@ -25,8 +25,10 @@ POINT_CLOUD2 = "sensor_msgs/msg/PointCloud2"
 
 
 def check_free(path: Path) -> None:
-    """ValueError where an answer bag cannot be written: something is there."""
-    if path.suffix not in (".csv", ".json") and path.exists():
+    """ValueError where a file or an answer bag cannot be written: something is there."""
+    if path.suffix in (".csv", ".json"):
+        check_output(path)
+    elif path.exists():
         raise ValueError(f"{path}: exists already; remove it, or name another folder for the bag of answers")
 
 

@@ -15,17 +15,19 @@ from eventspd_ros.events.types import EventArray
 from eventspd_ros.whole import check_output, whole_file
 
 
-def decode_to(path: Path | str, out: Path | str, topic: str | None = None) -> int:
+def decode_to(
+    path: Path | str, out: Path | str, topic: str | None = None, sensor_hw: tuple[int, int] | None = None
+) -> int:
     """Decode a recording to OUT.npz (x, y, p, t_ns, width, height) or OUT.h5 (files/hdf5.py); returns the event count.
 
-    .h5 is written as it is read; .npz holds everything in memory first. ValueError: another suffix; a damaged
-    recording, after the events before the damage were written. topic: as of open_events().
+    .h5 is written as it is read; .npz holds everything in memory first. topic, sensor_hw: as of open_events().
+    ValueError: another suffix; a damaged recording, after the events before the damage were written.
     """
     out = Path(out)
     if out.suffix not in (".npz", ".h5"):
         raise ValueError(f"{out}: cannot write {out.suffix or 'a file without suffix'}; give OUT.npz or OUT.h5")
     check_output(out, [path])
-    source = open_events(path, topic)
+    source = open_events(path, topic, sensor_hw)
     reading = _Reading(source)
     with whole_file(out, [path]) as unfinished:
         if out.suffix == ".h5":

@@ -24,6 +24,7 @@ from eventspd_ros.events.files.compressed import ENDING, plain_message
 from eventspd_ros.events.files.source import EventSource, is_bag_file
 from eventspd_ros.events.files.storage import bag_files, open_file, open_folder, reason
 from eventspd_ros.events.types import EventPacket
+from eventspd_ros.readable import check_readable
 from eventspd_ros.resources import find_resource
 
 EVENT_PACKET = "event_camera_msgs/msg/EventPacket"
@@ -100,15 +101,16 @@ class Bag:
         """One reader for a whole bag; one a file where the metadata or a file is of no use."""
         if not self.path.exists():
             raise ValueError(f"{self.path}: no such bag; give {KINDS}")
-        if self.path.is_dir():
-            files = bag_files(self.path)
+        is_folder = self.path.is_dir()
+        files = bag_files(self.path) if is_folder else [self.path] if is_bag_file(self.path) else []
+        for file in files:
+            check_readable(file)
+        if is_folder:
             reader = open_folder(self.path, files, self._stack)
             if reader is not None:
                 return [reader]
             if missing := _listed_files(self.path) - {_uncompressed(file.name) for file in files}:
                 self._add_damage(f"{', '.join(sorted(missing))} is missing")
-        else:
-            files = [self.path] if is_bag_file(self.path) and self.path.is_file() else []
         if not files:
             raise ValueError(f"{self.path}: not a bag; give {KINDS}")
         readers = []

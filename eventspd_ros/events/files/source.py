@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from eventspd_ros.events.codecs import DecoderStats, make_decoder
-from eventspd_ros.events.types import EventArray, EventPacket
+from eventspd_ros.events.types import MAX_SENSOR_PIXELS, EventArray, EventPacket
 
 _BAG_ENDINGS = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd")
 
@@ -27,10 +27,20 @@ class EventSource:
     has_packets = True
 
     def __init__(self, path: Path, encoding: str, width: int, height: int, topics: tuple[str, ...] = ()):
+        # What was decoded from a recording without an event knows no size.
+        if (width, height) != (0, 0) or self.has_packets:
+            if min(width, height) < 1 or width * height > MAX_SENSOR_PIXELS:
+                raise ValueError(f"{path}: a sensor of {width}x{height} px is none; record or decode it again")
         self.path = path
         self.encoding, self.width, self.height, self.topics = encoding, width, height, topics
         self.chunk_count = 0
         self.stats: DecoderStats | None = None
+
+    def check_size(self, sensor_hw: tuple[int, int] | None) -> None:
+        """ValueError, one line: somebody says another size than the recording."""
+        if sensor_hw not in (None, (self.height, self.width)):
+            said = f"{sensor_hw[1]}x{sensor_hw[0]}"
+            raise ValueError(f"{self.path}: its sensor has {self.width}x{self.height} px, not {said}; leave that out")
 
     def packets(self) -> Iterator[EventPacket]:
         """The recording's packets in order. ValueError, after the last whole one, where the recording is damaged."""

@@ -12,13 +12,14 @@ from eventspd_ros.events.files.compressed import ENDING, decompress_file
 from eventspd_ros.events.files.salvage import Salvaged, SalvagedMcap, is_name
 from eventspd_ros.events.files.source import is_bag_file
 from eventspd_ros.events.files.sqlite import LoggedSqlite, SalvagedSqlite, has_log, unfinished
+from eventspd_ros.readable import entries
 
 _SUFFIXES = (".mcap", ".db3")
 
 
 def bag_files(folder: Path) -> list[Path]:
     """The bag files of a folder. A compressed one is left out beside itself decompressed: it may not be whole yet."""
-    files = sorted(file for file in folder.iterdir() if is_bag_file(file) and file.is_file())
+    files = [file for file in entries(folder) if is_bag_file(file) and file.is_file()]
     names = {file.name for file in files}
     return [file for file in files if not (is_compressed(file) and file.name[: -len(ENDING)] in names)]
 

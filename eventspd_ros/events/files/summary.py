@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,10 +13,11 @@ import numpy as np
 from tqdm import tqdm
 
 from eventspd_ros.events.files import EventSource, open_events
-from eventspd_ros.events.files.hdf5 import READ_EVENTS
+from eventspd_ros.events.files.hdf5 import READ_EVENTS, checked_events, damaged, open_h5, stored_events
 from eventspd_ros.events.files.source import is_bag_file
 from eventspd_ros.events.statistics import EventStatistics
 from eventspd_ros.events.types import EventArray
+from eventspd_ros.readable import entries
 
 _STATS = ("seq_gaps", "lost_packets", "restarts", "rollovers", "unknown_words", "startup_words", "out_of_sensor")
 _STATS += ("time_reversals", "stray_events", "truncated_bytes", "trigger_events")
@@ -25,8 +25,8 @@ _SCENE_FORMAT = "eventspd-simulated"
 _PSEUDO_ENDING = "_pseudo.h5"  # a teacher's labels, which lie beside their scene and hold no events
 
 
-def summarise_events(path: Path | str, topic: str | None = None) -> dict:
-    """Read a recording (topic: as of open_events()), or each of a folder of HDF5 files, once.
+def summarise_events(path: Path | str, topic: str | None = None, sensor_hw: tuple[int, int] | None = None) -> dict:
+    """Read a recording (topic, sensor_hw: as of open_events()), or each of a folder of HDF5 files, once.
 
     Keys of a recording: path, kind, encoding, sensor, topics, bytes, events, on_share, first_ns, last_ns, duration_s,
     events_per_second, longest_gap_ms (between two events), damage (None, or what is wrong with the file), statistics
@@ -39,15 +39,15 @@ def summarise_events(path: Path | str, topic: str | None = None) -> dict:
     files = _files_of_set(path)
     if files and topic is not None:
         raise ValueError(f"{path}: topic {topic!r}, but these are HDF5 files, which have no topics; leave it out")
-    summary = _summarise_set(path, files) if files else _summarise_recording(path, topic)
+    summary = _summarise_set(path, files, sensor_hw) if files else _summarise_recording(path, topic, sensor_hw)
     for part in (summary, *summary.get("domains", {}).values()):
         values = part["statistics"].items()
         part["statistics"] = {name: None if value is None else float(f"{value:.4g}") for name, value in values}
     return summary
 
 
-def _summarise_recording(path: Path, topic: str | None = None) -> dict:
-    source = _open(path, topic)
+def _summarise_recording(path: Path, topic: str | None = None, sensor_hw: tuple[int, int] | None = None) -> dict:
+    source = _open(path, topic, sensor_hw)
     statistics = EventStatistics(source.height, source.width)
     events, on, first_ns, last_ns, longest_ns, damage = 0, 0, None, None, 0, None
     with tqdm(total=source.chunk_count, unit="chunk", desc=source.path.name, file=sys.stderr, leave=False) as bar:
@@ -87,15 +87,15 @@ def _summarise_recording(path: Path, topic: str | None = None) -> dict:
     return summary
 
 
-def _summarise_set(path: Path, files: list[Path]) -> dict:
+def _summarise_set(path: Path, files: list[Path], sensor_hw: tuple[int, int] | None) -> dict:
     domains = defaultdict(list)
     summaries = []
     for file in tqdm(files, unit="file", desc=path.name, file=sys.stderr, leave=False):
-        summaries.append(_summarise_recording(file))
+        summaries.append(_summarise_recording(file, sensor_hw=sensor_hw))
         domain, _, number = file.stem.rpartition("_")
         if domain and number.isdecimal():
             domains[domain].append(summaries[-1])
-    damage = [f"{Path(summary['path']).name}: {summary['damage']}" for summary in summaries if summary["damage"]]
+    damage = [s["damage"].removeprefix(f"{path}/") for s in summaries if s["damage"]]
     return {
         "path": str(path),
         "kind": "set",
@@ -130,7 +130,7 @@ def _files_of_set(path: Path) -> list[Path]:
     """The recordings in a folder of HDF5 files; none for what else there is. Hidden ones are not finished yet."""
     if not path.is_dir():
         return []
-    files = sorted(file for file in path.iterdir() if not file.name.startswith("."))
+    files = [file for file in entries(path) if not file.name.startswith(".")]
     if any(file.name == "metadata.yaml" or is_bag_file(file) for file in files):
         return []  # a rosbag2
     return [file for file in files if file.suffix == ".h5" and not file.name.endswith(_PSEUDO_ENDING)]
@@ -143,36 +143,31 @@ class _Scene(EventSource):
     has_packets = False
 
     def __init__(self, path: Path, file: h5py.File):
-        try:
+        with damaged(path, "no whole simulated scene"):
             width, height = file["calib/resolution"][:].tolist()
-            lengths = {len(file[f"events/{name}"]) for name in "xypt"}
+            self._count = stored_events(file, "xypt")
             self._offset_us = int(file["t_offset"][()])
-        except (KeyError, TypeError, ValueError, OSError) as error:
-            raise ValueError(f"{path}: no whole simulated scene ({error}); simulate it again") from error
-        if len(lengths) != 1:
-            raise ValueError(f"{path}: events/x, y, p, t differ in length; simulate it again")
         super().__init__(path, "", width, height)
-        self._count = lengths.pop()
         self.chunk_count = -(-self._count // READ_EVENTS)
 
     def chunks(self) -> Iterator[EventArray]:
-        with h5py.File(self.path, "r") as file:
+        with open_h5(self.path) as file:
             for first in range(0, self._count, READ_EVENTS):
-                part = slice(first, first + READ_EVENTS)
-                try:
-                    x, y, p, t_us = (file[f"events/{name}"][part] for name in "xypt")
-                except (OSError, RuntimeError) as error:
-                    raise ValueError(f"{self.path}: damaged ({error}); simulate it again") from error
-                yield EventArray(x, y, p, (t_us.astype(np.int64) + self._offset_us) * 1000, self.width, self.height)
+                with damaged(self.path):
+                    x, y, p, t_us = (file[f"events/{name}"][first : first + READ_EVENTS] for name in "xypt")
+                    t_ns = (t_us.astype(np.int64) + self._offset_us) * 1000
+                    events = checked_events(x, y, p, t_ns, self.width, self.height)
+                yield events
 
 
-def _open(path: Path, topic: str | None) -> EventSource:
-    if path.suffix.lower() == ".h5" and topic is None:
-        # What is no HDF5 file at all is for open_events() to say.
-        with suppress(OSError), h5py.File(path, "r") as file:
+def _open(path: Path, topic: str | None, sensor_hw: tuple[int, int] | None) -> EventSource:
+    if path.suffix.lower() == ".h5" and path.is_file() and topic is None:
+        with open_h5(path) as file:
             if file.attrs.get("format") == _SCENE_FORMAT:
-                return _Scene(path, file)
-    return open_events(path, topic)
+                scene = _Scene(path, file)
+                scene.check_size(sensor_hw)
+                return scene
+    return open_events(path, topic, sensor_hw)
 
 
 def _size_bytes(source: EventSource) -> int:
