@@ -8,28 +8,33 @@ from eventspd_ros.events.files.source import EventSource
 
 __all__ = ["EventSource", "open_events"]
 
+KNOWN = ".raw, .h5, .hdf5, .npz, .txt, .mcap or .db3 file or a rosbag2 folder"
 
-def open_events(path: Path | str, topic: str | None = None) -> EventSource:
-    """Open a Prophesee .raw file, a rosbag2 (folder, .mcap, .db3) or this package's HDF5 (.h5, .hdf5).
 
-    topic: which one, where a bag has several with events. ValueError, one line: missing, unreadable, unknown encoding.
+def open_events(path: Path | str, topic: str | None = None, sensor_hw: tuple[int, int] | None = None) -> EventSource:
+    """Open a recording of events, whatever its format: README.md lists them.
+
+    topic: which one, where a bag has several with events, or an HDF5 file several cameras. sensor_hw: height and width
+    in pixels, where the file names none. ValueError, one line: missing, unreadable, of no known format.
     """
     path = Path(path)
     if not path.exists():
-        raise ValueError(f"{path}: no such file or folder; give a .raw, .h5, .mcap or .db3 file or a rosbag2 folder")
-    ending = path.suffix.lower()
+        raise ValueError(f"{path}: no such file or folder; give a {KNOWN}")
+    ending = "" if path.is_dir() else path.suffix.lower()
     if ending == ".raw":
         from eventspd_ros.events.files.raw import RawSource
 
         return RawSource(path)
     if ending in (".h5", ".hdf5"):
-        from eventspd_ros.events.files.hdf5 import Hdf5Source
+        from eventspd_ros.events.files.hdf5 import open_hdf5
 
-        return Hdf5Source(path)
+        return open_hdf5(path, topic, sensor_hw)
+    if ending in (".npz", ".txt"):
+        from eventspd_ros.events.files.columns import open_columns
+
+        return open_columns(path, sensor_hw)
     if path.is_dir() or ending in (".mcap", ".db3"):
         from eventspd_ros.events.files.rosbag import RosbagSource
 
         return RosbagSource(path, topic)
-    raise ValueError(
-        f"{path}: {path.suffix or 'no suffix'} is no known recording; give .raw, .h5, .mcap, .db3 or folder"
-    )
+    raise ValueError(f"{path}: {path.suffix or 'no suffix'} is no known recording; give a {KNOWN}")

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
-import h5py
 import numpy as np
 from tqdm import tqdm
 
 from eventspd_ros.events.files import EventSource, open_events
-from eventspd_ros.events.files.hdf5 import READ_EVENTS
 from eventspd_ros.events.statistics import EventStatistics
-from eventspd_ros.events.types import EventArray
 
 _STATS = ("seq_gaps", "lost_packets", "restarts", "rollovers", "unknown_words", "startup_words", "out_of_sensor")
 _STATS += ("time_reversals", "truncated_bytes", "trigger_events")
-_SCENE_FORMAT = "eventspd-simulated"
 _PSEUDO_ENDING = "_pseudo.h5"  # a teacher's labels, which lie beside their scene and hold no events
 
 
@@ -44,7 +38,7 @@ def summarise_events(path: Path | str) -> dict:
 
 
 def _summarise_recording(path: Path) -> dict:
-    source = _open(path)
+    source = open_events(path)
     statistics = EventStatistics(source.height, source.width)
     events, on, first_ns, last_ns, longest_ns, damage = 0, 0, None, None, 0, None
     with tqdm(total=source.chunk_count, unit="chunk", desc=source.path.name, file=sys.stderr, leave=False) as bar:
@@ -131,45 +125,6 @@ def _files_of_set(path: Path) -> list[Path]:
     if any(file.name == "metadata.yaml" or file.suffix.lower() in (".mcap", ".db3") for file in files):
         return []  # a rosbag2
     return [file for file in files if file.suffix == ".h5" and not file.name.endswith(_PSEUDO_ENDING)]
-
-
-class _Scene(EventSource):
-    """A simulated scene; docs/simulation.md has the layout."""
-
-    kind = "simulated"
-    has_packets = False
-
-    def __init__(self, path: Path, file: h5py.File):
-        try:
-            width, height = file["calib/resolution"][:].tolist()
-            lengths = {len(file[f"events/{name}"]) for name in "xypt"}
-            self._offset_us = int(file["t_offset"][()])
-        except (KeyError, TypeError, ValueError, OSError) as error:
-            raise ValueError(f"{path}: no whole simulated scene ({error}); simulate it again") from error
-        if len(lengths) != 1:
-            raise ValueError(f"{path}: events/x, y, p, t differ in length; simulate it again")
-        super().__init__(path, "", width, height)
-        self._count = lengths.pop()
-        self.chunk_count = -(-self._count // READ_EVENTS)
-
-    def chunks(self) -> Iterator[EventArray]:
-        with h5py.File(self.path, "r") as file:
-            for first in range(0, self._count, READ_EVENTS):
-                part = slice(first, first + READ_EVENTS)
-                try:
-                    x, y, p, t_us = (file[f"events/{name}"][part] for name in "xypt")
-                except (OSError, RuntimeError) as error:
-                    raise ValueError(f"{self.path}: damaged ({error}); simulate it again") from error
-                yield EventArray(x, y, p, (t_us.astype(np.int64) + self._offset_us) * 1000, self.width, self.height)
-
-
-def _open(path: Path) -> EventSource:
-    if path.suffix.lower() == ".h5":
-        # What is no HDF5 file at all is for open_events() to say.
-        with suppress(OSError), h5py.File(path, "r") as file:
-            if file.attrs.get("format") == _SCENE_FORMAT:
-                return _Scene(path, file)
-    return open_events(path)
 
 
 def _size_bytes(source: EventSource) -> int:

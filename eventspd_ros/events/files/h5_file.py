@@ -15,6 +15,9 @@ import hdf5plugin  # noqa: F401  registers the filters that compressed files nee
 import numpy as np
 
 MAX_OPEN_FILES = 64  # of a process; a simulated set has thousands
+MISSING_FILTERS = {
+    0x8ECF: "build Prophesee's, https://github.com/prophesee-ai/hdf5_ecf, and name its folder in HDF5_PLUGIN_PATH"
+}
 _files: OrderedDict[str, h5py.File] = OrderedDict()
 _owner_pid = os.getpid()
 
@@ -45,6 +48,33 @@ def close_files() -> None:
     """Close every file this process holds open."""
     while _files:
         _files.popitem()[1].close()
+
+
+def close_file(path: Path) -> None:
+    """Close one file, if this process holds it open: who reads a recording once leaves no handle behind."""
+    if (file := _files.pop(str(path), None)) is not None:
+        file.close()
+
+
+def holds(path: Path, key: str) -> bool:
+    """Whether a file has a dataset of that name. ValueError as open_file()."""
+    try:
+        return isinstance(open_file(path).get(key), h5py.Dataset)
+    except (KeyError, OSError, RuntimeError):  # what damaged bytes lead HDF5 to
+        return False
+
+
+def format_of(path: Path) -> str:
+    """The file's attribute format, which this package's own have; empty where there is none."""
+    try:
+        return str(open_file(path).attrs.get("format", ""))
+    except (KeyError, TypeError, OSError, RuntimeError):  # what damaged bytes lead HDF5 to
+        return ""
+
+
+def keys(path: Path) -> str:
+    """What lies at the top of a file, in words."""
+    return ", ".join(sorted(open_file(path))[:12]) or "nothing"
 
 
 def find(path: Path, key: str, shape: tuple[int | None, ...], kinds: str = "iuf") -> h5py.Dataset:
@@ -83,9 +113,22 @@ def read(path: Path, key: str, shape: tuple[int | None, ...], part=(), kinds: st
     try:
         return np.asarray(dataset[part])
     except (OSError, RuntimeError) as error:
+        if missing := _missing_filter(dataset):
+            raise ValueError(f"{path}: {key}: {missing}") from None
         raise ValueError(
             f"{path}: {key}: cannot be read, the file is damaged ({_line(error)}); fetch it again"
         ) from error
+
+
+def _missing_filter(dataset: h5py.Dataset) -> str | None:
+    """In words, what must be installed to read a dataset; None where it is all there."""
+    pipeline = dataset.id.get_create_plist()
+    for code, _, _, name in (pipeline.get_filter(number) for number in range(pipeline.get_nfilters())):
+        if not h5py.h5z.filter_avail(code):
+            known = MISSING_FILTERS.get(code, "install its HDF5 plugin and name its folder in HDF5_PLUGIN_PATH")
+            called = name.decode(errors="replace").partition(";")[0]
+            return f"compressed with filter {code} ({called}), which is not installed; {known}"
+    return None
 
 
 def read_text(path: Path, key: str) -> str:
@@ -98,9 +141,11 @@ def attribute(path: Path, name: str, kind: type, group: str = "/"):
     """An attribute of the file or of a group, as `kind`. ValueError: missing, or not of that kind."""
     try:
         return kind(open_file(path)[group].attrs[name])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OSError, RuntimeError) as error:
         where = name if group == "/" else f"{group}.{name}"
-        raise ValueError(f"{path}: attribute {where}: missing or not {kind.__name__}") from error
+        raise ValueError(
+            f"{path}: attribute {where}: missing or not {kind.__name__}; write or fetch the file again"
+        ) from error
 
 
 def _line(error: Exception) -> str:
