@@ -8,7 +8,7 @@ from eventspd_ros.events.files.source import EventSource
 
 __all__ = ["EventSource", "open_events"]
 
-KNOWN = ".raw, .h5, .hdf5, .npz, .txt, .mcap or .db3 file or a rosbag2 folder"
+KNOWN = ".raw, .h5, .hdf5, .npz, .txt, .aedat4, .dat, .es, .mcap or .db3 file or a rosbag2 folder"
 
 
 def open_events(path: Path | str, topic: str | None = None, sensor_hw: tuple[int, int] | None = None) -> EventSource:
@@ -33,7 +33,11 @@ def open_events(path: Path | str, topic: str | None = None, sensor_hw: tuple[int
         from eventspd_ros.events.files.columns import open_columns
 
         return open_columns(path, sensor_hw)
-    if path.is_dir() or ending in (".mcap", ".db3"):
+    if ending in (".aedat4", ".dat", ".es"):
+        from eventspd_ros.events.files.faery_source import FaerySource
+
+        return FaerySource(path, topic, sensor_hw)
+    if path.is_dir() or ending in (".mcap", ".db3", ".bag"):
         from eventspd_ros.events.files.rosbag import RosbagSource
 
         return RosbagSource(path, topic)
