@@ -92,6 +92,11 @@ class Bag:
             if missing := _listed_files(self.path) - {file.name for file in files}:
                 self.damage = f"{', '.join(sorted(missing))} is missing"
         else:
+            if self.path.suffix.lower() == ".bag":
+                raise ValueError(
+                    f"{self.path}: a ROS 1 bag; convert it, `rosbags-convert --src {self.path} --dst "
+                    f"{self.path.with_suffix('')}` (of the rosbags package), and give that folder"
+                )
             files = [self.path] if self.path.suffix.lower() in SUFFIXES else []
         if not files:
             raise ValueError(f"{self.path}: not a bag; give a rosbag2 folder, a .mcap or a .db3 file")
