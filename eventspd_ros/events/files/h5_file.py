@@ -15,6 +15,8 @@ import hdf5plugin  # noqa: F401  registers the filters that compressed files nee
 import numpy as np
 
 MAX_OPEN_FILES = 64  # of a process; a simulated set has thousands
+# What damaged bytes lead h5py to, besides ValueError.
+DAMAGE = (KeyError, TypeError, OSError, RuntimeError, MemoryError, OverflowError)
 MISSING_FILTERS = {
     0x8ECF: "build Prophesee's, https://github.com/prophesee-ai/hdf5_ecf, and name its folder in HDF5_PLUGIN_PATH"
 }
@@ -60,21 +62,28 @@ def holds(path: Path, key: str) -> bool:
     """Whether a file has a dataset of that name. ValueError as open_file()."""
     try:
         return isinstance(open_file(path).get(key), h5py.Dataset)
-    except (KeyError, OSError, RuntimeError):  # what damaged bytes lead HDF5 to
+    except DAMAGE:
         return False
 
 
-def format_of(path: Path) -> str:
-    """The file's attribute format, which this package's own have; empty where there is none."""
+def text_of(path: Path, name: str) -> str:
+    """An attribute of the file; empty where there is none."""
     try:
-        return str(open_file(path).attrs.get("format", ""))
-    except (KeyError, TypeError, OSError, RuntimeError):  # what damaged bytes lead HDF5 to
+        return str(open_file(path).attrs.get(name, ""))
+    except DAMAGE:
         return ""
 
 
 def keys(path: Path) -> str:
     """What lies at the top of a file, in words."""
-    return ", ".join(sorted(open_file(path))[:12]) or "nothing"
+    return _keys(open_file(path))
+
+
+def _keys(group: h5py.Group) -> str:
+    try:
+        return ", ".join(sorted(map(str, group))[:12]) or "nothing"
+    except DAMAGE:
+        return "nothing that can be read"
 
 
 def find(path: Path, key: str, shape: tuple[int | None, ...], kinds: str = "iuf") -> h5py.Dataset:
@@ -85,15 +94,9 @@ def find(path: Path, key: str, shape: tuple[int | None, ...], kinds: str = "iuf"
     file = open_file(path)
     try:
         found = file[key]
-    except KeyError as error:
-        # Name what is there instead, at the deepest group of the key that exists.
-        group = file
-        for part in key.split("/")[:-1]:
-            if not isinstance(group, h5py.Group) or part not in group:
-                break
-            group = group[part]
-        keys = ", ".join(sorted(group)[:12]) if isinstance(group, h5py.Group) else "no keys"
-        raise ValueError(f"{path}: {key}: missing; {group.name} has {keys or 'nothing'}") from error
+        described = f"{found.dtype} of shape {found.shape}" if isinstance(found, h5py.Dataset) else ""
+    except DAMAGE as error:
+        raise ValueError(f"{path}: {key}: missing; {_beside(file, key)}") from error
     if not isinstance(found, h5py.Dataset):
         raise ValueError(f"{path}: {key}: is a group; expected a dataset")
     fits = found.ndim == len(shape) and all(
@@ -101,10 +104,21 @@ def find(path: Path, key: str, shape: tuple[int | None, ...], kinds: str = "iuf"
     )
     if not fits or found.dtype.kind not in kinds:
         sizes = ", ".join("any" if size is None else str(size) for size in shape)
-        raise ValueError(
-            f"{path}: {key}: {found.dtype} of shape {found.shape}; expected ({sizes}) of numpy kind {'/'.join(kinds)}"
-        )
+        raise ValueError(f"{path}: {key}: {described}; expected ({sizes}) of numpy kind {'/'.join(kinds)}")
     return found
+
+
+def _beside(file: h5py.File, key: str) -> str:
+    """What is there in place of a key, at the deepest group of it that exists."""
+    group = file
+    try:
+        for part in key.split("/")[:-1]:
+            if not isinstance(group, h5py.Group) or part not in group:
+                break
+            group = group[part]
+        return f"{group.name} has {_keys(group) if isinstance(group, h5py.Group) else 'no keys'}"
+    except DAMAGE:
+        return "the file is damaged; fetch it again"
 
 
 def read(path: Path, key: str, shape: tuple[int | None, ...], part=(), kinds: str = "iuf") -> np.ndarray:
@@ -112,7 +126,7 @@ def read(path: Path, key: str, shape: tuple[int | None, ...], part=(), kinds: st
     dataset = find(path, key, shape, kinds)
     try:
         return np.asarray(dataset[part])
-    except (OSError, RuntimeError) as error:
+    except (*DAMAGE, ValueError) as error:
         if missing := _missing_filter(dataset):
             raise ValueError(f"{path}: {key}: {missing}") from None
         raise ValueError(
@@ -122,8 +136,12 @@ def read(path: Path, key: str, shape: tuple[int | None, ...], part=(), kinds: st
 
 def _missing_filter(dataset: h5py.Dataset) -> str | None:
     """In words, what must be installed to read a dataset; None where it is all there."""
-    pipeline = dataset.id.get_create_plist()
-    for code, _, _, name in (pipeline.get_filter(number) for number in range(pipeline.get_nfilters())):
+    try:
+        pipeline = dataset.id.get_create_plist()
+        filters = [pipeline.get_filter(number) for number in range(pipeline.get_nfilters())]
+    except DAMAGE:
+        return None
+    for code, _, _, name in filters:
         if not h5py.h5z.filter_avail(code):
             known = MISSING_FILTERS.get(code, "install its HDF5 plugin and name its folder in HDF5_PLUGIN_PATH")
             called = name.decode(errors="replace").partition(";")[0]
@@ -141,7 +159,7 @@ def attribute(path: Path, name: str, kind: type, group: str = "/"):
     """An attribute of the file or of a group, as `kind`. ValueError: missing, or not of that kind."""
     try:
         return kind(open_file(path)[group].attrs[name])
-    except (KeyError, TypeError, ValueError, OSError, RuntimeError) as error:
+    except (*DAMAGE, ValueError) as error:
         where = name if group == "/" else f"{group}.{name}"
         raise ValueError(
             f"{path}: attribute {where}: missing or not {kind.__name__}; write or fetch the file again"

@@ -107,7 +107,7 @@ class Hdf5Source(StoreSource):
 def open_hdf5(path: Path, topic: str | None, sensor_hw: tuple[int, int] | None) -> EventSource:
     """This package's own recording, or one of a public layout (layouts.py)."""
     try:
-        if h5_file.format_of(path) != FORMAT:
+        if h5_file.text_of(path, "format") != FORMAT:
             return open_layout(path, topic, sensor_hw)
         return Hdf5Source(path)
     finally:

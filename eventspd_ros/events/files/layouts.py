@@ -120,7 +120,7 @@ def open_layout(path: Path, topic: str | None = None, sensor_hw: tuple[int, int]
 
 def _layouts_of(path: Path) -> list[Layout]:
     """Of each camera of the file, the left one first."""
-    if h5_file.format_of(path) == SIMULATED_FORMAT:
+    if h5_file.text_of(path, "format") == SIMULATED_FORMAT:
         return [SIMULATED]
     for pair in ((M3ED, M3ED_RIGHT), (MVSEC, MVSEC_RIGHT)):
         found = [one for one in pair if h5_file.holds(path, one.events + ("/t" if one.store is EventStore else ""))]
@@ -142,8 +142,8 @@ def _size(path: Path, layout: Layout, sensor_hw: tuple[int, int] | None) -> tupl
     """(width, height): the file's own, then the user's, then that of the dataset's cameras."""
     if layout.size:
         return layout.resolution(path)
-    if layout is METAVISION and "geometry" in h5_file.open_file(path).attrs:
-        return named_size(path, h5_file.attribute(path, "geometry", str), "attribute geometry")
+    if layout is METAVISION and (text := h5_file.text_of(path, "geometry")):
+        return named_size(path, text, "attribute geometry")
     if layout is V2E and h5_file.holds(path, "frame"):
         height, width = h5_file.find(path, "frame", (None, None, None)).shape[1:]
         return sensor_size(path, width, height, "frame")
