@@ -43,9 +43,9 @@ def test_text_comes_back(tmp_path_factory, count, seed, start_us, seconds, signe
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(columns, "READ_BYTES", block)
         found = list(open_events(path, sensor_hw=HW).chunks())
-    assert_same_events(joined([*found, some_events(0)]), events)
-    path.write_text(path.read_text().rstrip("\n").replace("\n", "\r\n"))
-    assert_same_events(joined([*open_events(path, sensor_hw=HW).chunks(), some_events(0)]), events)
+        assert_same_events(joined([*found, some_events(0)]), events)
+        path.write_text(path.read_text().rstrip("\n").replace("\n", "\r\n"))  # the last line has no end
+        assert_same_events(joined([*open_events(path, sensor_hw=HW).chunks(), some_events(0)]), events)
 
 
 @pytest.mark.parametrize(
@@ -75,6 +75,21 @@ def test_what_is_no_text_of_events_is_one_line(tmp_path, text, says):
     assert "\n" not in str(error.value) and str(error.value).startswith(str(path)) and len(str(error.value)) < 400
     with pytest.raises(ValueError, match="names no sensor size; give it, --geometry WIDTHxHEIGHT"):
         open_events(path)
+
+
+def test_pieces_follow_one_another(tmp_path, monkeypatch):
+    """A late event and a fall at the beginning of a piece, and the number of a line in a later one."""
+    monkeypatch.setattr(columns, "READ_BYTES", 30)  # three lines
+    path = tmp_path / "a.txt"
+    path.write_text("0.20 1 2 1\n0.30 1 2 1\n" * 3 + "0.25 1 2 1\n")
+    times_ms = [part.t_ns // 1_000_000 for part in open_events(path, sensor_hw=HW).chunks()]
+    assert np.concatenate(times_ms).tolist() == [200, 300, 300, 300, 300, 300, 300]
+    path.write_text("0.20 1 2 1\n" * 6 + "0.05 1 2 1\n")
+    with pytest.raises(ValueError, match=r"time falls by 0\.150 s after event 5"):
+        list(open_events(path, sensor_hw=HW).chunks())
+    path.write_text("0.20 1 2 1\n" * 6 + "0.20 1 ? 1\n")
+    with pytest.raises(ValueError, match=r"line 7: '0\.20 1 \? 1' is no event"):
+        list(open_events(path, sensor_hw=HW).chunks())
 
 
 def test_a_line_without_end_is_not_read_into_memory(tmp_path, monkeypatch):

@@ -38,6 +38,20 @@ def test_what_datasets_read_opens_as_a_recording(tmp_path, monkeypatch, kind, wr
         pass  # no handle was left open
 
 
+def test_order_is_kept_from_chunk_to_chunk(tmp_path, monkeypatch):
+    monkeypatch.setattr(layouts, "READ_EVENTS", 1000)
+    path = makers.write_simulated(tmp_path).path
+    for late_us, says in ((50_000, None), (150_000, r"events/t: time falls by 0\.15.* s after event 9999")):
+        with h5py.File(path, "r+") as file:
+            before_us = int(file["events/t"][9999])
+            file["events/t"][10_000] = before_us - late_us
+        if says is None:
+            assert joined(list(open_events(path).chunks())).t_ns[10_000] == before_us * 1000
+        else:
+            with pytest.raises(ValueError, match=says):
+                list(open_events(path).chunks())
+
+
 def test_the_sensor_of_a_dataset_stands_in_where_a_file_names_none(tmp_path):
     for name, write, within, size in (
         ("m", makers.write_mvsec, "", (346, 260)),
