@@ -38,6 +38,16 @@ def test_what_datasets_read_opens_as_a_recording(tmp_path, monkeypatch, kind, wr
         pass  # no handle was left open
 
 
+def test_events_that_were_never_stored_are_no_zeros(tmp_path):
+    path = makers.write_m3ed(tmp_path).path
+    with h5py.File(path, "r+") as file:
+        for name in "xytp":
+            del file[f"prophesee/left/{name}"]
+            file.create_dataset(f"prophesee/left/{name}", (10**9,), "i8", chunks=(1000,))
+    with pytest.raises(ValueError, match="prophesee/left/x: holds 0 of 1000000000 values; fetch it again"):
+        open_events(path)
+
+
 def test_order_is_kept_from_chunk_to_chunk(tmp_path, monkeypatch):
     monkeypatch.setattr(layouts, "READ_EVENTS", 1000)
     path = makers.write_simulated(tmp_path).path

@@ -42,7 +42,7 @@ class EventStore:
             h5_file.find(self.path, self.ms_index, (None,), "iu")
 
     def _count(self) -> int:
-        lengths = {key: len(h5_file.find(self.path, key, (None,))) for key in (*self.column_keys, self.time_key)}
+        lengths = {key: h5_file.count_rows(self.path, key, (None,)) for key in (*self.column_keys, self.time_key)}
         if len(set(lengths.values())) != 1:
             raise ValueError(f"{self.path}: {self.group}: columns of unequal length {lengths}; the file is damaged")
         return lengths[self.time_key]
@@ -151,7 +151,7 @@ class MatrixStore(EventStore):
     order, kinds = "xytp", "f"
 
     def _count(self) -> int:
-        return len(h5_file.find(self.path, self.group, (None, 4), self.kinds))
+        return h5_file.count_rows(self.path, self.group, (None, 4), self.kinds)
 
     @property
     def time_key(self) -> str:
@@ -192,7 +192,7 @@ class TableStore(EventStore):
         fields = table.dtype.fields or {}
         if not all(name in fields and fields[name][0].kind in "iu" for name in "xypt"):
             raise ValueError(f"{self.path}: {self.group}: {table.dtype}; expected whole numbers x, y, p, t")
-        return len(table)
+        return h5_file.count_rows(self.path, self.group, (None,), "V")
 
     def _times(self, first: int, last: int) -> np.ndarray:
         ticks = self._rows(first, last)["t"]

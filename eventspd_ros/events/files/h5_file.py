@@ -6,6 +6,7 @@ not survive a fork. Sequences therefore hold paths only, and can be pickled. A p
 
 from __future__ import annotations
 
+import math
 import os
 from collections import OrderedDict
 from pathlib import Path
@@ -69,7 +70,8 @@ def holds(path: Path, key: str) -> bool:
 def text_of(path: Path, name: str) -> str:
     """An attribute of the file; empty where there is none."""
     try:
-        return str(open_file(path).attrs.get(name, ""))
+        value = open_file(path).attrs.get(name, "")
+        return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
     except DAMAGE:
         return ""
 
@@ -106,6 +108,19 @@ def find(path: Path, key: str, shape: tuple[int | None, ...], kinds: str = "iuf"
         sizes = ", ".join("any" if size is None else str(size) for size in shape)
         raise ValueError(f"{path}: {key}: {described}; expected ({sizes}) of numpy kind {'/'.join(kinds)}")
     return found
+
+
+def count_rows(path: Path, key: str, shape: tuple[int | None, ...], kinds: str = "iuf") -> int:
+    """The length of a dataset. ValueError as find(), or where less is stored: HDF5 shows zeros in its place."""
+    dataset = find(path, key, shape, kinds)
+    try:
+        stored = dataset.id.get_storage_size() // dataset.dtype.itemsize
+        held = dataset.id.get_num_chunks() * math.prod(dataset.chunks) if dataset.chunks else stored
+        if held < dataset.size:
+            raise ValueError(f"{path}: {key}: holds {held} of {dataset.size} values; fetch it again")
+        return len(dataset)
+    except DAMAGE as error:
+        raise ValueError(f"{path}: {key}: damaged ({_line(error)}); fetch it again") from error
 
 
 def _beside(file: h5py.File, key: str) -> str:
@@ -158,7 +173,8 @@ def read_text(path: Path, key: str) -> str:
 def attribute(path: Path, name: str, kind: type, group: str = "/"):
     """An attribute of the file or of a group, as `kind`. ValueError: missing, or not of that kind."""
     try:
-        return kind(open_file(path)[group].attrs[name])
+        value = open_file(path)[group].attrs[name]
+        return kind(value.decode() if isinstance(value, bytes) else value)
     except (*DAMAGE, ValueError) as error:
         where = name if group == "/" else f"{group}.{name}"
         raise ValueError(

@@ -38,12 +38,14 @@ def write_events_h5(path: Path | str, chunks: Iterable[EventArray], encoding: st
     What arrived before an exception of `chunks` is kept. ValueError: chunks of sensors of different size.
     """
     count, newest_ns = 0, None
-    with h5py.File(path, "w") as file:
-        file.attrs.update({"format": FORMAT, "version": VERSION, "encoding": encoding, "width": 0, "height": 0})
+    with h5py.File(path, "w", libver="v110") as file:  # whose own structures have checksums
+        # Text of fixed length: what holds the other kind has no checksum, and HDF5 reads a damaged one for ever.
+        text = {name: np.array(value.encode(), "S64") for name, value in (("format", FORMAT), ("encoding", encoding))}
+        file.attrs.update({**text, "version": VERSION, "width": 0, "height": 0})
         compression = hdf5plugin.Blosc(cname="zstd", clevel=3, shuffle=hdf5plugin.Blosc.SHUFFLE)
         columns = {
             name: file.create_dataset(
-                f"events/{name}", (0,), dtype, maxshape=(None,), chunks=(STORED_EVENTS,), compression=compression
+                f"events/{name}", (0,), dtype, maxshape=(None,), chunks=(STORED_EVENTS,), fletcher32=True, **compression
             )
             for name, dtype in COLUMNS.items()
         }
