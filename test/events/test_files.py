@@ -324,6 +324,7 @@ def change_column(name, value):
 @pytest.mark.parametrize(
     "change, text",
     [
+        (change_attribute("format", "other"), "events/t_ns of a file of format 'other', not eventspd_events; write"),
         (change_attribute("version", None), "attribute version: missing or not int"),
         (
             change_attribute("version", 2),

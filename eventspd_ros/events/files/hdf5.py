@@ -82,6 +82,8 @@ class Hdf5Source(StoreSource):
     """Events of a file that write_events_h5 made. ValueError: its attributes or columns are not as written there."""
 
     def __init__(self, path: Path):
+        if (found := h5_file.text_of(path, "format")) != FORMAT:
+            raise ValueError(f"{path}: events/t_ns of a file of format {found!r}, not {FORMAT}; {WRITE_AGAIN}")
         version = h5_file.attribute(path, "version", int)
         if version != VERSION:
             raise ValueError(f"{path}: version {version} of {FORMAT}; this package reads {VERSION}; {WRITE_AGAIN}")
@@ -109,8 +111,9 @@ class Hdf5Source(StoreSource):
 def open_hdf5(path: Path, topic: str | None, sensor_hw: tuple[int, int] | None) -> EventSource:
     """This package's own recording, or one of a public layout (layouts.py)."""
     try:
-        if h5_file.text_of(path, "format") != FORMAT:
-            return open_layout(path, topic, sensor_hw)
-        return Hdf5Source(path)
+        # By its columns: HDF5 may read a damaged attribute for ever where it is text of another writer.
+        if h5_file.holds(path, "events/t_ns"):
+            return Hdf5Source(path)
+        return open_layout(path, topic, sensor_hw)
     finally:
         h5_file.close_file(path)

@@ -6,7 +6,7 @@ Here and nowhere else: eventspd_ros.datasets opens its events through these layo
     MVSEC        davis/left/events (N, 4) float64: x, y, t s (Unix time), p ±1 (https://daniilidis-group.github.io/mvsec)
     DSEC         events/{x, y, t µs, p}, ms_to_idx, t_offset µs (https://dsec.ifi.uzh.ch)
     TartanAir v2 events/{x, y, t ns, p}, ms_to_idx (https://tartanair.org)
-    simulated    as DSEC, calib/resolution; attribute format (docs/simulation.md)
+    simulated    as DSEC, and calib/resolution (docs/simulation.md)
     Metavision   CD/events, fields x, y, p, t µs; attribute geometry "1280x720"
                  (https://docs.prophesee.ai/stable/data/file_formats/hdf5.html; OpenEB, hdf5_event_file_writer.cpp)
     v2e          events (N, 4) of whole numbers: t µs, x, y, p; frame (M, H, W) (v2e, v2ecore/emulator.py)
@@ -120,8 +120,6 @@ def open_layout(path: Path, topic: str | None = None, sensor_hw: tuple[int, int]
 
 def _layouts_of(path: Path) -> list[Layout]:
     """Of each camera of the file, the left one first."""
-    if h5_file.text_of(path, "format") == SIMULATED_FORMAT:
-        return [SIMULATED]
     for pair in ((M3ED, M3ED_RIGHT), (MVSEC, MVSEC_RIGHT)):
         found = [one for one in pair if h5_file.holds(path, one.events + ("/t" if one.store is EventStore else ""))]
         if found:
@@ -131,7 +129,9 @@ def _layouts_of(path: Path) -> list[Layout]:
     if h5_file.holds(path, V2E.events):
         return [V2E]
     if h5_file.holds(path, "events/t") and h5_file.holds(path, DSEC.ms_index):
-        return [DSEC if h5_file.holds(path, DSEC.offset) else TARTANAIR]
+        if not h5_file.holds(path, DSEC.offset):
+            return [TARTANAIR]
+        return [SIMULATED if h5_file.holds(path, SIMULATED.size) else DSEC]
     raise ValueError(
         f"{path}: of no HDF5 layout that is known (this package's own, DSEC, M3ED, MVSEC, TartanAir, Metavision, v2e); "
         f"it has {h5_file.keys(path)}; convert it to text, t x y p"
