@@ -32,6 +32,6 @@ setup(
     install_requires=[
         line for line in (HERE / "requirements.txt").read_text().splitlines() if line and not line.startswith("#")
     ],
-    extras_require={"teacher": ["transformers>=4.45"]},
+    extras_require={"teacher": ["transformers>=4.45"], "recordings": ["faery>=0.7.1"]},
     entry_points={"console_scripts": ["eventspd = eventspd_ros.cli:main"]},
 )

@@ -21,11 +21,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from eventspd_ros.datasets import hdf5
 from eventspd_ros.datasets.calibration import camera, entry, read_yaml
-from eventspd_ros.datasets.event_store import EventStore
 from eventspd_ros.datasets.sample import Windowing
 from eventspd_ros.datasets.sequence import Sequence, ordered_times
+from eventspd_ros.events.files import h5_file
+from eventspd_ros.events.files.layouts import DSEC
 
 DISPARITY_STEPS = 256  # of a pixel
 
@@ -47,22 +47,19 @@ class DsecSequence(Sequence):
         # R_rect0 turns raw camera coordinates into rectified ones; its third column is the raw optical axis in these.
         self.raw_axis = entry(calibration_path, calibration, "extrinsics/R_rect0", (3, 3))[:, 2]
         self.shape = (intrinsics.height, intrinsics.width)
-        hdf5.find(self.map_path, "rectify_map", (*self.shape, 2), "f")
-        offset_us = int(hdf5.read(self.events_path, "t_offset", (), kinds="iu"))
-        events = EventStore(
-            self.events_path, "events", intrinsics.width, intrinsics.height, 1000, offset_us * 1000, "ms_to_idx"
-        )
+        h5_file.find(self.map_path, "rectify_map", (*self.shape, 2), "f")
+        events = DSEC.open(self.events_path, intrinsics.width, intrinsics.height)
         self.disparity_paths, times_ns = _disparities(path / "disparity")
         super().__init__(path.name, events, intrinsics, times_ns, windowing or Windowing(), pseudo_labels)
 
     def read_depth(self, label: int) -> np.ndarray:
         disparity = read_disparity(self.disparity_paths[label], self.shape)
-        rectified_xy = hdf5.read(self.map_path, "rectify_map", (*self.shape, 2), kinds="f")
+        rectified_xy = h5_file.read(self.map_path, "rectify_map", (*self.shape, 2), kinds="f")
         return depth_in_raw_frame(disparity, rectified_xy, self.disparity_to_point, self.raw_axis)
 
     def disparity_px(self, uv_px: np.ndarray, depth_m: np.ndarray) -> np.ndarray:
         """What the benchmark scores: depths (K,) at whole pixels uv_px (K, 2) of the raw image, as disparities (K,)."""
-        rectified_xy = hdf5.read(self.map_path, "rectify_map", (*self.shape, 2), kinds="f")
+        rectified_xy = h5_file.read(self.map_path, "rectify_map", (*self.shape, 2), kinds="f")
         u, v = np.rint(uv_px).astype(np.int64).T
         constant = np.stack((*rectified_xy[v, u].T.astype(np.float64), np.zeros(len(u)), np.ones(len(u))))
         # depth = (n0 + n1·d) / (w0 + w1·d), solved for d.

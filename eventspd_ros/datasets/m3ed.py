@@ -13,12 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from eventspd_ros.datasets import hdf5
-from eventspd_ros.datasets.event_store import EventStore
 from eventspd_ros.datasets.sample import Intrinsics, Windowing
 from eventspd_ros.datasets.sequence import Sequence, ordered_times
+from eventspd_ros.events.files import h5_file
+from eventspd_ros.events.files.layouts import M3ED
 
-CAMERA = "prophesee/left"
 DEPTH = "depth/prophesee/left"
 DATA_ENDING, DEPTH_ENDING = "_data.h5", "_depth_gt.h5"
 
@@ -36,11 +35,11 @@ class M3edSequence(Sequence):
         self.depth_path = path.with_name(name + DEPTH_ENDING)
         intrinsics = read_calibration(path)
         self.shape = (None, intrinsics.height, intrinsics.width)
-        events = EventStore(path, CAMERA, intrinsics.width, intrinsics.height, ms_index=f"{CAMERA}/ms_map_idx")
-        times_us = hdf5.read(self.depth_path, "ts", (None,), kinds="iu").astype(np.int64)
+        events = M3ED.open(path, intrinsics.width, intrinsics.height)
+        times_us = h5_file.read(self.depth_path, "ts", (None,), kinds="iu").astype(np.int64)
         times_ns = ordered_times(self.depth_path, "ts", times_us * 1000)
-        hdf5.find(self.depth_path, DEPTH, (len(times_ns), *self.shape[1:]), "f")
-        at_event = hdf5.read(self.depth_path, "ts_map_prophesee_left", (len(times_ns),), kinds="iu")
+        h5_file.find(self.depth_path, DEPTH, (len(times_ns), *self.shape[1:]), "f")
+        at_event = h5_file.read(self.depth_path, "ts_map_prophesee_left", (len(times_ns),), kinds="iu")
         if len(at_event) and int(at_event[-1]) > events.count:
             raise ValueError(
                 f"{self.depth_path}: ts_map_prophesee_left: points at event {at_event[-1]}, but {path} has "
@@ -49,18 +48,18 @@ class M3edSequence(Sequence):
         super().__init__(name, events, intrinsics, times_ns, windowing or Windowing(), pseudo_labels)
 
     def read_depth(self, label: int) -> np.ndarray:
-        return hdf5.read(self.depth_path, DEPTH, self.shape, label, "f")
+        return h5_file.read(self.depth_path, DEPTH, self.shape, label, "f")
 
 
 def read_calibration(path: Path) -> Intrinsics:
     """Kalibr's calibration as M3ED stores it. ValueError: a key is missing or holds something else."""
-    calib = f"{CAMERA}/calib"
-    width, height = hdf5.read(path, f"{calib}/resolution", (2,)).tolist()
-    intrinsics = hdf5.read(path, f"{calib}/intrinsics", (4,)).tolist()
-    distortion = tuple(hdf5.read(path, f"{calib}/distortion_coeffs", (4,)).tolist())
-    model = hdf5.read_text(path, f"{calib}/distortion_model")
+    calib = f"{M3ED.events}/calib"
+    width, height = M3ED.resolution(path)
+    intrinsics = h5_file.read(path, f"{calib}/intrinsics", (4,)).tolist()
+    distortion = tuple(h5_file.read(path, f"{calib}/distortion_coeffs", (4,)).tolist())
+    model = h5_file.read_text(path, f"{calib}/distortion_model")
     try:
-        return Intrinsics(int(width), int(height), *intrinsics, distortion, model)
+        return Intrinsics(width, height, *intrinsics, distortion, model)
     except ValueError as error:
         raise ValueError(f"{path}: {calib}: {error}") from error
 

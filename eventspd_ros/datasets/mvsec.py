@@ -12,13 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from eventspd_ros.datasets import hdf5
 from eventspd_ros.datasets.calibration import camera, read_yaml
-from eventspd_ros.datasets.event_store import MatrixStore, seconds_to_ns
 from eventspd_ros.datasets.sample import Windowing
 from eventspd_ros.datasets.sequence import Sequence, grey_image, ordered_times
+from eventspd_ros.events.files import h5_file
+from eventspd_ros.events.files.checks import seconds_in_ns
+from eventspd_ros.events.files.layouts import MVSEC
 
-EVENTS, DEPTH, IMAGE = "davis/left/events", "davis/left/depth_image_raw", "davis/left/image_raw"
+DEPTH, IMAGE = "davis/left/depth_image_raw", "davis/left/image_raw"
 DATA_ENDING, DEPTH_ENDING = "_data.hdf5", "_gt.hdf5"
 
 
@@ -45,26 +46,26 @@ class MvsecSequence(Sequence):
         calibration = Path(calibration) if calibration else _only_calibration(path.parent)
         intrinsics = camera(calibration, read_yaml(calibration), "cam0", "intrinsics")
         self.shape = (None, intrinsics.height, intrinsics.width)
-        events = MatrixStore(path, EVENTS, intrinsics.width, intrinsics.height)
+        events = MVSEC.open(path, intrinsics.width, intrinsics.height)
         times_ns = _times_ns(self.depth_path, DEPTH)
-        hdf5.find(self.depth_path, DEPTH, (len(times_ns), *self.shape[1:]), "f")
+        h5_file.find(self.depth_path, DEPTH, (len(times_ns), *self.shape[1:]), "f")
         super().__init__(name, events, intrinsics, times_ns, windowing or Windowing(), pseudo_labels)
 
     def read_depth(self, label: int) -> np.ndarray:
-        return hdf5.read(self.depth_path, DEPTH, self.shape, label, "f")
+        return h5_file.read(self.depth_path, DEPTH, self.shape, label, "f")
 
     def find_images(self) -> np.ndarray:
         times_ns = _times_ns(self.path, IMAGE)
-        hdf5.find(self.path, IMAGE, (len(times_ns), *self.shape[1:]), "u")
+        h5_file.find(self.path, IMAGE, (len(times_ns), *self.shape[1:]), "u")
         return times_ns
 
     def read_image(self, number: int) -> np.ndarray:
-        return grey_image(hdf5.read(self.path, IMAGE, self.shape, number, "u"))
+        return grey_image(h5_file.read(self.path, IMAGE, self.shape, number, "u"))
 
 
 def _times_ns(path: Path, key: str) -> np.ndarray:
-    seconds = hdf5.read(path, key + "_ts", (None,), kinds="f")
-    return ordered_times(path, key + "_ts", seconds_to_ns(seconds))
+    seconds = h5_file.read(path, key + "_ts", (None,), kinds="f")
+    return ordered_times(path, key + "_ts", seconds_in_ns(f"{path}: {key}_ts", seconds))
 
 
 def _only_calibration(folder: Path) -> Path:

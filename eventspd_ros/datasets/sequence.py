@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from eventspd_ros.datasets import hdf5
-from eventspd_ros.datasets.event_store import EventStore
 from eventspd_ros.datasets.sample import Intrinsics, Sample, Windowing, known_depth
+from eventspd_ros.events.files import h5_file
+from eventspd_ros.events.files.event_store import EventStore
 
 MATCH_NS = 1_000_000  # labels that close in time are of one moment
 IMAGE_NS = 10_000_000  # an image further from its label than that, half a window, shows another place
@@ -119,16 +119,16 @@ class PseudoLabels:
 
     def __init__(self, path: Path, height: int, width: int):
         self.path, self.shape = path, (None, height, width)
-        self.times_ns = ordered_times(path, "ts", hdf5.read(path, "ts", (None,), kinds="iu").astype(np.int64) * 1000)
-        hdf5.find(path, "predictions", (len(self.times_ns), height, width, 1))
-        mask = hdf5.open_file(path).get("mask")
+        self.times_ns = ordered_times(path, "ts", h5_file.read(path, "ts", (None,), kinds="iu").astype(np.int64) * 1000)
+        h5_file.find(path, "predictions", (len(self.times_ns), height, width, 1))
+        mask = h5_file.open_file(path).get("mask")
         self.mask_shape = (len(self.times_ns), height, width) + ((1,) if mask is not None and mask.ndim == 4 else ())
-        hdf5.find(path, "mask", self.mask_shape, "biu")
+        h5_file.find(path, "mask", self.mask_shape, "biu")
 
     def read(self, label: int) -> np.ndarray:
         """Relative inverse depth, float32 (H, W), NaN where unknown."""
-        values = known_depth(hdf5.read(self.path, "predictions", (*self.shape, 1), label)[..., 0])
-        mask = hdf5.read(self.path, "mask", self.mask_shape, label, "biu")
+        values = known_depth(h5_file.read(self.path, "predictions", (*self.shape, 1), label)[..., 0])
+        mask = h5_file.read(self.path, "mask", self.mask_shape, label, "biu")
         values[mask.reshape(values.shape) != 0] = np.nan
         return values
 

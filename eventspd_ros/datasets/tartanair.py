@@ -12,12 +12,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from eventspd_ros.datasets import hdf5
-from eventspd_ros.datasets.event_store import EventStore
 from eventspd_ros.datasets.sample import Intrinsics, Windowing, known_depth
 from eventspd_ros.datasets.sequence import Sequence, ordered_times
+from eventspd_ros.events.files.layouts import TARTANAIR
 
-SIZE_PX, FOCAL_PX = 640, 320.0
+SIZE_PX, FOCAL_PX = TARTANAIR.sensor_hw[0], 320.0
 FRAME_NS = 100_000_000
 FAR_M = 1000.0  # sky is stored as a very large depth
 DEPTH_FOLDER, DEPTH_ENDING = "depth_lcam_front", "_lcam_front_depth.png"
@@ -34,8 +33,7 @@ class TartanAirSequence(Sequence):
         centre = (SIZE_PX - 1) / 2  # the middle of the image, where (0, 0) is a pixel's centre
         intrinsics = Intrinsics(SIZE_PX, SIZE_PX, FOCAL_PX, FOCAL_PX, centre, centre)
         events_path = _only_events(path)
-        index = "ms_to_idx" if "ms_to_idx" in hdf5.open_file(events_path) else None
-        events = EventStore(events_path, "events", SIZE_PX, SIZE_PX, ns_per_tick=1, ms_index=index)
+        events = TARTANAIR.open(events_path, SIZE_PX, SIZE_PX)
         self.image_folder, self.image_paths = path / IMAGE_FOLDER, []
         self.depth_paths, times_ns = _frames(path / DEPTH_FOLDER, DEPTH_ENDING)
         name = "_".join(path.resolve().parts[-3:])

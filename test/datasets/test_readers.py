@@ -10,7 +10,6 @@ import pytest
 from reference import dataset_layouts as layouts
 from torch.utils.data import DataLoader
 
-from eventspd_ros.datasets import hdf5
 from eventspd_ros.datasets.catalogue import DATASETS, open_dataset
 from eventspd_ros.datasets.dsec import DsecSequence, read_disparity
 from eventspd_ros.datasets.m3ed import M3edSequence
@@ -18,6 +17,7 @@ from eventspd_ros.datasets.mvsec import MvsecSequence
 from eventspd_ros.datasets.sample import Intrinsics, Windowing
 from eventspd_ros.datasets.simulated import SimulatedSequence
 from eventspd_ros.datasets.tartanair import TartanAirSequence
+from eventspd_ros.events.files import h5_file
 from eventspd_ros.simulation.camera import PinholeCamera
 from eventspd_ros.simulation.dataset_writer import SetConfig
 from eventspd_ros.simulation.renderer import Renderer
@@ -152,7 +152,7 @@ def test_missing_images_are_named_when_asked_for(tmp_path):
     change(path, "image/grey", None)
     with pytest.raises(ValueError, match=f"{path}: image/grey: missing"):
         open_dataset("simulated", tmp_path, images=True)
-    hdf5.close_files()
+    h5_file.close_files()
     with h5py.File(path, "r+") as file:
         del file["image"]
     with pytest.raises(ValueError, match=f"{path}: image: missing; make the set with eventspd simulate --images"):
@@ -195,7 +195,7 @@ def test_worker_processes_read_the_same(recording, start):
     """With handles open in the parent: a forked worker must not read through them."""
     sequence, _ = recording
     here = [sequence[number] for number in range(len(sequence))]
-    assert len(hdf5._files) > 0
+    assert len(h5_file._files) > 0
     loader = DataLoader(
         sequence, batch_size=1, num_workers=2, collate_fn=list, multiprocessing_context=start, shuffle=False
     )
@@ -209,8 +209,8 @@ def test_worker_processes_read_the_same(recording, start):
 
 
 def owner_of_handles(path):
-    hdf5.open_file(path)
-    return hdf5._owner_pid, len(hdf5._files)
+    h5_file.open_file(path)
+    return h5_file._owner_pid, len(h5_file._files)
 
 
 def test_a_fork_opens_files_of_its_own(tmp_path):
@@ -221,22 +221,22 @@ def test_a_fork_opens_files_of_its_own(tmp_path):
     assert owner_of_handles(path)[1] >= 2
     with multiprocessing.get_context("fork").Pool(1) as pool:
         owner, handles = pool.apply(owner_of_handles, (path,))
-    assert owner not in (0, hdf5._owner_pid) and handles == 1
+    assert owner not in (0, h5_file._owner_pid) and handles == 1
     sequence[0]
 
 
 def test_sequences_hold_no_handles_and_few_files_stay_open(tmp_path, monkeypatch):
-    monkeypatch.setattr(hdf5, "MAX_OPEN_FILES", 3)
+    monkeypatch.setattr(h5_file, "MAX_OPEN_FILES", 3)
     sequences = [SimulatedSequence(layouts.write_simulated(tmp_path, seed=seed).path) for seed in range(5)]
     for sequence in [*sequences, *sequences]:
         copy = pickle.loads(pickle.dumps(sequence))
         np.testing.assert_array_equal(copy[0].depth_m, sequence[0].depth_m)
-        assert len(hdf5._files) <= 3
+        assert len(h5_file._files) <= 3
 
 
 def change(path, key, how):
     """Damage one key of a written file: how(values) -> values, or None to remove it."""
-    hdf5.close_files()
+    h5_file.close_files()
     with h5py.File(path, "r+") as file:
         values = file[key][()] if key in file else None
         if key in file:
@@ -284,7 +284,7 @@ def test_what_is_wrong_is_one_line_with_path_and_key(tmp_path, file, key, how, s
 @pytest.mark.parametrize("file", ["car_tiny_data.h5", "car_tiny_depth_gt.h5"])
 def test_a_file_cut_off_anywhere_is_named(tmp_path, file, share):
     truth = layouts.write_m3ed(tmp_path)
-    hdf5.close_files()
+    h5_file.close_files()
     whole = (tmp_path / file).read_bytes()
     (tmp_path / file).write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(ValueError, match=file) as error:
@@ -294,7 +294,7 @@ def test_a_file_cut_off_anywhere_is_named(tmp_path, file, share):
 
 def test_damaged_bytes_inside_a_compressed_block_are_named(tmp_path):
     truth = layouts.write_simulated(tmp_path)
-    hdf5.close_files()
+    h5_file.close_files()
     with h5py.File(truth.path) as file:
         places = [(key, file[key].id.get_chunk_info(0)) for key in ("events/x", "depth/code")]
     for key, info in places:
@@ -305,7 +305,7 @@ def test_damaged_bytes_inside_a_compressed_block_are_named(tmp_path):
         with pytest.raises(ValueError, match=f"{truth.path}: {key}: cannot be read"):
             for _ in SimulatedSequence(truth.path):
                 pass
-        hdf5.close_files()
+        h5_file.close_files()
         truth.path.write_bytes(whole)
 
 
@@ -321,7 +321,7 @@ def test_only_simulated_recordings_have_poses(tmp_path):
 def test_files_from_before_moving_bodies_were_kept_are_read_without(tmp_path):
     truth = layouts.write_simulated(tmp_path)
     assert SimulatedSequence(truth.path).read_moving(0) is None
-    hdf5.close_files()
+    h5_file.close_files()
     with h5py.File(truth.path, "a") as file:
         file["depth/moving"] = np.zeros((2, 3, 4), np.uint8)
     with pytest.raises(ValueError, match=f"{truth.path}: depth/moving: uint8 of shape"):
@@ -336,19 +336,19 @@ def test_simulated_files_of_another_format_are_refused(tmp_path):
             file.attrs[name] = value
         with pytest.raises(ValueError, match=f"{truth.path}: format .*expected 'eventspd-simulated' version 1"):
             SimulatedSequence(truth.path)
-        hdf5.close_files()
+        h5_file.close_files()
         with h5py.File(truth.path, "r+") as file:
             file.attrs[name] = before
     with h5py.File(truth.path, "r+") as file:
         del file["depth"].attrs["near_m"]
     with pytest.raises(ValueError, match=r"attribute depth.near_m: missing"):
         SimulatedSequence(truth.path)
-    hdf5.close_files()
+    h5_file.close_files()
 
 
 def test_a_scene_at_rest_at_its_ends_keeps_its_labels(tmp_path):
     truth = layouts.write_simulated(tmp_path)
-    hdf5.close_files()
+    h5_file.close_files()
     keep = (truth.t_ns > 150_000_000) & (truth.t_ns < 350_000_000)
     with h5py.File(truth.path, "r+") as file:
         for name in "xytp":

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -9,7 +11,9 @@ import numpy as np
 import pytest
 from reference.packets import assert_same_events, event_array, joined
 from reference.written_bags import some_events, write_bag
+from rosbags.rosbag1 import Writer as Ros1Writer
 from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from eventspd_ros.events.codecs import ENCODERS
 from eventspd_ros.events.files import open_events
@@ -26,6 +30,9 @@ BAGS = {
     "event_camera_codecs/evt3_trigger": ("evt3", 1280, 720, 105),
     "event_camera_codecs/libcaer_rollover": ("libcaer", 640, 480, 201),
 }
+
+DVS_EVENT = "uint16 x\nuint16 y\ntime ts\nbool polarity\n"
+DVS_EVENT_ARRAY = "std_msgs/Header header\nuint32 height\nuint32 width\ndvs_msgs/Event[] events\n"
 
 
 @pytest.mark.parametrize("bag", BAGS)
@@ -111,7 +118,8 @@ def one_line(error):
 def test_what_is_no_recording_is_refused_in_one_line(tmp_path):
     (tmp_path / "folder").mkdir()
     for name, content in (
-        ("a.txt", b"x"),
+        ("a.csv", b"x"),
+        ("b.txt", b"x"),
         ("a.h5", b"nothing"),
         ("a.mcap", b""),
         ("a.db3", b"x" * 200),
@@ -120,8 +128,9 @@ def test_what_is_no_recording_is_refused_in_one_line(tmp_path):
         (tmp_path / name).write_bytes(content)
     for name, text in (
         ("missing.raw", "no such file or folder"),
-        ("a.txt", r"\.txt is no known recording"),
-        ("a.h5", "not a readable HDF5 file, or cut off"),
+        ("a.csv", r"\.csv is no known recording"),
+        ("b.txt", "names no sensor size"),
+        ("a.h5", "not a readable HDF5 file"),
         ("a.mcap", "nothing of it can be read"),
         ("b.mcap", "nothing of it can be read"),
         ("a.db3", "nothing of it can be read"),
@@ -202,8 +211,106 @@ def test_hdf5_comes_back_in_pieces_of_any_size(tmp_path):
         write_events_h5(tmp_path / "b.h5", [some_events(5, 346, 260), some_events(5)])
     with h5py.File(tmp_path / "c.h5", "w") as file:
         file["events/x"] = [1, 2]
-    with pytest.raises(ValueError, match="not a recording of format 'eventspd_events'"):
+    with pytest.raises(ValueError, match=r"of no HDF5 layout that is known \(.*\); it has events; convert it to text"):
         open_events(tmp_path / "c.h5")
+
+
+def test_a_restart_of_the_sensor_comes_back(tmp_path):
+    """In a chunk, between two, and before any event; what fell out of order by less than 100 ms is held."""
+    first, second = some_events(1000, start_us=500_000), some_events(900)
+    late = event_array([5_000_000, 4_000_000, 6_000_000], [1, 2, 3], [1, 2, 3], [1, 0, 1], 640, 480)
+    for parts in ([joined([first, second]), first, second], [first, some_events(0), second], [late]):
+        write_events_h5(tmp_path / "a.h5", parts)
+        source = open_events(tmp_path / "a.h5")
+        chunks = list(source.chunks())
+        assert len(chunks) == source.chunk_count
+        got, wanted = joined(chunks), joined(parts)
+        if parts[0] is late:
+            assert got.t_ns.tolist() == [5_000_000, 5_000_000, 6_000_000]
+        else:
+            assert_same_events(got, wanted)
+    write_events_h5(tmp_path / "a.h5", [joined([first, second])])
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        del file["restarts"]
+    with pytest.raises(ValueError, match=r"events/t_ns: time falls by 0\.5\d+ s after event 999; events must be"):
+        list(open_events(tmp_path / "a.h5").chunks())
+
+
+def change_attribute(name, value):
+    def change(file):
+        del file.attrs[name]
+        if value is not None:
+            file.attrs[name] = value
+
+    return change
+
+
+def change_column(name, value):
+    def change(file):
+        file[f"events/{name}"][-1] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change, text",
+    [
+        (change_attribute("format", "other"), "events/t_ns of a file of format 'other', not eventspd_events; write"),
+        (change_attribute("version", None), "attribute version: missing or not int"),
+        (
+            change_attribute("version", 2),
+            "version 2 of eventspd_events; this package reads 1; write the file",
+        ),
+        (change_attribute("width", None), "attribute width: missing or not int; write or fetch the file again"),
+        (change_attribute("height", "tall"), "attribute height: missing or not int"),
+        (change_attribute("width", -5), "attributes width, height: a sensor of -5x480 px; each side must be 1 to"),
+        (change_attribute("encoding", None), "attribute encoding: missing or not str"),
+        (change_column("x", 640), "events/x: values 0 to 640 among events 0 to 999; the sensor has 640x480 px"),
+        (change_column("y", 65_535), "events/y: values 0 to 65535 among"),
+        (change_column("p", 2), "events/p: values 0 to 2 among events 0 to 999; expected 0 and 1, or ±1"),
+        (change_column("t_ns", -(10**12)), r"events/t_ns: time falls by 1000\.0\d+ s after event 998"),
+        (
+            change_column("t_ns", 2**63 - 1),
+            r"events/t_ns: a time of 9\.22337e\+18, in units of 1 ns; the file is damaged",
+        ),
+        (lambda file: file["events/p"].resize((999,)), "events: columns of unequal length"),
+        (lambda file: file.pop("events/y"), "events/y: missing; /events has p, t_ns, x"),
+        (lambda file: (file["restarts"].resize((1,)), file["restarts"].__setitem__(0, 5000)), "restarts: 5000 to 5000"),
+        (lambda file: file["restarts"].resize((1 << 20,)), "1048576 restarts of the clock"),
+    ],
+)
+def test_what_is_wrong_in_own_hdf5_is_one_line(tmp_path, change, text):
+    write_events_h5(tmp_path / "a.h5", [some_events(1000)], "evt3")
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        change(file)
+    with pytest.raises(ValueError, match=text) as error:
+        list(open_events(tmp_path / "a.h5").chunks())
+    assert one_line(error).startswith(str(tmp_path / "a.h5"))
+
+
+def test_a_bag_of_ros_1_names_its_converter(tmp_path):
+    """And the line's own command makes a bag that is read."""
+    store = get_typestore(Stores.ROS1_NOETIC)
+    events = some_events(500)
+    store.register(get_types_from_msg(DVS_EVENT, "dvs_msgs/msg/Event"))
+    store.register(get_types_from_msg(DVS_EVENT_ARRAY, "dvs_msgs/msg/EventArray"))
+    with Ros1Writer(tmp_path / "a.bag") as writer:
+        connection = writer.add_connection("/dvs/events", "dvs_msgs/msg/EventArray", typestore=store)
+        time, event = store.types["builtin_interfaces/msg/Time"], store.types["dvs_msgs/msg/Event"]
+        rows = [
+            event(int(x), int(y), time(int(t) // 10**9, int(t) % 10**9), bool(p))
+            for x, y, p, t in zip(events.x, events.y, events.p, events.t_ns, strict=True)
+        ]
+        header = store.types["std_msgs/msg/Header"](0, time(1, 0), "camera")
+        array = store.types["dvs_msgs/msg/EventArray"](header, 480, 640, rows)
+        writer.write(connection, 10**9, store.serialize_ros1(array, connection.msgtype))
+    for opened in (open_events, open_bag):
+        with pytest.raises(ValueError, match="a ROS 1 bag; convert it, `") as error:
+            opened(tmp_path / "a.bag")
+    command = one_line(error).split("`")[1].split()
+    assert command[0] == "rosbags-convert"
+    subprocess.run([Path(sys.executable).with_name(command[0]), *command[1:]], check=True)
+    assert_same_events(joined(list(open_events(tmp_path / "a").chunks())), events)
 
 
 @pytest.mark.parametrize("name", ["out.h5", "out.npz"])

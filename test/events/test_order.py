@@ -40,7 +40,7 @@ def test_the_order_is_that_of_the_definition_however_the_events_are_cut(steps_ms
         slicer.push(event_array(*(column[first:last] for column in (events.t_ns, events.x, events.y, events.p))))
     epochs, strays, late, waiting = slow_order(rows(events))
     assert (slicer.stray_events, slicer.late_events, slicer.time_jumps) == (strays, late, len(epochs) - 1)
-    assert (told + [[]] * len(epochs))[len(epochs) - 1] == epochs[-1]  # of the others what came with the fall is not told
+    assert (told + [[]] * len(epochs))[len(epochs) - 1] == epochs[-1]  # what came with a fall is not told
     assert slicer.buffer.end - slicer._stop == (waiting is not None)
     buffer = EventBuffer(640, 480, 10)
     buffer.append(events)

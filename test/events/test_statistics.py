@@ -13,7 +13,7 @@ from reference.slow_statistics import slow_statistics
 from reference.tiny_set import write_tiny_set
 
 from eventspd_ros.cli import main
-from eventspd_ros.events.files import hdf5, summary
+from eventspd_ros.events.files import layouts
 from eventspd_ros.events.files.hdf5 import write_events_h5
 from eventspd_ros.events.files.summary import summarise_events
 from eventspd_ros.events.statistics import EventStatistics
@@ -161,14 +161,17 @@ def test_events_of_another_sensor_are_refused():
 
 
 def test_a_summary_holds_the_statistics(tmp_path, monkeypatch):
-    monkeypatch.setattr(hdf5, "READ_EVENTS", 1)  # each event is a chunk
+    monkeypatch.setattr(layouts, "READ_EVENTS", 1)  # each event is a chunk
     events = stream((0, 2, 1, 1), (9, 3, 1, 1), (18, 2, 1, 1), (70, 0, 0, 1))
     write_events_h5(tmp_path / "a.h5", [part(events, 0, 1), part(events, 1, 4)])
     found = summarise_events(tmp_path / "a.h5")
     assert found["statistics"] == pytest.approx(statistics(events), rel=1e-3)
     assert found["statistics"]["active_share"] == 0.04444
     write_events_h5(tmp_path / "out.h5", [stream((0, 1, 1, 1)), stream((1, 60_000, 1, 1))])
-    assert "lies outside the sensor" in summarise_events(tmp_path / "out.h5")["damage"]
+    assert (
+        "values 60000 to 60000 among events 1 to 1; the sensor has 5x3 px"
+        in summarise_events(tmp_path / "out.h5")["damage"]
+    )
 
 
 def scene_events(path):
@@ -179,7 +182,7 @@ def scene_events(path):
 
 
 def test_a_set_of_scenes(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(summary, "READ_EVENTS", 100)
+    monkeypatch.setattr(layouts, "READ_EVENTS", 100)
     folder = write_tiny_set(tmp_path / "set")
     (folder / "drive_000000_pseudo.h5").write_bytes(b"labels")
     (folder / ".drive_000009.h5.unfinished").write_bytes(b"")
@@ -220,13 +223,15 @@ def test_a_folder_of_other_recordings_and_what_is_wrong_in_it(tmp_path):
     assert found["on_share"] == 0.5 and found["domains"] == {}
     assert found["statistics"]["gap_p01_ms"] == pytest.approx(40, rel=0.004)  # a file without events says nothing
     write_events_h5(tmp_path / "out.h5", [joined([small, stream((31, 60_000, 1, 1))])])
-    assert summarise_events(tmp_path)["damage"].startswith("out.h5: damaged (an event at x = 60000")
+    assert summarise_events(tmp_path)["damage"].endswith(
+        "events/x: values 1 to 60000 among events 0 to 2; the sensor has 5x3 px"
+    )
     (tmp_path / "zero.h5").write_bytes(bytes(100))
     with pytest.raises(ValueError, match=r"zero\.h5: not a readable HDF5 file"):
         summarise_events(tmp_path)
     with h5py.File(tmp_path / "zero.h5", "w") as file:
         file.attrs["format"] = "eventspd-simulated"
-    with pytest.raises(ValueError, match=r"zero\.h5: no whole simulated scene"):
+    with pytest.raises(ValueError, match=r"zero\.h5: of no HDF5 layout that is known"):
         summarise_events(tmp_path / "zero.h5")
     (tmp_path / "metadata.yaml").write_text("")  # a rosbag2, if a bad one
     with pytest.raises(ValueError, match="not a bag"):

@@ -9,8 +9,8 @@ import torch
 from reference import dataset_layouts as layouts
 
 from eventspd_ros.cli import main
-from eventspd_ros.datasets import hdf5
 from eventspd_ros.datasets.catalogue import open_dataset
+from eventspd_ros.events.files import h5_file
 from eventspd_ros.training import pseudo_labels
 from eventspd_ros.training.pseudo_labels import label_jobs
 from eventspd_ros.training.teacher import load_teacher
@@ -182,7 +182,7 @@ def test_the_command(tmp_path, teacher_folder, capsys):
     said = capsys.readouterr()
     assert "pseudo-labels of 1 sequences" in said.out and "5/5" in said.err
     assert open_dataset("simulated", tmp_path)[0][0].pseudo_inverse_depth is not None
-    hdf5.close_files()
+    h5_file.close_files()
     layouts.write_m3ed(tmp_path)
     for changed, message in (
         ({1: "m3ed"}, "m3ed/car_tiny has no images aligned with the event pixels"),

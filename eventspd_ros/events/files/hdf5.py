@@ -3,6 +3,7 @@
     attributes of the file   format = "eventspd_events", version = 1, width, height (px), encoding (of the origin)
     events/x, events/y       uint16 (N,), px          events/p       uint8 (N,), 1 = brighter
     events/t_ns              int64 (N,), ns on the sensor clock
+    restarts                 int64 (R,), numbers of the events at which the sensor's clock began anew; may be missing
 
 Datasets are chunked, compressed with Zstandard through Blosc (hdf5plugin), which h5py then reads without options, and
 carry checksums.
@@ -10,23 +11,26 @@ carry checksums.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
 import h5py
 import hdf5plugin
 import numpy as np
 
+from eventspd_ros.events.files import h5_file
+from eventspd_ros.events.files.checks import sensor_size
+from eventspd_ros.events.files.event_store import EventStore
+from eventspd_ros.events.files.layouts import StoreSource, open_layout
 from eventspd_ros.events.files.source import EventSource
+from eventspd_ros.events.order import TIME_JUMP_NS
 from eventspd_ros.events.types import EventArray
-from eventspd_ros.readable import check_readable
 
 FORMAT, VERSION = "eventspd_events", 1
 COLUMNS = {"x": np.uint16, "y": np.uint16, "p": np.uint8, "t_ns": np.int64}
 STORED_EVENTS = 1 << 16  # of one compressed block
-READ_EVENTS = 1 << 18
-MAX_TIME_NS = 1 << 62
+MAX_RESTARTS = 1 << 16
+WRITE_AGAIN = "write the file again with `eventspd decode IN --out OUT.h5`"
 
 
 def write_events_h5(path: Path | str, chunks: Iterable[EventArray], encoding: str = "") -> int:
@@ -34,7 +38,7 @@ def write_events_h5(path: Path | str, chunks: Iterable[EventArray], encoding: st
 
     What arrived before an exception of `chunks` is kept. ValueError: chunks of sensors of different size.
     """
-    count = 0
+    count, newest_ns = 0, None
     with h5py.File(path, "w", libver="v110") as file:  # whose own structures have checksums
         # Text of fixed length: what holds the other kind has no checksum, and HDF5 reads a damaged one for ever.
         text = {name: np.array(value.encode(), "S64") for name, value in (("format", FORMAT), ("encoding", encoding))}
@@ -46,6 +50,7 @@ def write_events_h5(path: Path | str, chunks: Iterable[EventArray], encoding: st
             )
             for name, dtype in COLUMNS.items()
         }
+        restarts = file.create_dataset("restarts", (0,), np.int64, maxshape=(None,), chunks=(1024,))
         for events in chunks:
             size = (int(file.attrs["width"]), int(file.attrs["height"]))
             if size not in ((0, 0), (events.width, events.height)):
@@ -54,95 +59,64 @@ def write_events_h5(path: Path | str, chunks: Iterable[EventArray], encoding: st
             for name, column in columns.items():
                 column.resize((count + len(events),))
                 column[count:] = getattr(events, name)
+            times = events.t_ns if newest_ns is None else np.append(newest_ns, events.t_ns)
+            found = np.flatnonzero(np.diff(times) < -TIME_JUMP_NS) + 1 - (len(times) - len(events))
+            restarts.resize((len(restarts) + len(found),))
+            restarts[len(restarts) - len(found) :] = found + count
+            newest_ns = int(times[-1]) if len(times) else None
             count += len(events)
     return count
 
 
-class Hdf5Source(EventSource):
-    """Events of a file that write_events_h5 made."""
+class OwnStore(EventStore):
+    """Times are in t_ns, which may begin anew."""
 
-    kind = "hdf5"
-    has_packets = False
+    @property
+    def time_key(self) -> str:
+        return f"{self.group}/t_ns"
+
+    def _read_ends(self) -> None:
+        """They say nothing here: after a restart the last event may be before the first."""
+
+
+class Hdf5Source(StoreSource):
+    """Events of a file that write_events_h5 made. ValueError: its attributes or columns are not as written there."""
 
     def __init__(self, path: Path):
-        with open_h5(path) as file, damaged(path):
-            ours = _text(file, "format") == FORMAT and all(f"events/{name}" in file for name in COLUMNS)
-            self.event_count = stored_events(file, COLUMNS) if ours else 0
-            encoding, width, height = _text(file, "encoding"), *(int(file.attrs.get(n, 0)) for n in ("width", "height"))
-        if not ours:
-            raise ValueError(f"{path}: not a recording of format {FORMAT!r}; make one with `eventspd decode IN --out`")
-        super().__init__(path, encoding, width, height)
-        self.chunk_count = -(-self.event_count // READ_EVENTS)
+        if (found := h5_file.text_of(path, "format")) != FORMAT:
+            raise ValueError(f"{path}: events/t_ns of a file of format {found!r}, not {FORMAT}; {WRITE_AGAIN}")
+        version = h5_file.attribute(path, "version", int)
+        if version != VERSION:
+            raise ValueError(f"{path}: version {version} of {FORMAT}; this package reads {VERSION}; {WRITE_AGAIN}")
+        width, height = (h5_file.attribute(path, name, int) for name in ("width", "height"))
+        store = OwnStore(path, "events", width, height, ns_per_tick=1)
+        if store.count or width or height:
+            sensor_size(path, width, height, "attributes width, height")
+        self._restarts = self._read_restarts(store)
+        super().__init__(store, "hdf5", h5_file.attribute(path, "encoding", str))
 
-    def packets(self):
-        raise ValueError(f"{self.path}: holds decoded events and no packets; read chunks()")
+    def _read_restarts(self, store: OwnStore) -> list[int]:
+        if not h5_file.holds(store.path, "restarts"):
+            return []
+        if (count := len(h5_file.find(store.path, "restarts", (None,), "iu"))) > MAX_RESTARTS:
+            raise ValueError(f"{store.path}: {count} restarts of the clock; {WRITE_AGAIN}")
+        found = h5_file.read(store.path, "restarts", (None,), kinds="iu").astype(np.int64)
+        if len(found) and not (found[0] > 0 and found[-1] < store.count and (np.diff(found) > 0).all()):
+            raise ValueError(f"{store.path}: restarts: {found[0]} to {found[-1]} are no events in order; {WRITE_AGAIN}")
+        return found.tolist()
 
-    def chunks(self) -> Iterator[EventArray]:
-        with open_h5(self.path) as file:
-            for first in range(0, self.event_count, READ_EVENTS):
-                with damaged(self.path):
-                    x, y, p, t_ns = (file[f"events/{name}"][first : first + READ_EVENTS] for name in COLUMNS)
-                    events = checked_events(x, y, p, t_ns, self.width, self.height)
-                yield events
+    def _runs(self) -> list[int]:
+        return [0, *self._restarts]
 
 
-def open_h5(path: Path) -> h5py.File:
-    """ValueError, one line: it cannot be read, or is no HDF5 file."""
-    check_readable(path)
+def open_hdf5(path: Path, topic: str | None, sensor_hw: tuple[int, int] | None) -> EventSource:
+    """This package's own recording, or one of a public layout (layouts.py)."""
     try:
-        return h5py.File(path, "r")
-    except Exception as error:  # whatever the bytes lead h5py to
-        raise ValueError(
-            f"{path}: not a readable HDF5 file, or cut off ({_line(error)}); copy it or make it again"
-        ) from error
-
-
-@contextmanager
-def damaged(path: Path, what: str = "damaged") -> Iterator[None]:
-    """What reading an HDF5 file raises, as a ValueError of one line."""
-    try:
-        yield
-    except Exception as error:  # whatever damaged bytes lead h5py to
-        raise ValueError(f"{path}: {what} ({_line(error)}); copy it or make it again") from error
-
-
-def stored_events(file: h5py.File, names: Iterable[str]) -> int:
-    """How many events the columns of a file hold. ValueError: not all alike, or fewer than they say: HDF5 shows zeros
-    where there is nothing."""
-    columns = [file[f"events/{name}"] for name in names]
-    if len({column.shape for column in columns}) != 1 or columns[0].ndim != 1:
-        raise ValueError(f"events/{', '.join(names)} differ in length")
-    for column in columns:
-        whole = column.id.get_storage_size() // column.dtype.itemsize
-        held = column.id.get_num_chunks() * column.chunks[0] if column.chunks else whole
-        if held < len(column):
-            raise ValueError(f"{column.name} holds {held} of {len(column)} events")
-    return len(columns[0])
-
-
-def checked_events(x, y, p, t_ns, width: int, height: int) -> EventArray:
-    """Columns of any whole numbers as events. ValueError: one lies outside the sensor, or outside all time."""
-    of_sensor = f"lies outside the sensor of {width}x{height} px"
-    for name, column, end, wrong in (
-        ("x", x, width, of_sensor),
-        ("y", y, height, of_sensor),
-        ("p", p, 2, "is neither 0 nor 1"),
-        ("t_ns", t_ns, MAX_TIME_NS, "is no time"),
-    ):
-        if column.dtype.kind not in "iub":
-            raise ValueError(f"{name} is {column.dtype}, no whole numbers")
-        lowest, highest = int(column.min(initial=0)), int(column.max(initial=0))
-        if lowest < 0 or highest >= end:
-            raise ValueError(f"an event at {name} = {lowest if lowest < 0 else highest} {wrong}")
-    columns = zip((x, y, p, t_ns), COLUMNS.values(), strict=True)
-    return EventArray(*(column.astype(kind, copy=False) for column, kind in columns), width, height)
-
-
-def _text(file: h5py.File, name: str) -> str:
-    value = file.attrs.get(name, "")
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _line(error: Exception) -> str:
-    text = error.args[0] if isinstance(error, KeyError) else str(error)  # whose str() is in quotes
-    return " ".join(str(text or type(error).__name__).split())
+        # By its columns: HDF5 may read a damaged attribute for ever where it is text of another writer.
+        if h5_file.holds(path, "events/t_ns"):
+            if topic is not None:
+                raise ValueError(f"{path}: topic {topic!r}, but only bags have topics; leave it out")
+            return Hdf5Source(path)
+        return open_layout(path, topic, sensor_hw)
+    finally:
+        h5_file.close_file(path)

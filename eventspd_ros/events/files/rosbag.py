@@ -101,6 +101,11 @@ class Bag:
         """One reader for a whole bag; one a file where the metadata or a file is of no use."""
         if not self.path.exists():
             raise ValueError(f"{self.path}: no such bag; give {KINDS}")
+        if self.path.suffix.lower() == ".bag" and self.path.is_file():
+            raise ValueError(
+                f"{self.path}: a ROS 1 bag; convert it, `rosbags-convert --src {self.path} --dst "
+                f"{self.path.with_suffix('')}` (of the rosbags package), and give that folder"
+            )
         is_folder = self.path.is_dir()
         files = bag_files(self.path) if is_folder else [self.path] if is_bag_file(self.path) else []
         for file in files:

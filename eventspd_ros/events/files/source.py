@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from eventspd_ros.events.codecs import DecoderStats, make_decoder
+from eventspd_ros.events.files.checks import checked_events, held_times
 from eventspd_ros.events.types import MAX_SENSOR_PIXELS, EventArray, EventPacket
 
 _BAG_ENDINGS = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd")
@@ -16,10 +19,14 @@ def is_bag_file(path: Path) -> bool:
     return path.name.lower().endswith(_BAG_ENDINGS)
 
 
+READ_EVENTS = 1 << 18  # of a chunk, where the format leaves it open
+
+
 class EventSource:
     """A recording of one sensor. chunks() always works; packets() where the recording holds undecoded packets.
 
-    kind: "raw", "rosbag2" or "hdf5". encoding: as in EventPacket. width, height: px. topics: those that hold events.
+    kind: "raw", "rosbag2", "hdf5", "dsec", "text", … encoding: as in EventPacket, or empty. width, height: px. topics:
+    those that hold events.
     chunk_count: how many chunks() yields, for progress bars. stats: the decoder's counters once chunks() is under way.
     """
 
@@ -44,7 +51,7 @@ class EventSource:
 
     def packets(self) -> Iterator[EventPacket]:
         """The recording's packets in order. ValueError, after the last whole one, where the recording is damaged."""
-        raise NotImplementedError
+        raise ValueError(f"{self.path}: holds decoded events and no packets; read chunks()")
 
     def chunks(self) -> Iterator[EventArray]:
         """The recording's events in order, in arrays of convenient size."""
@@ -53,3 +60,21 @@ class EventSource:
             events = decoder.decode(packet)
             self.stats = decoder.stats
             yield events
+
+
+class DecodedSource(EventSource):
+    """A recording of decoded events that is read from its beginning on; a format fills in _pieces()."""
+
+    has_packets = False
+
+    def chunks(self) -> Iterator[EventArray]:
+        count, newest_ns = 0, None
+        where = tuple(f"{self.path}: {name}" for name in "xyp")
+        for *columns, t_ns in self._pieces():
+            times = held_times(f"{self.path}: t", t_ns, count, newest_ns)
+            yield checked_events(where, columns, times, (self.width, self.height), count)
+            count, newest_ns = count + len(times), int(times[-1])
+
+    def _pieces(self) -> Iterator[tuple[np.ndarray, ...]]:
+        """x, y and p as stored and t in ns, int64; none of them empty."""
+        raise NotImplementedError

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-import h5py
 import numpy as np
 from tqdm import tqdm
 
 from eventspd_ros.events.files import EventSource, open_events
-from eventspd_ros.events.files.hdf5 import READ_EVENTS, checked_events, damaged, open_h5, stored_events
 from eventspd_ros.events.files.source import is_bag_file
 from eventspd_ros.events.statistics import EventStatistics
-from eventspd_ros.events.types import EventArray
 from eventspd_ros.readable import entries
 
 _STATS = ("seq_gaps", "lost_packets", "restarts", "rollovers", "unknown_words", "startup_words", "out_of_sensor")
 _STATS += ("time_reversals", "stray_events", "truncated_bytes", "trigger_events")
-_SCENE_FORMAT = "eventspd-simulated"
 _PSEUDO_ENDING = "_pseudo.h5"  # a teacher's labels, which lie beside their scene and hold no events
 
 
@@ -47,7 +42,7 @@ def summarise_events(path: Path | str, topic: str | None = None, sensor_hw: tupl
 
 
 def _summarise_recording(path: Path, topic: str | None = None, sensor_hw: tuple[int, int] | None = None) -> dict:
-    source = _open(path, topic, sensor_hw)
+    source = open_events(path, topic, sensor_hw)
     statistics = EventStatistics(source.height, source.width)
     events, on, first_ns, last_ns, longest_ns, damage = 0, 0, None, None, 0, None
     with tqdm(total=source.chunk_count, unit="chunk", desc=source.path.name, file=sys.stderr, leave=False) as bar:
@@ -134,40 +129,6 @@ def _files_of_set(path: Path) -> list[Path]:
     if any(file.name == "metadata.yaml" or is_bag_file(file) for file in files):
         return []  # a rosbag2
     return [file for file in files if file.suffix == ".h5" and not file.name.endswith(_PSEUDO_ENDING)]
-
-
-class _Scene(EventSource):
-    """A simulated scene; docs/simulation.md has the layout."""
-
-    kind = "simulated"
-    has_packets = False
-
-    def __init__(self, path: Path, file: h5py.File):
-        with damaged(path, "no whole simulated scene"):
-            width, height = file["calib/resolution"][:].tolist()
-            self._count = stored_events(file, "xypt")
-            self._offset_us = int(file["t_offset"][()])
-        super().__init__(path, "", width, height)
-        self.chunk_count = -(-self._count // READ_EVENTS)
-
-    def chunks(self) -> Iterator[EventArray]:
-        with open_h5(self.path) as file:
-            for first in range(0, self._count, READ_EVENTS):
-                with damaged(self.path):
-                    x, y, p, t_us = (file[f"events/{name}"][first : first + READ_EVENTS] for name in "xypt")
-                    t_ns = (t_us.astype(np.int64) + self._offset_us) * 1000
-                    events = checked_events(x, y, p, t_ns, self.width, self.height)
-                yield events
-
-
-def _open(path: Path, topic: str | None, sensor_hw: tuple[int, int] | None) -> EventSource:
-    if path.suffix.lower() == ".h5" and path.is_file() and topic is None:
-        with open_h5(path) as file:
-            if file.attrs.get("format") == _SCENE_FORMAT:
-                scene = _Scene(path, file)
-                scene.check_size(sensor_hw)
-                return scene
-    return open_events(path, topic, sensor_hw)
 
 
 def _size_bytes(source: EventSource) -> int:

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eventspd_ros.datasets import event_store, hdf5
-from eventspd_ros.datasets.event_store import EventStore, MatrixStore, seconds_to_ns
 from eventspd_ros.datasets.sample import Intrinsics, Windowing
 from eventspd_ros.datasets.sequence import Sequence
+from eventspd_ros.events.files import event_store, h5_file
+from eventspd_ros.events.files.checks import seconds_in_ns
+from eventspd_ros.events.files.event_store import EventStore, MatrixStore
 
 
 def write(path, t, index=True, offset=0):
@@ -47,7 +48,7 @@ def test_reading_a_span_is_selecting_it(tmp_path_factory, gaps_us, start_us, len
             np.testing.assert_array_equal(events.x, (np.arange(len(t)) % 8)[inside])
             np.testing.assert_array_equal(events.y, (np.arange(len(t)) % 6)[inside])
             np.testing.assert_array_equal(events.p, (np.arange(len(t)) % 2)[inside])
-    hdf5.close_files()
+    h5_file.close_files()
 
 
 @pytest.mark.parametrize("index", [True, False])
@@ -57,8 +58,8 @@ def test_only_what_is_needed_is_read(tmp_path, index, monkeypatch):
     path = write(tmp_path / "events.h5", t, index)
     store = EventStore(path, "e", 8, 6, ms_index="ms" if index else None)
     sizes = []
-    read = hdf5.read
-    monkeypatch.setattr(hdf5, "read", lambda *a, **k: [values := read(*a, **k), sizes.append(values.size)][0])
+    read = h5_file.read
+    monkeypatch.setattr(h5_file, "read", lambda *a, **k: [values := read(*a, **k), sizes.append(values.size)][0])
     assert len(store.read(700_000_000, 700_100_000)) == 100
     assert 0 < sum(sizes) < (5_000 if index else 60_000)
 
@@ -84,7 +85,7 @@ def test_seconds_are_read_to_the_microsecond(tmp_path):
     with h5py.File(tmp_path / "m.h5", "w") as file:
         file["davis"] = rows
     store = MatrixStore(tmp_path / "m.h5", "davis", 8, 6)
-    start_ns = int(seconds_to_ns(rows[1, 2]))
+    start_ns = int(seconds_in_ns("t", rows[1:2, 2])[0])
     assert start_ns == 1_506_117_894 * 10**9 + 1000
     np.testing.assert_array_equal(store.read(start_ns, start_ns + 10**9).t_ns, 1_506_117_894 * 10**9 + t_us[1:] * 1000)
     assert store.read(start_ns, start_ns + 10**9).p.tolist() == [0, 1, 0, 1]

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
-from eventspd_ros.datasets import hdf5
-from eventspd_ros.datasets.sample import NS_PER_MS
-from eventspd_ros.events.order import TIME_JUMP_NS
+from eventspd_ros.events.files import h5_file
+from eventspd_ros.events.files.checks import checked_events, held_times, seconds_in_ns, times_in_ns
 from eventspd_ros.events.types import EventArray
 
+NS_PER_MS = 1_000_000
 BLOCK_EVENTS = 1 << 14  # bisection looks at the first time of such blocks, then inside one
 
 
 @dataclass
 class EventStore:
-    """Columns {group}/x, y, t, p (N,) of an HDF5 file.
+    """Columns {group}/x, y, t, p (N,) of an HDF5 file. Subclasses read what is stored in another way.
 
     ns_per_tick: unit of t. offset_ns: added to every time. ms_index: key of the array whose entry ms is the first
     event with t >= ms milliseconds (before offset_ns); None: there is none.
@@ -36,13 +36,16 @@ class EventStore:
     _block_times: dict[int, int] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        lengths = {name: len(hdf5.find(self.path, f"{self.group}/{name}", (None,))) for name in "xytp"}
-        if len(set(lengths.values())) != 1:
-            raise ValueError(f"{self.path}: {self.group}: columns of unequal length {lengths}; the file is damaged")
-        self.count = lengths["t"]
+        self.count = self._count()
         self._read_ends()
         if self.ms_index is not None:
-            hdf5.find(self.path, self.ms_index, (None,), "iu")
+            h5_file.find(self.path, self.ms_index, (None,), "iu")
+
+    def _count(self) -> int:
+        lengths = {key: h5_file.count_rows(self.path, key, (None,)) for key in (*self.column_keys, self.time_key)}
+        if len(set(lengths.values())) != 1:
+            raise ValueError(f"{self.path}: {self.group}: columns of unequal length {lengths}; the file is damaged")
+        return lengths[self.time_key]
 
     def _read_ends(self) -> None:
         """first_ns, last_ns: times of the first and the last event; 0 where there is none."""
@@ -59,22 +62,26 @@ class EventStore:
     def time_key(self) -> str:
         return f"{self.group}/t"
 
+    @property
+    def column_keys(self) -> tuple[str, str, str]:
+        """Of x, y and p."""
+        return f"{self.group}/x", f"{self.group}/y", f"{self.group}/p"
+
     def read(self, start_ns: int, end_ns: int) -> EventArray:
         """The events with start_ns <= t < end_ns, sensor clock. ValueError: what is stored there cannot be events."""
         first, times = self._around(start_ns, end_ns)
         low, high = np.searchsorted(times, (start_ns, end_ns)).tolist()
-        x, y, p = self._columns(first + low, first + high)
-        for key, column, size in ((f"{self.group}/x", x, self.width), (f"{self.group}/y", y, self.height)):
-            if len(column) and not (column.min() >= 0 and column.max() < size):
-                raise ValueError(
-                    f"{self.path}: {key}: values {column.min()} to {column.max()} among events {first + low} to "
-                    f"{first + high - 1}; the sensor has {self.width}x{self.height} px"
-                )
-        if len(p) and not (p.min() >= -1 and p.max() <= 1):
-            raise ValueError(f"{self.path}: {self.group}/p: values {p.min()} to {p.max()}; expected 0 and 1, or ±1")
-        return EventArray(
-            x.astype(np.uint16), y.astype(np.uint16), (p > 0).astype(np.uint8), times[low:high], self.width, self.height
-        )
+        return self._events(first + low, times[low:high])
+
+    def part(self, first: int, last: int, newest_ns: int | None = None) -> EventArray:
+        """The events first … last − 1 by number. newest_ns: time of the event before. ValueError as read()."""
+        times = held_times(f"{self.path}: {self.time_key}", self._times(first, last), first, newest_ns)
+        return self._events(first, times)
+
+    def _events(self, first: int, times: np.ndarray) -> EventArray:
+        x, y, p = self._columns(first, first + len(times))
+        where = tuple(f"{self.path}: {key}" for key in self.column_keys)
+        return checked_events(where, (x, y, p), times, (self.width, self.height), first)
 
     def _around(self, start_ns: int, end_ns: int) -> tuple[int, np.ndarray]:
         """Times (ns) of a run of events that holds all of [start, end), and the index of its first."""
@@ -93,10 +100,10 @@ class EventStore:
 
     def _indexed(self, start_ns: int, end_ns: int) -> tuple[int, int]:
         """Event range by the index: a millisecond and an event more than needed on either side."""
-        entries = len(hdf5.find(self.path, self.ms_index, (None,), "iu"))
+        entries = len(h5_file.find(self.path, self.ms_index, (None,), "iu"))
         first_ms = (start_ns - self.offset_ns) // NS_PER_MS - 1
         last_ms = -(-(end_ns - self.offset_ns) // NS_PER_MS) + 1
-        entries = len(hdf5.find(self.path, self.ms_index, (None,), "iu"))
+        entries = len(h5_file.find(self.path, self.ms_index, (None,), "iu"))
         # What lies past the index's end is between its last entry and the last event.
         first = self._entry(min(first_ms, entries - 1)) if first_ms >= 0 and entries else 0
         last = 0 if last_ms < 0 else self._entry(last_ms) if last_ms < entries else self.count
@@ -108,7 +115,7 @@ class EventStore:
         return max(first - 1, 0), min(last + 1, self.count)
 
     def _entry(self, ms: int) -> int:
-        return int(hdf5.read(self.path, self.ms_index, (None,), ms, "iu"))
+        return int(h5_file.read(self.path, self.ms_index, (None,), ms, "iu"))
 
     def _bisect(self, t_ns: int) -> int:
         """The first event with t >= t_ns. Times looked at are kept: they are the top of a search tree."""
@@ -127,45 +134,73 @@ class EventStore:
         return first + int(np.searchsorted(times, t_ns))
 
     def _ordered(self, times: np.ndarray, first: int) -> np.ndarray:
-        """Packets out of order are set to the newest time, as the slicer does online; more is damage."""
-        if len(times) > 1 and (falls := np.diff(times) < 0).any():
-            held = np.maximum.accumulate(times)
-            if (held - times).max() > TIME_JUMP_NS:
-                raise ValueError(
-                    f"{self.path}: {self.time_key}: time falls by {(held - times).max() / 1e9:.3f} s after event "
-                    f"{first + int(falls.argmax())}; events must be in order of time"
-                )
-            return held
-        return times
+        return held_times(f"{self.path}: {self.time_key}", times, first)
 
     def _times(self, first: int, last: int) -> np.ndarray:
-        ticks = hdf5.read(self.path, f"{self.group}/t", (None,), slice(first, last))
-        return ticks.astype(np.int64) * self.ns_per_tick + self.offset_ns
+        ticks = h5_file.read(self.path, self.time_key, (None,), slice(first, last))
+        return times_in_ns(f"{self.path}: {self.time_key}", ticks, self.ns_per_tick, self.offset_ns)
 
     def _columns(self, first: int, last: int) -> tuple[np.ndarray, ...]:
         """x, y and p as stored."""
-        return tuple(hdf5.read(self.path, f"{self.group}/{name}", (None,), slice(first, last)) for name in "xyp")
+        return tuple(h5_file.read(self.path, key, (None,), slice(first, last)) for key in self.column_keys)
 
 
 class MatrixStore(EventStore):
     """Events as rows x, y, t (s), p of one (N, 4) float64 dataset, which `group` names."""
 
-    def __post_init__(self) -> None:
-        self.count = len(hdf5.find(self.path, self.group, (None, 4), "f"))
-        self._read_ends()
+    order, kinds = "xytp", "f"
+
+    def _count(self) -> int:
+        return h5_file.count_rows(self.path, self.group, (None, 4), self.kinds)
 
     @property
     def time_key(self) -> str:
-        return f"{self.group}[:, 2]"
+        return f"{self.group}[:, {self.order.index('t')}]"
+
+    @property
+    def column_keys(self) -> tuple[str, str, str]:
+        x, y, p = (f"{self.group}[:, {self.order.index(name)}]" for name in "xyp")
+        return x, y, p
 
     def _times(self, first: int, last: int) -> np.ndarray:
-        return seconds_to_ns(hdf5.read(self.path, self.group, (None, 4), (slice(first, last), 2), "f"))
+        return seconds_in_ns(f"{self.path}: {self.time_key}", self._ticks(first, last))
+
+    def _ticks(self, first: int, last: int) -> np.ndarray:
+        part = (slice(first, last), self.order.index("t"))
+        return h5_file.read(self.path, self.group, (None, 4), part, self.kinds)
 
     def _columns(self, first: int, last: int) -> tuple[np.ndarray, ...]:
-        rows = hdf5.read(self.path, self.group, (None, 4), slice(first, last), "f")
-        return rows[:, 0], rows[:, 1], rows[:, 3]
+        rows = h5_file.read(self.path, self.group, (None, 4), slice(first, last), self.kinds)
+        return tuple(rows[:, self.order.index(name)] for name in "xyp")
 
 
-def seconds_to_ns(seconds: np.ndarray) -> np.ndarray:
-    """float64 s -> int64 ns, to whole µs: near 1.5e9 s (Unix time) neighbouring doubles are 238 ns apart."""
-    return np.rint(np.asarray(seconds, np.float64) * 1e6).astype(np.int64) * 1000
+class V2eStore(MatrixStore):
+    """Events as rows t, x, y, p of one (N, 4) dataset of whole numbers."""
+
+    order, kinds = "txyp", "iu"
+
+    def _times(self, first: int, last: int) -> np.ndarray:
+        ticks = self._ticks(first, last)
+        return times_in_ns(f"{self.path}: {self.time_key}", ticks, self.ns_per_tick, self.offset_ns)
+
+
+class TableStore(EventStore):
+    """Events as one (N,) dataset with fields x, y, p and t, which `group` names."""
+
+    def _count(self) -> int:
+        table = h5_file.find(self.path, self.group, (None,), "V")
+        fields = table.dtype.fields or {}
+        if not all(name in fields and fields[name][0].kind in "iu" for name in "xypt"):
+            raise ValueError(f"{self.path}: {self.group}: {table.dtype}; expected whole numbers x, y, p, t")
+        return h5_file.count_rows(self.path, self.group, (None,), "V")
+
+    def _times(self, first: int, last: int) -> np.ndarray:
+        ticks = self._rows(first, last)["t"]
+        return times_in_ns(f"{self.path}: {self.time_key}", ticks, self.ns_per_tick, self.offset_ns)
+
+    def _columns(self, first: int, last: int) -> tuple[np.ndarray, ...]:
+        rows = self._rows(first, last)
+        return tuple(rows[name] for name in "xyp")
+
+    def _rows(self, first: int, last: int) -> np.ndarray:
+        return h5_file.read(self.path, self.group, (None,), slice(first, last), "V")
