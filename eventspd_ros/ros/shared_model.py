@@ -55,8 +55,8 @@ def warm_up(model, motion: bool = False) -> None:
         return
     for encoding in ENCODINGS:
         make_decoder(encoding, width=8, height=8)
-    columns = (np.zeros(2, dtype) for dtype in (np.uint16, np.uint16, np.uint8))
-    times = np.array([0, 1_000_000_000], np.int64)
+    columns = (np.zeros(3, dtype) for dtype in (np.uint16, np.uint16, np.uint8))
+    times = np.array([0, 1_000_000_000, 1_000_000_000], np.int64)  # a last one alone might be a stray
     slicer = window_slicer(model.config, height, width)
     for window in slicer.push(EventArray(*columns, times, width=width, height=height)):
         predictor.encode(window)

@@ -24,7 +24,7 @@ def numbered(t_ns):
 
 
 @given(st.lists(steps, max_size=30), st.lists(st.integers(0, 31), max_size=5))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_the_order_is_that_of_the_definition_however_the_events_are_cut(steps_ms, cuts):
     events = numbered([10**15 + MS * t for t in itertools.accumulate([0, *steps_ms])])
     told = [[]]

@@ -64,7 +64,7 @@ pixels = st.tuples(st.integers(0, W - 1), st.integers(0, H - 1), st.integers(0, 
     st.lists(st.tuples(steps_ns, pixels), max_size=80),
     st.lists(st.integers(0, 80), max_size=8),
 )
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=60)
 def test_equal_to_their_definition_whatever_the_chunks(first_ns, steps, cuts):
     t_ns = first_ns + np.cumsum([step for step, _ in steps], dtype=np.int64)
     x, y, p = zip(*(pixel for _, pixel in steps), strict=True) if steps else [()] * 3

@@ -49,7 +49,7 @@ steps_ns = st.one_of(st.just(0), st.integers(0, 3), st.integers(0, 50), st.integ
     st.lists(st.integers(0, 120), max_size=8),
     st.integers(0, 3),
 )
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 def test_windows_are_those_of_the_definition_whatever_the_packets(steps, window_ns, stride_ns, cuts, small):
     t_ns = (10**15 + np.cumsum([0, *steps])).tolist()
     events = stream(t_ns)

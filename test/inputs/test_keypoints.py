@@ -252,7 +252,7 @@ sizes = st.one_of(st.integers(0, 6), st.integers(0, 2**32 - 1))
     data=st.binary(max_size=100),
     big_endian=st.booleans(),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_no_point_cloud2_raises(coordinates, shape, fields, data, big_endian):
     height, width, point_step, row_step = shape
     message = PointCloud2(height=height, width=width, point_step=point_step, row_step=row_step)
@@ -271,7 +271,7 @@ floats = st.lists(st.floats(width=32), max_size=7)
     points=st.integers(0, 7),
     z=st.floats(width=32),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_no_point_cloud_raises(layout, coordinates, columns, points, z):
     message = PointCloud(points=[Point32(x=z, y=z, z=1.0)] * points, channels=channels(*columns))
     assert_bounded(KeypointSource(layout, coordinates).read(message, CAMERA), 100)

@@ -112,6 +112,7 @@ def test_the_pretraining_file_learns_from_each_of_its_sources(sets, tmp_path, mo
     learn(pretrain_task(config))
 
 
+@pytest.mark.slow
 def test_every_variant_of_the_ablations_learns(sets, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ablations = read_config(next(p for p in FILES if p.stem == "ablations"), AblationConfig)
