@@ -65,7 +65,9 @@ def room(tmp_path_factory):
     return write_bag(tmp_path_factory.mktemp("bags") / "room", config)
 
 
-@pytest.mark.parametrize(("later_ms", "lost_ms"), [(30, (250, 350)), pytest.param(-200, (0, 0), marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("later_ms", "lost_ms"), [(30, (250, 350)), pytest.param(-200, (0, 0), marks=pytest.mark.slow)]
+)
 def test_they_are_with_poses_late_and_missing_and_early(later_ms, lost_ms, room, weights, tmp_path, monkeypatch):
     monkeypatch.setattr(replay, "PATIENT_WAIT_MS", 2000.0)
 
