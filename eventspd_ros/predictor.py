@@ -37,7 +37,7 @@ from eventspd_ros.motion.learned_scale import START_STDDEV
 
 NS_PER_MS = 1_000_000
 # Kept for requests whose stamp lies some windows back: caches, and for `exact` memories (some 100 kB).
-RECENT_CACHES = 8
+RECENT_CACHES = 16
 RECENT_MEMORIES = 64
 EXACT_WINDOWS_BACK = 48  # the oldest memories may go while an exact window waits to be encoded
 

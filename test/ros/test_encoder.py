@@ -92,7 +92,7 @@ def test_a_full_lane_lets_its_oldest_window_go_and_keeps_the_newest_exact_one(mo
 def test_the_newest_windows_are_kept_while_someone_asks_for_them(model):
     encoder, predictor, wanted = encoder_of([]), predictor_of(model), [True]
     lane = encoder.lane(Latencies(), lambda: None, lambda: bool(wanted))
-    windows = windows_of(predictor, count=30)[: RECENT_CACHES + 2]
+    windows = windows_of(predictor, count=50)[: RECENT_CACHES + 2]
     encoder.start()
     for window in windows:
         lane.put(predictor.job(window))

@@ -146,5 +146,5 @@ def test_latest_answers_a_late_request_from_the_window_of_its_time():
         for end_ns in reversed(ends_ns):
             running.request(POINTS, stamp_of(end_ns + 1_000_000))
         until(lambda: len(running.answers) == len(ends_ns))
-        assert len(ends_ns) == RECENT_CACHES
+        assert 8 < len(ends_ns) <= RECENT_CACHES
         assert [answer.window_end_ns for _, answer, *_ in running.answers] == ends_ns[::-1]
