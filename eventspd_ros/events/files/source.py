@@ -11,6 +11,7 @@ from eventspd_ros.events.codecs import DecoderStats, make_decoder
 from eventspd_ros.events.files.checks import checked_events, held_times
 from eventspd_ros.events.types import MAX_SENSOR_PIXELS, EventArray, EventPacket
 
+READ_EVENTS = 1 << 18  # of a chunk, where the format leaves it open
 _BAG_ENDINGS = (".mcap", ".db3", ".mcap.zstd", ".db3.zstd")
 
 
@@ -19,15 +20,12 @@ def is_bag_file(path: Path) -> bool:
     return path.name.lower().endswith(_BAG_ENDINGS)
 
 
-READ_EVENTS = 1 << 18  # of a chunk, where the format leaves it open
-
-
 class EventSource:
     """A recording of one sensor. chunks() always works; packets() where the recording holds undecoded packets.
 
     kind: "raw", "rosbag2", "hdf5", "dsec", "text", … encoding: as in EventPacket, or empty. width, height: px. topics:
-    those that hold events.
-    chunk_count: how many chunks() yields, for progress bars. stats: the decoder's counters once chunks() is under way.
+    those that hold events. chunk_count: how many chunks() yields, for progress bars. stats: the decoder's counters once
+    chunks() is under way.
     """
 
     kind = ""
