@@ -17,7 +17,7 @@ from eventspd_ros import rotations
 from eventspd_ros.evaluation.overlay import event_image
 from eventspd_ros.events.types import EventArray
 from eventspd_ros.motion.fusion import posterior
-from eventspd_ros.motion.likelihood import BINS, Camera, Likelihoods, depth_likelihoods
+from eventspd_ros.motion.likelihood import BINS, Camera, Likelihoods, SeenScene, depth_likelihoods
 from eventspd_ros.motion.slices import LEVELS, MARGIN, EventSlices, Look
 from eventspd_ros.motion.trajectory import Motion, StampedPose, Trajectory
 from eventspd_ros.simulation.keypoints import event_corners
@@ -91,12 +91,11 @@ def choose(view: View) -> tuple[np.ndarray, float, Likelihoods]:
     prior = np.log(true_m) + LEARNED_ERROR, np.full(len(uv), LEARNED_STDDEV)
     rays = view.camera.rays(uv)
     errors_px = np.full(len(uv), 0.1), np.zeros(len(uv))
-    found = depth_likelihoods(view.look, view.slices, view.motion, view.camera, rays, prior, errors_px)
+    found = depth_likelihoods(SeenScene.of(view.look, view.slices, view.motion, view.camera), rays, prior, errors_px)
     good = (np.abs(found.peak - np.log(true_m)) < 0.05) & (found.parallax_px > 2) & (found.parallax_px < 5)
     best = int(np.argmax(np.where(good, found.strength, -1)))
     one = slice(best, best + 1)
-    columns = {name: getattr(found, name)[one] for name in Likelihoods.__slots__}
-    return uv[best], float(true_m[best]), Likelihoods(**columns)
+    return uv[best], float(true_m[best]), found.of(one)
 
 
 def before_window(view: View) -> EventArray:

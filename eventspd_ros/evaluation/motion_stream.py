@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import zlib
 from collections import deque
-from copy import copy
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -123,7 +122,7 @@ def _add(motion: MotionDepth, events: EventArray, end_ns: int) -> float:
 def _request(motion: MotionDepth, asked: Asked, which: np.ndarray, t_ns: int, until_ns: int) -> dict[str, tuple]:
     """method → depth and σ of log depth at the questions `which`, (K,) each."""
     points = _points(asked, which)
-    flat = motion.answer(Points(points.uv_px), t_ns, until_ns)
+    flat = motion.bystander().answer(Points(points.uv_px), t_ns, until_ns)
     fused = motion.answer(points, t_ns, until_ns)
     scaled = motion.learned.rough(points.log_depth, motion.learned.own(points.log_stddev))
     return {
@@ -149,11 +148,10 @@ def _timed(motion: MotionDepth, asked: Asked, which: np.ndarray, t_ns: int, unti
     """Processor time, µs a keypoint. What the stream has learnt stays as it is."""
     keypoints = which[asked.questions.kind[which] == KEYPOINT]
     points = _points(asked, np.resize(keypoints if len(keypoints) else which, TIMED))
-    learned, motion.learned = motion.learned, copy(motion.learned)
+    bystander = motion.bystander()
     start_ns = time.process_time_ns()
-    motion.answer(points, t_ns, until_ns)
+    bystander.answer(points, t_ns, until_ns)
     spent_ns = time.process_time_ns() - start_ns
-    motion.learned = learned
     return spent_ns / TIMED / 1e3
 
 

@@ -22,16 +22,19 @@ from typing import Protocol
 import numpy as np
 
 from eventspd_ros.motion.fusion import posterior
-from eventspd_ros.motion.learned_scale import LearnedScale, Prior
-from eventspd_ros.motion.likelihood import Camera, Likelihoods, depth_likelihoods
+from eventspd_ros.motion.learned_scale import LearnedScale, Prior, spread
+from eventspd_ros.motion.likelihood import Camera, Likelihoods, SeenScene, depth_likelihoods
+from eventspd_ros.motion.rotation_drift import MAX_ANCHORS, RotationDrift
 from eventspd_ros.motion.slices import EventSlices
 from eventspd_ros.motion.tracks import Tracks, Triangulated
 from eventspd_ros.motion.trajectory import Motion, Trajectory
 
 MIN_PARALLAX_PX = 0.3  # between a depth and its double over 80 ms; below it events tell nothing of depth
-SHARP_STDDEV, SHARP_NATS, SHARP_PARALLAX_PX = 0.2, 4.0, 0.7  # of likelihoods that the stream learns from
+SHARP_STDDEV, SHARP_NATS, SHARP_PARALLAX_PX = 0.2, 2.0, 0.7  # of likelihoods that the stream learns from
 # Without a learned depth: one to ten metres, and what is answered then.
 FLAT_LOG_DEPTH, FLAT_STDDEV, SUFFICIENT_STDDEV = float(np.log(3.0)), 1.0, 0.3
+SURPRISE_RAD_S = 0.002
+LOOKS = 3
 SURPRISE = 0.4  # change of the stream's log scale after which a request is looked at again
 # Displacement of patterns that poses do not explain: sensor latency, rounding to pixels.
 PLACE_ERROR_PX = 0.1
@@ -110,7 +113,7 @@ class MotionDepth:
     def __init__(self, height: int, width: int, trajectory: Trajectory, errors: PoseErrors | None = None):
         self.height, self.width = height, width
         self.trajectory, self.errors = trajectory, errors or PoseErrors()
-        self.learned = LearnedScale()
+        self.learned, self.drift = LearnedScale(), RotationDrift()
         self.without_poses = 0  # answers
         self._lens: Lens | None = None
         self._seen: _Seen | None = None
@@ -143,6 +146,7 @@ class MotionDepth:
     def restart(self) -> None:
         """Another epoch of the stream: events, tracks and scale are of the past. Poses stay."""
         self.learned.restart()
+        self.drift.restart()
         if (seen := self._seen) is not None:
             seen.slices.restart()
             seen.tracks.restart()
@@ -160,7 +164,7 @@ class MotionDepth:
     def bystander(self) -> MotionDepth:
         """The same stream, for requests that are to teach it nothing: they change no later answer."""
         other = copy(self)
-        other.learned = copy(self.learned)
+        other.learned, other.drift = copy(self.learned), copy(self.drift)
         return other
 
     def answer(self, points: Points, t_ns: int, until_ns: int | None = None, offset_ns: int = 0) -> MotionAnswer:
@@ -189,7 +193,7 @@ class MotionDepth:
         """What tracks show at t_ns (ROS time)."""
         if (seen := self._seen) is None or points.ids is None:
             return Triangulated(*np.full((2, len(points.uv_px)), np.nan))
-        return seen.tracks.triangulate(points.ids, seen.lens.rays(points.uv_px), t_ns, self.trajectory)
+        return seen.tracks.triangulate(points.ids, seen.lens.rays(points.uv_px), t_ns, self._relative)
 
     def _look(self, points, learned, t_ns, until_ns, offset_ns) -> tuple[Likelihoods, np.ndarray]:
         """What events show, and how fast errors of the poses move it (px/s); nothing without a lens or known motion."""
@@ -204,22 +208,47 @@ class MotionDepth:
             look = seen.slices.look(until_ns)
             if look is None:
                 return nothing
-            motion = self.trajectory.relative(t_ns + offset_ns, look.middle_ns.ravel() + offset_ns)
-            if not motion.known.any():
-                self.without_poses += 1
-                return nothing
-            errors_px = self._errors_px(motion, seen.camera, prior[0])
-            return depth_likelihoods(look, seen.slices, motion, seen.camera, rays, prior, errors_px), errors_px[1]
+            for _ in range(LOOKS):
+                motion = self._relative(t_ns + offset_ns, look.middle_ns.ravel() + offset_ns)
+                if not motion.known.any():
+                    self.without_poses += 1
+                    return nothing
+                scene = SeenScene.of(look, seen.slices, motion, seen.camera)
+                errors_px = self._errors_px(motion, seen.camera, prior[0], rays)
+                likelihoods = depth_likelihoods(scene, rays, prior, errors_px)
+                rate = self.drift.rate_rad_s
+                self._learn_drift(t_ns, scene, points, rays, likelihoods)
+                if np.abs(self.drift.rate_rad_s - rate).max() < SURPRISE_RAD_S:
+                    break
+            return likelihoods, errors_px[1]
 
-    def _errors_px(self, motion: Motion, camera: Camera, log_depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _relative(self, t_ns: int, times_ns: np.ndarray) -> Motion:
+        """What the poses say (ROS time), less what events show to be wrong with it."""
+        motion = self.trajectory.relative(t_ns, times_ns)
+        self.drift.expect(max(self.errors.rotation_rad_s, motion.drift_rotation_rad_s))
+        return self.drift.correct(motion, (t_ns - times_ns) * 1e-9)
+
+    def _learn_drift(self, t_ns, scene, points, rays, likelihoods) -> None:
+        sharp = _are_sharp(likelihoods, likelihoods.stddev)
+        anchors = spread(self._widths(points), likelihoods.stddev, sharp)[:MAX_ANCHORS]
+        self.drift.learn(t_ns, scene, rays[anchors], likelihoods.of(anchors))
+
+    def _widths(self, points: Points) -> np.ndarray:
+        """Places in image widths, (K, 2)."""
+        return np.nan_to_num(points.uv_px / self.width, posinf=0, neginf=0)
+
+    def _errors_px(
+        self, motion: Motion, camera: Camera, log_depth: np.ndarray, rays: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Displacement that errors of the poses make, (K,): from pose to pose, px, and for each second, px/s."""
         errors, inverse_depth = self.errors, np.exp(-log_depth)
         turn = errors.white_rotation_rad + motion.interpolation_error_rad
         shift_m = errors.white_translation_m + motion.interpolation_error_m
         white_px = np.sqrt(PLACE_ERROR_PX**2 + camera.fx**2 * (turn**2 + (shift_m * inverse_depth) ** 2))
-        turn_s = max(errors.rotation_rad_s, motion.drift_rotation_rad_s)
         shift_m_s = max(errors.translation_m_s, motion.drift_translation_m_s)
-        return white_px, camera.fx * np.hypot(turn_s, shift_m_s * inverse_depth)
+        rays = np.nan_to_num(rays, posinf=0.0, neginf=0.0)
+        turn_px_s = self.drift.stddev_px_s(rays, _paths(motion, rays), (camera.fx, camera.fy))
+        return white_px, np.hypot(turn_px_s, camera.fx * shift_m_s * inverse_depth)
 
     def _fuse(self, points, learned, seen, tracked) -> MotionAnswer:
         (log_depth, log_stddev, has_learned), (likelihoods, drift_px_s) = learned, seen
@@ -227,12 +256,10 @@ class MotionDepth:
         # What errors of the poses do to log depth. All points have them alike: neighbours that agree do not help.
         drift = drift_px_s * 0.08 / (2 * np.maximum(likelihoods.parallax_px, 1e-6))
         measured = likelihoods.peak, np.hypot(likelihoods.stddev, drift)
-        sharp = moved & has_learned & (likelihoods.parallax_px >= SHARP_PARALLAX_PX)
-        sharp &= (measured[1] < SHARP_STDDEV) & (likelihoods.strength > SHARP_NATS)
+        sharp = has_learned & _are_sharp(likelihoods, measured[1])
         prior = Prior.flat(log_depth, log_stddev)
         if has_learned.any():
-            uv_widths = np.nan_to_num(points.uv_px / self.width, posinf=0, neginf=0)
-            learnt = self.learned.learn(uv_widths, log_depth, log_stddev, *measured, sharp)
+            learnt = self.learned.learn(self._widths(points), log_depth, log_stddev, *measured, sharp)
             prior = prior.where(has_learned, learnt)
         mean, stddev, _ = posterior(likelihoods, prior.mean, prior.stddev, prior.outlier)
         alone = self.learned.alone(log_depth, log_stddev)
@@ -250,6 +277,21 @@ class MotionDepth:
             float(np.sqrt(self.learned.variance)),
             likelihoods.parallax_px,
         )
+
+
+def _are_sharp(likelihoods: Likelihoods, stddev: np.ndarray) -> np.ndarray:
+    """Which points the stream learns from, (K,) bool. stddev: of log depth by motion."""
+    sharp = (likelihoods.level >= 0) & (likelihoods.parallax_px >= SHARP_PARALLAX_PX)
+    return sharp & (stddev < SHARP_STDDEV) & (likelihoods.strength > SHARP_NATS)
+
+
+def _paths(motion: Motion, rays: np.ndarray) -> np.ndarray:
+    """Directions in the image, (K, 2) of unit length, along which points at rays move with their depth."""
+    known = np.flatnonzero(motion.known)
+    moved = np.einsum("nij,ni->nj", motion.rotation[known], motion.translation_m[known])  # in the camera now
+    moved = moved[np.argmax((moved**2).sum(axis=1))]
+    along = moved[:2] - rays * moved[2]
+    return along / np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-12)
 
 
 def _with_tracks(mean, stddev, basis, tracked: Triangulated) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

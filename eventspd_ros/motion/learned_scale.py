@@ -134,7 +134,7 @@ class LearnedScale:
         suspect = conflict >= SUSPECT
         width = self.trust * stddev
         mean, variance = np.full(len(ratio), self.scale), self.variance + width**2
-        anchors = _spread(uv_widths, measured_stddev, sharp & ~suspect)
+        anchors = spread(uv_widths, measured_stddev, sharp & ~suspect)[:MAX_ANCHORS]
         if len(anchors) >= MIN_ANCHORS:
             noise = measured_stddev[anchors] ** 2 + ANCHOR_STDDEV**2
             mean, variance = self._predict(uv_widths, log_depth, width, anchors, ratio[anchors], noise)
@@ -253,10 +253,10 @@ def _mean_of_neighbours(uv, log_depth, other_uv, other_log_depth, values):
     return out
 
 
-def _spread(uv_widths: np.ndarray, stddev: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    """Indices of the sharpest candidate in each cell of the image, at most MAX_ANCHORS."""
+def spread(uv_widths: np.ndarray, stddev: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """Indices of the sharpest candidate in each cell of the image."""
     which = np.flatnonzero(candidates)
     which = which[np.argsort(stddev[which], kind="stable")]
     cell = np.floor(uv_widths[which] * CELLS).astype(np.int64)
     _, first = np.unique(cell[:, 0] * 1000 + cell[:, 1], return_index=True)
-    return which[np.sort(first)[:MAX_ANCHORS]]
+    return which[np.sort(first)]

@@ -21,7 +21,7 @@ the size and over all that the prior allows, then finely around what that found.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -35,6 +35,7 @@ from eventspd_ros.motion.patches import (
     displacement,
     project,
     scan,
+    scratch_patches,
 )
 from eventspd_ros.motion.slices import LEVELS, SLICES, SPANS_NS, EventSlices, Look
 from eventspd_ros.motion.trajectory import Motion
@@ -89,32 +90,50 @@ class Likelihoods:
         level = np.full(count, -1, np.int64)
         return cls(zero, np.ones(count), np.zeros((count, BINS)), zero.copy(), level, *(zero.copy() for _ in range(4)))
 
+    def of(self, which: np.ndarray) -> Likelihoods:
+        """Those of some points, indices or bool."""
+        return Likelihoods(*(getattr(self, field.name)[which] for field in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class SeenScene:
+    """A look and the motion to its slices, as compiled loops take them. middle_ns: int64 (LEVELS, SLICES)."""
+
+    columns: tuple[np.ndarray, ...]
+    strides: tuple[np.uint64, np.uint64]
+    lens: np.ndarray
+    middle_ns: np.ndarray
+
+    @classmethod
+    def of(cls, look: Look, slices: EventSlices, motion: Motion, camera: Camera) -> SeenScene:
+        """look: of slices, whose lock is held as long as this is read. motion: to look.middle_ns, flattened."""
+        shape = look.known.shape
+        columns = (
+            look.full,
+            look.half,
+            look.full_at,
+            look.half_at,
+            (look.known.ravel() & motion.known).reshape(shape),
+            np.nan_to_num(motion.rotation).reshape(*shape, 3, 3),
+            np.nan_to_num(motion.translation_m).reshape(*shape, 3),
+        )
+        lens = np.array([camera.fx, camera.fy, camera.cx, camera.cy, slices.height, slices.width], np.float64)
+        return cls(columns, (np.uint64(slices.stride), np.uint64(slices.half_stride)), lens, look.middle_ns)
+
+    @property
+    def focal_px(self) -> tuple[float, float]:
+        return float(self.lens[0]), float(self.lens[1])
+
 
 def depth_likelihoods(
-    look: Look,
-    slices: EventSlices,
-    motion: Motion,
-    camera: Camera,
+    seen: SeenScene,
     rays: np.ndarray,
     prior: tuple[np.ndarray, np.ndarray],
     errors_px: tuple[np.ndarray, np.ndarray],
 ) -> Likelihoods:
-    """look: of slices, whose lock is held. motion: to look.middle_ns, flattened. rays: (K, 2). prior: mean and standard
-    deviation of log depth, (K,) each. errors_px: by how much errors of the poses move patterns, (K,) each: from pose to
-    pose (px), and for each second (px/s)."""
+    """rays: (K, 2). prior: mean and standard deviation of log depth, (K,) each. errors_px: by how much errors of the
+    poses move patterns, (K,) each: from pose to pose (px), and for each second (px/s)."""
     out = Likelihoods.empty(len(rays))
-    shape = look.known.shape
-    scene = (
-        look.full,
-        look.half,
-        look.full_at,
-        look.half_at,
-        (look.known.ravel() & motion.known).reshape(shape),
-        np.nan_to_num(motion.rotation).reshape(*shape, 3, 3),
-        np.nan_to_num(motion.translation_m).reshape(*shape, 3),
-    )
-    lens = np.array([camera.fx, camera.fy, camera.cx, camera.cy, slices.height, slices.width], np.float64)
-    strides = np.uint64(slices.stride), np.uint64(slices.half_stride)
     # One type and layout whatever the caller's: for each other the loop is compiled once more, with other last bits,
     # and which of the forms then answers depends on what the process was asked before.
     points = np.column_stack((rays, *prior, *errors_px)).astype(np.float64, copy=False)
@@ -122,7 +141,7 @@ def depth_likelihoods(
     valid = np.isfinite(points[:, :4]).all(axis=1)
     columns = out.low, out.width, out.log_density, out.log_uniform, out.level
     columns += out.parallax_px, out.peak, out.stddev, out.strength
-    _all_points(scene, strides, lens, points, valid, columns)
+    _all_points(seen.columns, seen.strides, seen.lens, points, valid, columns)
     return out
 
 
@@ -287,7 +306,7 @@ def _all_points(scene, strides, lens, points, valid, out):
         np.empty(MAX_NODES),
         np.empty(MAX_NODES),
         np.empty(MAX_NODES),
-        (np.empty(SLICES, np.uint64), np.zeros((SLICES, 4), np.float32), np.empty((SLICES, 2))),
+        scratch_patches(),
     )
     for n in range(len(points)):
         if valid[n]:

@@ -42,6 +42,12 @@ _WEIGHTS, _NARROW = _gaussian(_ROWS, _COLUMNS, 3.0), _gaussian(_ROWS, _COLUMNS, 
 _HALF_WEIGHTS = _gaussian(_HALF_ROWS, _HALF_COLUMNS, 1.5)
 
 
+@inner
+def scratch_patches():
+    """Room for where eight patches begin, their weights, and their places."""
+    return np.empty(SLICES, np.uint64), np.zeros((SLICES, 4), np.float32), np.empty((SLICES, 2))
+
+
 @njit(nogil=True, inline="always")
 def _blend(image, at, stride, k, j):
     return (
@@ -197,9 +203,27 @@ def scan(scene, strides, lens, level, x, y, far, near, coarse, rhos, ells, patch
             pattern, total = _half_energies(half, strides[1], at, k, _HALF_WEIGHTS)
         else:
             pattern, total = _full_energies(full, strides[0], at, k, _WEIGHTS)
-        r = (pattern - total) / ((total + ENERGY_0) * (seen - 1.0))
-        ells[i] = -N * (seen - 1.0) / (SLICES - 1.0) * math.log(max(1.0 - r, 1e-3)) - FLOOR
+        ells[i] = _ell(pattern, total, seen)
     return nodes, reach_px / (nodes - 1)
+
+
+@inner
+def _ell(pattern, total, seen):
+    r = (pattern - total) / ((total + ENERGY_0) * (seen - 1.0))
+    return -N * (seen - 1.0) / (SLICES - 1.0) * math.log(max(1.0 - r, 1e-3)) - FLOOR
+
+
+@inner
+def ell(scene, strides, lens, level, x, y, rho, translation, patches):
+    """ℓ above the floor at one inverse depth, with another translation to the slices; 0: too few see it."""
+    full, _, full_at, _, known, rotation, _ = scene
+    at, k, path = patches
+    args = known[level], rotation[level], translation, lens, x, y, rho, False
+    seen = _place_patches(*args, full_at[level], strides[0], at, k, path)
+    if seen < MIN_SLICES:
+        return 0.0
+    pattern, total = _full_energies(full, strides[0], at, k, _WEIGHTS)
+    return _ell(pattern, total, seen)
 
 
 @inner

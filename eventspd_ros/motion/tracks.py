@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
 
-from eventspd_ros.motion.trajectory import Trajectory
+from eventspd_ros.motion.trajectory import Motion
+
+Relative = Callable[[int, np.ndarray], Motion]  # Trajectory.relative is one
 
 MAX_TRACKS = 4096
 OBSERVATIONS = 12  # of a track, evenly spread over
@@ -53,9 +56,9 @@ class Tracks:
         self.noise_px = START_NOISE_PX
         self._rays: OrderedDict[int, list[tuple[int, float, float]]] = OrderedDict()
 
-    def triangulate(self, ids: np.ndarray, rays: np.ndarray, t_ns: int, trajectory: Trajectory) -> Triangulated:
+    def triangulate(self, ids: np.ndarray, rays: np.ndarray, t_ns: int, relative: Relative) -> Triangulated:
         """Depth of points with ids (K,), seen at rays (K, 2) at t_ns (ROS time), from their earlier observations; then
-        these are kept too."""
+        these are kept too. relative: the motion to them."""
         count = len(ids)
         times_ns = np.zeros((count, OBSERVATIONS), np.int64)
         seen = np.full((count, OBSERVATIONS, 2), np.nan)
@@ -67,7 +70,7 @@ class Tracks:
         out = np.full((2, count), np.nan)
         if used.any():
             moments, where = np.unique(times_ns[used], return_inverse=True)
-            motion = trajectory.relative(t_ns, moments)
+            motion = relative(t_ns, moments)
             index = np.full((count, OBSERVATIONS), -1)
             index[used] = np.where(motion.known[where], where, -1)
             drift = motion.drift_rotation_rad_s

@@ -12,9 +12,9 @@ from reference.moving_camera import Path, Wall
 
 from eventspd_ros import rotations
 from eventspd_ros.motion import likelihood, patches
-from eventspd_ros.motion.likelihood import BINS, Camera, Likelihoods, depth_likelihoods
+from eventspd_ros.motion.likelihood import BINS, Camera, Likelihoods, SeenScene, depth_likelihoods
 from eventspd_ros.motion.patches import MAX_NODES, MIN_SLICES
-from eventspd_ros.motion.slices import LEVELS, MARGIN, SLICE_NS, SLICES, SPANS_NS, EventSlices
+from eventspd_ros.motion.slices import LEVELS, SLICE_NS, SLICES, SPANS_NS, EventSlices
 from eventspd_ros.motion.trajectory import Motion
 
 FIELDS = [field.name for field in fields(Likelihoods)]
@@ -28,7 +28,8 @@ def ask(slices, motion, camera, rays, mean, stddev=0.5, error_px=0.1, look=None)
     motion = motion(look.middle_ns.ravel()) if callable(motion) else motion
     rays, count = np.asarray(rays, np.float64).reshape(-1, 2), np.size(mean)
     errors_px = np.full(count, error_px), np.zeros(count)
-    return depth_likelihoods(look, slices, motion, camera, rays, (mean, np.broadcast_to(stddev, count)), errors_px)
+    scene = SeenScene.of(look, slices, motion, camera)
+    return depth_likelihoods(scene, rays, (mean, np.broadcast_to(stddev, count)), errors_px)
 
 
 @cache
@@ -49,10 +50,6 @@ def ask_wall(wall, bias=0.3, stddev=0.5, path=None, **keypoints):
         stddev,
     )
     return found, log_depth
-
-
-def rows(found, which):
-    return Likelihoods(*(getattr(found, name)[which] for name in FIELDS))
 
 
 def assert_equal(a, b):
@@ -105,7 +102,7 @@ def test_every_hypothesis_has_the_twin_s_place_correlation_and_likelihood(seed, 
     strides = np.uint64(slices.stride), np.uint64(slices.half_stride)
     far, near = 0.05, 3.0
     nodes, step_px = patches.scan(scene, strides, lens, level, x, y, far, near, coarse, rhos, ells, scratch)
-    images = pictures(slices, look, level, coarse)
+    images = slow_motion.pictures(slices, look, level, coarse)
 
     def places(rho):
         found = []
@@ -133,16 +130,6 @@ def test_every_hypothesis_has_the_twin_s_place_correlation_and_likelihood(seed, 
     ]
     path = np.array([places(rho)[slice_of[widest]] for rho in rhos[:nodes]])
     np.testing.assert_allclose(np.linalg.norm(np.diff(path, axis=0), axis=1), step_px, rtol=1e-4, atol=1e-6)
-
-
-def pictures(slices, look, level, half):
-    """The level's slices as images (H, W), or at half the size."""
-    flat, at, stride = (
-        (look.half, look.half_at, slices.half_stride) if half else (look.full, look.full_at, slices.stride)
-    )
-    rows = (-(-slices.height // 2) if half else slices.height) + 2 * MARGIN
-    whole = [flat[int(begin) : int(begin) + rows * stride].reshape(rows, stride) for begin in at[level]]
-    return [image[MARGIN:-MARGIN, MARGIN:-MARGIN] for image in whole]
 
 
 def test_rays_are_those_of_the_pixels():
@@ -191,7 +178,7 @@ def test_depth_along_the_way_and_while_turning_is_found_within_four_percent(velo
     found, truth = ask_wall(Wall(Path(velocity, rate)))
     told = (found.parallax_px > 0.5) & (found.strength > STRONG)  # at the focus of expansion nothing is
     assert told.mean() > 0.5
-    assert_found(rows(found, told), truth[told], 0.04, 0.12)
+    assert_found(found.of(told), truth[told], 0.04, 0.12)
 
 
 def assert_found(found, truth, median, most):
@@ -300,9 +287,9 @@ def test_each_point_is_answered_for_itself():
         rays = ACROSS.camera.rays(uv_px[which])
         return ask(filled(ACROSS), motion, ACROSS.camera, rays, log_depth[which] + 0.3)
 
-    assert_equal(some(order), rows(found, order))
+    assert_equal(some(order), found.of(order))
     for which in ([3], [3, 3], [40, 2]):
-        assert_equal(some(which), rows(found, which))
+        assert_equal(some(which), found.of(which))
     assert len(some([]).level) == 0
 
 
@@ -332,9 +319,9 @@ def test_an_odd_point_tells_nothing_false_and_harms_no_other(odd):
     rays[1] = odd.get("ray", rays[1])
     mean[1], stddev[1] = odd.get("mean", 1.0), odd.get("stddev", 0.5)
     found = ask(*args, rays, mean, stddev)
-    assert_equal(rows(found, [0, 2]), rows(normal, [0, 2]))
+    assert_equal(found.of([0, 2]), normal.of([0, 2]))
     if not np.isfinite([*rays[1], mean[1], stddev[1]]).all():
-        assert_equal(rows(found, [1]), Likelihoods.empty(1))
+        assert_equal(found.of([1]), Likelihoods.empty(1))
     assert_sound(found)
 
 
@@ -374,7 +361,7 @@ def test_driving_backward_hypotheses_that_were_behind_the_camera_are_left_out(ve
     motion = lateral(slices.look(), (0, 0, -velocity))
     alone = ask(slices, motion, camera, [[0.1, 0.1]], np.zeros(1), stddev)
     after = ask(slices, motion, camera, [[0.2, 0.1], [0.1, 0.1]], np.array([3.0, 0.0]), np.array([0.3, stddev]))
-    assert_equal(rows(after, [1]), alone)
+    assert_equal(after.of([1]), alone)
     assert_sound(alone)
     assert_sound(after)
 

@@ -62,7 +62,7 @@ def follow(path, points_m, noise_px=0.0, seed=0, frames_ns=FRAMES_NS, tracks=Non
         rays.append(exact + rng.normal(0, noise_px / FOCAL_PX, exact.shape))
         if spoil is not None:
             spoil(rays[-1], i)
-        answer = tracks.triangulate(ids, rays[-1], t_ns, trajectory)
+        answer = tracks.triangulate(ids, rays[-1], t_ns, trajectory.relative)
     return answer, truth, np.array(rays)
 
 
@@ -127,7 +127,7 @@ def test_the_front_end_s_noise_is_learnt_from_residuals(noise_px):
         points, ids = points_ahead(40, seed=turn), np.arange(40) + 100 * turn
         for t_ns in FRAMES_NS.tolist():
             rays, _ = seen(SIDEWAYS, points, t_ns)
-            tracks.triangulate(ids, rays + rng.normal(0, noise_px / FOCAL_PX, rays.shape), t_ns, trajectory)
+            tracks.triangulate(ids, rays + rng.normal(0, noise_px / FOCAL_PX, rays.shape), t_ns, trajectory.relative)
     assert noise_px / 1.4 < tracks.noise_px < noise_px * 1.4
 
 
@@ -139,7 +139,7 @@ def test_the_noise_stays_within_its_limits():
             for t_ns in FRAMES_NS.tolist():
                 rays, _ = seen(SIDEWAYS, points, t_ns)
                 rays = rays + rng.normal(0, noise_px / FOCAL_PX, rays.shape)
-                tracks.triangulate(np.arange(30) + 30 * turn, rays, t_ns, trajectory)
+                tracks.triangulate(np.arange(30) + 30 * turn, rays, t_ns, trajectory.relative)
             assert MIN_NOISE_PX <= tracks.noise_px <= MAX_NOISE_PX
         assert tracks.noise_px < START_NOISE_PX if not noise_px else tracks.noise_px > START_NOISE_PX
 
@@ -170,7 +170,9 @@ def test_drift_that_the_poses_declare_widens_old_observations():
             pose = SIDEWAYS.stamped(t_ns)
             trajectory.add(type(pose)(pose.stamp_ns, pose.position_m, pose.quaternion, 0.0, declared))
         for t_ns in FRAMES_NS.tolist():
-            answers.append(tracks.triangulate(np.arange(100), seen(SIDEWAYS, points, t_ns)[0], t_ns, trajectory))
+            answers.append(
+                tracks.triangulate(np.arange(100), seen(SIDEWAYS, points, t_ns)[0], t_ns, trajectory.relative)
+            )
     exact, drifting = answers[len(FRAMES_NS) - 1], answers[-1]
     assert (drifting.stddev > 1.5 * exact.stddev).all()
 
@@ -201,7 +203,7 @@ def test_points_that_were_behind_the_camera_or_rays_that_never_meet_are_not_know
 
 
 def ask(tracks, ids, t_ns, trajectory, points):
-    return tracks.triangulate(np.asarray(ids), seen(SIDEWAYS, points, t_ns)[0], t_ns, trajectory)
+    return tracks.triangulate(np.asarray(ids), seen(SIDEWAYS, points, t_ns)[0], t_ns, trajectory.relative)
 
 
 def test_ids_are_tracks_whatever_their_order_and_company():
@@ -245,12 +247,12 @@ def test_memory_is_bounded_under_a_storm_of_ids():
     tracks, trajectory, rng = Tracks(FOCAL_PX), trajectory_of(SIDEWAYS), np.random.default_rng(0)
     for i in range(12):
         ids = rng.integers(0, 2**60, 3000) if i % 3 else np.arange(3000)
-        tracks.triangulate(ids, rng.uniform(-1, 1, (3000, 2)), i * 3 * MS, trajectory)
+        tracks.triangulate(ids, rng.uniform(-1, 1, (3000, 2)), i * 3 * MS, trajectory.relative)
         assert len(tracks._rays) <= MAX_TRACKS
-    tracks.triangulate(np.arange(3 * MAX_TRACKS), rng.uniform(-1, 1, (3 * MAX_TRACKS, 2)), 50 * MS, trajectory)
+    tracks.triangulate(np.arange(3 * MAX_TRACKS), rng.uniform(-1, 1, (3 * MAX_TRACKS, 2)), 50 * MS, trajectory.relative)
     assert len(tracks._rays) == MAX_TRACKS
     for t_ns in range(50 * MS, 1500 * MS, MS):  # at 1 kHz
-        tracks.triangulate(np.arange(3), np.zeros((3, 2)), t_ns, trajectory)
+        tracks.triangulate(np.arange(3), np.zeros((3, 2)), t_ns, trajectory.relative)
         assert max(len(kept) for kept in tracks._rays.values()) <= OBSERVATIONS
     assert len(tracks._rays) == 3  # the others are lost
 
@@ -289,7 +291,7 @@ def test_odd_rays_and_unknown_poses_are_not_known_and_harm_no_other():
     for t_ns in FRAMES_NS.tolist():
         rays, truth = seen(SIDEWAYS, points, t_ns)
         rays[0], rays[1, 0], rays[2, 1] = np.nan, np.inf, np.nan
-        answer = tracks.triangulate(np.arange(6), rays, t_ns, trajectory)
+        answer = tracks.triangulate(np.arange(6), rays, t_ns, trajectory.relative)
     assert answer.known.tolist() == [False] * 3 + [True] * 3
     np.testing.assert_allclose(answer.log_depth[3:], truth[3:], atol=1e-6)
     # Poses that begin later than the tracks, and none at all.
@@ -303,7 +305,7 @@ def test_odd_rays_and_unknown_poses_are_not_known_and_harm_no_other():
 
 
 def test_no_points_are_no_answers():
-    answer = Tracks(FOCAL_PX).triangulate(np.zeros(0, np.uint64), np.zeros((0, 2)), 0, Trajectory())
+    answer = Tracks(FOCAL_PX).triangulate(np.zeros(0, np.uint64), np.zeros((0, 2)), 0, Trajectory().relative)
     assert len(answer.log_depth) == len(answer.stddev) == 0
 
 

@@ -71,6 +71,16 @@ class SlowSlices:
         return index << level >= self.first
 
 
+def pictures(filled, look, level, half):
+    """The level's slices as images (H, W), or at half the size."""
+    flat, at, stride = (
+        (look.half, look.half_at, filled.half_stride) if half else (look.full, look.full_at, filled.stride)
+    )
+    rows = (-(-filled.height // 2) if half else filled.height) + 2 * slices.MARGIN
+    whole = [flat[int(begin) : int(begin) + rows * stride].reshape(rows, stride) for begin in at[level]]
+    return [image[slices.MARGIN : -slices.MARGIN, slices.MARGIN : -slices.MARGIN] for image in whole]
+
+
 def project(rotation, translation, camera, ray, rho):
     """c(ρ), px, (2,); None where the point is behind the camera or all but."""
     place = rotation @ [*ray, 1.0] + rho * translation
@@ -130,6 +140,26 @@ def log_likelihood(r: float, seen: int) -> float:
         return 0.0
     share = (seen - 1) / (slices.SLICES - 1)
     return -patches.N * share * np.log(max(1 - r, 1e-3)) - patches.FLOOR
+
+
+def beside_path(images, size, camera, motion, lag_s, ray, rho):
+    """ℓ of one point at a ray and inverse depth as a function of (a, s): its log inverse depth more by a times what
+    moves it by one px in the oldest slice, its path further by s px to the side there, in proportion to a slice's lag.
+    Also the direction of that side, (2,). motion: (rotation, translation) of each slice, None where it is not known."""
+    oldest = next(j for j in range(len(motion)) if motion[j] is not None)
+    way = project(*motion[oldest], camera, ray, rho) - project(*motion[oldest], camera, ray, 0.0)
+    length = np.hypot(*way)
+    side = np.array([-way[1], way[0]]) / length
+
+    def ell(a, s):
+        other = rho * np.exp(a / length)
+        places = []
+        for j, each in enumerate(motion):
+            place = None if each is None else project(*each, camera, ray, other)
+            places.append(None if place is None else place + s * side * lag_s[j] / lag_s[oldest])
+        return log_likelihood(*correlation(images, places, size, coarse=False))
+
+    return ell, side
 
 
 class SlowPosterior:
