@@ -33,6 +33,7 @@ REACH_PX = 5  # beside the path, over the span of the slices
 MIN_PATH_PX = 0.5
 NOISE_PX = 0.15  # added to what the parabola says
 MAX_RATE_RAD_S = math.radians(6.0)  # no odometry is worse, and still one
+INDEPENDENT = 0.25  # of what requests say: they share events, and a point errs much as its neighbours do
 MEMORY_S = 0.2
 SPAN_S = 0.03  # requests closer than that see the same events
 DECLARED_WEIGHT = 0.2  # axes that the declared size counts as
@@ -96,10 +97,11 @@ class RotationDrift:
         least = max(self._declared, 1e-6) ** 2
         size = max(self._size, least)
         for _ in range(2):
-            self.covariance = np.linalg.inv(self._information + np.eye(3) / size)
-            rate = self.covariance @ self._vector
-            told = 3.0 - np.trace(self.covariance) / size
+            covariance = np.linalg.inv(self._information + np.eye(3) / size)
+            rate = covariance @ self._vector
+            told = 3.0 - np.trace(covariance) / size
             size = max(least, (DECLARED_WEIGHT * least + rate @ rate) / (DECLARED_WEIGHT + told))
+        self.covariance = np.linalg.inv(INDEPENDENT * self._information + np.eye(3) / size)
         self._size = size
         self.rate_rad_s = rate * min(1.0, MAX_RATE_RAD_S / max(math.sqrt(rate @ rate), 1e-12))
 
