@@ -163,7 +163,7 @@ class WindowSlicer:
                 if why != FELL:
                     self._on_sorted(buffer, index, last)
                 if self._cells is not None:
-                    last = self._cells.sum_in(buffer, index, last)
+                    last = self._cells.sift(buffer, index, last)
                 self._close_until(self._newest_ns, last)
             if why == FELL:
                 self.time_jumps += 1
