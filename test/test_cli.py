@@ -142,6 +142,10 @@ def test_bench_decode(raw_file, capsys):
         *((command, "--topic: /left/events, /right/events") for command in STEREO_COMMANDS),
         *(([*command, "--topic", "/up"], "no events on topic '/up'; they are on /left") for command in STEREO_COMMANDS),
         (["info-events", "recording.raw", "--topic", "/up"], "'/up', but only bags have topics"),
+        *(
+            ([*command, "--support-filter", "-1"], "support_filter_ms -1.0: give 0 (off) to 1000 ms")
+            for command in (["evaluate", "set"], ["replay", "bag"], ["bench", "windows", "recording.raw"])
+        ),
     ],
 )
 def test_what_is_wrong_is_one_line(arguments, said, capsys, tmp_path, monkeypatch, stereo_bag, raw_file):

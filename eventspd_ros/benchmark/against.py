@@ -11,7 +11,7 @@ from eventspd_ros.readable import check_readable
 # What must be equal, or the numbers say nothing about one another; and what should be, or they say less.
 QUESTION = (
     *("bench", "preset", "sensor", "encoding", "topic", "window_ms", "stride_ms"),
-    *("batch", "windows_per_sample", "queries_per_sample", "precision"),
+    *("support_filter_ms", "batch", "windows_per_sample", "queries_per_sample", "precision"),
 )
 CIRCUMSTANCES = ("machine", "device", "torch_threads", "workers", "versions", "input_sha256")
 UNITS = ("_ms", "_s", "_per_second", "_bytes", "_hz")

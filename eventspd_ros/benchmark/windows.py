@@ -21,19 +21,20 @@ def bench_windows(
     repetitions: int = REPETITIONS,
     topic: str | None = None,
     sensor_hw: tuple[int, int] | None = None,
+    support_filter_ms: float = 0.0,
 ) -> dict:
     """Push a recording's events, decoded and held in memory in packets as recorded, through one WindowSlicer of the
     default preset's window and stride, `repetitions` times, on this thread.
 
     pass_ms is of whole passes; events_per_second and windows_per_second are those of the fastest. Each event is copied
     once, into the slicer's buffer, as for events that come decoded; a decoder writes there itself.
-    topic, sensor_hw: as of open_events().
+    topic, sensor_hw: as of open_events(). support_filter_ms: as of window_slicer().
     """
     source, config = open_events(path, topic, sensor_hw), preset_config("eventspd_lite")
     chunks = [events for events in source.chunks() if len(events)]
     if not chunks:
         raise ValueError(f"{path}: no events to cut; give a recording with events")
-    slicer = window_slicer(config, source.height, source.width, max_events=2_000_000)
+    slicer = window_slicer(config, source.height, source.width, 2_000_000, support_filter_ms)
     lengths = _cut_all(slicer, chunks)
     pass_ms = times_ms(lambda: _cut_all(slicer, chunks), repetitions)
     best_s = pass_ms["best"] / 1e3
@@ -54,6 +55,7 @@ def bench_windows(
         "warm_ups": WARM_UPS,
         "input_sha256": file_sha256(Path(path)),
         **({"topic": topic} if topic else {}),
+        **({"support_filter_ms": support_filter_ms} if support_filter_ms else {}),
         **conditions(numba, np),
     }
 

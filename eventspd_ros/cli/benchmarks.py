@@ -6,7 +6,16 @@ import argparse
 import sys
 from pathlib import Path
 
-from eventspd_ros.cli.shared import Command, add_acceleration, add_source, device, query_counts, sensor_size, show
+from eventspd_ros.cli.shared import (
+    Command,
+    add_acceleration,
+    add_source,
+    add_support_filter,
+    device,
+    query_counts,
+    sensor_size,
+    show,
+)
 from eventspd_ros.resources import DEFAULT_WEIGHTS
 
 
@@ -29,6 +38,7 @@ def add_commands(command: Command) -> None:
     sub = benchmark("windows", bench_windows, "events cut into windows a second, one core", 30)
     sub.add_argument("input", type=Path, metavar="FILE")
     add_source(sub)
+    add_support_filter(sub)
 
     sub = benchmark("motion", bench_motion, "nanoseconds an event, microseconds a keypoint of depth from motion", 30)
     sub.add_argument("--sensor", type=sensor_size, default=(260, 346), metavar="WxH", help="default 346x260")
@@ -103,7 +113,7 @@ def bench_decode(options) -> dict:
 def bench_windows(options) -> dict:
     from eventspd_ros.benchmark.windows import bench_windows as measure
 
-    return measure(options.input, options.repetitions, options.topic, options.geometry)
+    return measure(options.input, options.repetitions, options.topic, options.geometry, options.support_filter)
 
 
 def bench_motion(options) -> dict:

@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from eventspd_ros.cli.shared import Command, device, progress_bar, show
+from eventspd_ros.cli.shared import Command, add_support_filter, device, progress_bar, show
 from eventspd_ros.resources import DEFAULT_WEIGHTS, find_weights
 
 
@@ -22,6 +22,7 @@ def add_commands(command: Command) -> None:
     sub.add_argument("--protocol", help="score as published too: e2depth, hmnet, f3, dsec")
     sub.add_argument("--alignment", default="none", help="of the protocol: none, median, scale-and-shift")
     sub.add_argument("--warm-up", type=int, default=8, help="windows before the first question (default 8)")
+    add_support_filter(sub)
     sub.add_argument("--device", type=device, default="cpu", help="cpu, cuda or cuda:N")
     sub.add_argument("--dense", nargs=2, type=Path, metavar=("F3", "DAV2"), help="beside F³ + Depth Anything V2")
     sub.add_argument("--diagnostics", action="store_true", help="what the decoder does: routing, attention, offsets")
@@ -59,12 +60,14 @@ def evaluate(options) -> None:
         check_poses(open_dataset(options.dataset, options.input))
     protocol = choose_protocol(options.protocol, options.alignment) if options.protocol else None
     queries = options.queries or (ALL if options.protocol else Settings.uniform)
+    asked = {"uniform": queries, "every": options.every, "warm_up": options.warm_up}
+    settings = Settings(**asked, support_filter_ms=options.support_filter)
     with progress_bar("evaluating") as progress:
         evaluation = evaluate_checkpoints(
             options.input,
             [find_weights(name) for name in options.weights],
             options.train_set,
-            Settings(uniform=queries, every=options.every, warm_up=options.warm_up),
+            settings,
             options.dataset,
             options.device,
             protocol,

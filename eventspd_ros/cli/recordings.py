@@ -5,7 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from eventspd_ros.cli.shared import Command, add_acceleration, add_source, add_topic, device, show, time_bar, warn
+from eventspd_ros.cli.shared import (
+    Command,
+    add_acceleration,
+    add_source,
+    add_support_filter,
+    add_topic,
+    device,
+    show,
+    time_bar,
+    warn,
+)
 from eventspd_ros.resources import DEFAULT_WEIGHTS
 
 # Of `eventspd simulate`: what a number fixes, and two a scene draws between.
@@ -90,6 +100,7 @@ def add_commands(command: Command) -> None:
     sub.add_argument("--alignment", default="none", help="of the protocol: none, median, scale-and-shift")
     sub.add_argument("--device", type=device, default="cpu", help="cpu, cuda or cuda:N")
     add_acceleration(sub)
+    add_support_filter(sub)
     text = "result (OUT.json), answers (OUT.csv, or a bag in the folder OUT); several may be given"
     sub.add_argument("--out", type=Path, nargs="+", default=[], metavar="OUT", help=text)
     sub.add_argument("--json", action="store_true", help="print the result as JSON instead of tables")
@@ -184,7 +195,11 @@ def replay(options) -> None:
     )
     camera_pose = options.camera_pose and " ".join(options.camera_pose)
     settings = ReplaySettings(
-        options.query_mode, options.queries, camera_pose=camera_pose, acceleration=options.acceleration
+        options.query_mode,
+        options.queries,
+        camera_pose=camera_pose,
+        acceleration=options.acceleration,
+        support_filter_ms=options.support_filter,
     )
     with time_bar() as progress:
         model = load_checkpoint(weights[0])

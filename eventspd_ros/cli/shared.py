@@ -27,6 +27,11 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--geometry", type=sensor_size, metavar="WxH", help=text)
 
 
+def add_support_filter(parser: argparse.ArgumentParser) -> None:
+    text = "leave out events that no pixel next to theirs preceded by at most that, as the node's support_filter_ms"
+    parser.add_argument("--support-filter", type=float, default=0.0, metavar="MS", help=f"{text} (0: off)")
+
+
 def device(name: str) -> str:
     """A device that is there."""
     from eventspd_ros.model.devices import choose_device

@@ -12,6 +12,7 @@ import numpy as np
 
 from eventspd_ros.datasets.sample import NS_PER_MS, cut_windows, known_depth
 from eventspd_ros.datasets.sequence import Sequence
+from eventspd_ros.events.support import support_ns
 from eventspd_ros.events.types import EventWindow
 from eventspd_ros.simulation.keypoints import event_corners
 
@@ -27,7 +28,8 @@ class Settings:
     uniform: pixels drawn at a label, without replacement, among those with known depth; a number larger than the
     image asks all of them. keypoints: at most so many corners of the window's events. every: every how many labels.
     warm_up: windows that only fill the memory before the first question. centred: windows end half their length after
-    their label, as F³ does; they then hold events of the future.
+    their label, as F³ does; they then hold events of the future. support_filter_ms: of the events that models are
+    given, as the node's parameter; the questions are those of all events.
     """
 
     uniform: int = 512
@@ -36,8 +38,10 @@ class Settings:
     warm_up: int = 8
     seed: int = 0
     centred: bool = False
+    support_filter_ms: float = 0.0
 
     def __post_init__(self) -> None:
+        support_ns(self.support_filter_ms)
         for name in ("uniform", "keypoints", "warm_up", "seed"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} {getattr(self, name)}: must not be negative")

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 from numba import njit
 
-from eventspd_ros.events.buffer import EventBuffer
+from eventspd_ros.events.sieve import Columns, Sieve
 from eventspd_ros.events.types import EventArray, PixelPitch
 
 # Pictures are given empty rows where they are flatter than those of the training by more than this share.
@@ -37,8 +37,8 @@ def seen_hw(config, height: int, width: int) -> tuple[int, int]:
     return (height, width) if pitch is None else (pitch.height, pitch.width)
 
 
-class CellSums:
-    """Of one stream: events of pixels in, events of cells out, in order of time. restart() where time begins anew."""
+class CellSums(Sieve):
+    """Events of pixels in, events of cells out."""
 
     def __init__(self, pitch: PixelPitch, rng: np.random.Generator | None = None):
         """rng: the sums begin as they may be in the middle of a stream, not at zero."""
@@ -55,25 +55,10 @@ class CellSums:
     def restart(self) -> None:
         self._sums[:] = 0
 
-    def sum_in(self, buffer: EventBuffer, first: int, last: int) -> int:
-        """Put events of cells in the place of buffer[first:last]; returns where they end. What is behind moves up."""
-        columns = buffer.x, buffer.y, buffer.p, buffer.t_ns
-        end = self._sum(columns, first, last)
-        if last < buffer.end:
-            behind = buffer.end - last
-            for column in columns:
-                column[end : end + behind] = column[last : buffer.end]
-        buffer.end -= last - end
-        return end
-
     def of(self, events: EventArray) -> EventArray:
-        """The events of cells that these give, in arrays of their own."""
-        columns = tuple(column.copy() for column in (events.x, events.y, events.p, events.t_ns))
-        end = self._sum(columns, 0, len(events))
-        x, y, p, t_ns = (column[:end] for column in columns)
-        return replace(events, x=x, y=y, p=p, t_ns=t_ns, width=self.pitch.width, height=self.pitch.height)
+        return replace(super().of(events), width=self.pitch.width, height=self.pitch.height)
 
-    def _sum(self, columns: tuple[np.ndarray, ...], first: int, last: int) -> int:
+    def _sift(self, columns: Columns, first: int, last: int) -> int:
         return _sum_cells(*columns, first, last, self.pitch.n**2, self._column_of, self._row_of, self._sums)
 
 

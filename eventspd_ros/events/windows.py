@@ -14,6 +14,7 @@ from eventspd_ros.events.buffer import EventBuffer
 from eventspd_ros.events.codecs.state import MAX_EVENTS_PER_WORD
 from eventspd_ros.events.order import BEFORE_ALL_NS, FELL, OPEN, put_in_order
 from eventspd_ros.events.pitch import CellSums, pixel_pitch
+from eventspd_ros.events.support import SupportFilter, support_filter
 from eventspd_ros.events.types import EventArray, EventWindow, PixelPitch
 
 # A buffer starts anew once that many events passed through: it touches 13 bytes of memory for each.
@@ -46,13 +47,14 @@ class WindowSlicer:
         on_new: Callable[[EventBuffer, int], object] = lambda buffer, first: None,
         on_sorted: Callable[[EventBuffer, int, int], object] = lambda buffer, first, last: None,
         pitch: PixelPitch | None = None,
+        support: SupportFilter | None = None,
     ):
         """window_ns, stride_ns: in ns; a stride below, at or above the window length. max_events: held at most.
         on_new(buffer, first): called once for the events buffer[first:end], before any window of them is cut; it may
         take some out and lower buffer.end. on_sorted(buffer, first, last): called once for the events
         buffer[first:last] when their times no longer fall, less those of before where sensor time fell; ahead of the
-        windows, too. pitch: of the windows, whose events then are those of cells (pitch.py); all else is as without
-        it."""
+        windows, too. support: leaves out events of the windows (support.py). pitch: of the windows, whose events then
+        are those of cells (pitch.py), of what the filter lets through. With either all else is as without it."""
         for name, value in (("window_ns", window_ns), ("stride_ns", stride_ns), ("max_events", max_events)):
             if not 1 <= value < 2**53:
                 raise ValueError(f"{name} = {value}: must be at least 1")
@@ -65,7 +67,9 @@ class WindowSlicer:
         self.history_ns = 0
         self.epoch = -1  # the first stream is of epoch 0
         self._on_new, self._on_sorted = on_new, on_sorted
-        self._cells = None if pitch is None else CellSums(pitch)
+        self.support, self._pitch = support, pitch
+        cells = None if pitch is None else CellSums(pitch)
+        self._sieves = [sieve for sieve in (support, cells) if sieve is not None]
         self._closed: list[EventWindow] = []
         self.reset()
 
@@ -82,8 +86,8 @@ class WindowSlicer:
         self._first_ns: int | None = None
         self._newest_ns = self._told_ns = self._gone_before_ns = BEFORE_ALL_NS
         self._k = 1
-        if self._cells is not None:
-            self._cells.restart()
+        for sieve in self._sieves:
+            sieve.restart()
 
     @property
     def newest_ns(self) -> int | None:
@@ -162,8 +166,8 @@ class WindowSlicer:
             if last > index:
                 if why != FELL:
                     self._on_sorted(buffer, index, last)
-                if self._cells is not None:
-                    last = self._cells.sum_in(buffer, index, last)
+                for sieve in self._sieves:
+                    last = sieve.sift(buffer, index, last)
                 self._close_until(self._newest_ns, last)
             if why == FELL:
                 self.time_jumps += 1
@@ -207,7 +211,7 @@ class WindowSlicer:
         buffer.begin += int(np.searchsorted(buffer.t_ns[buffer.begin : stop], start_ns))
 
     def _window(self, first: int, last: int, end_ns: int) -> EventWindow:
-        e, pitch = self.buffer.view(first, last), None if self._cells is None else self._cells.pitch
+        e, pitch = self.buffer.view(first, last), self._pitch
         height, width = (self.height, self.width) if pitch is None else (pitch.height, pitch.width)
         start_ns = end_ns - self.window_ns
         return EventWindow(e.x, e.y, e.p, e.t_ns, width, height, start_ns, end_ns, self.epoch, pitch)
@@ -225,8 +229,12 @@ class WindowSlicer:
         return k
 
 
-def window_slicer(config, height: int, width: int, max_events: int = MAX_HELD_EVENTS, **options) -> WindowSlicer:
-    """For the windows that a model was made for: config is its ModelConfig. options: of WindowSlicer."""
+def window_slicer(
+    config, height: int, width: int, max_events: int = MAX_HELD_EVENTS, support_filter_ms: float = 0.0, **options
+) -> WindowSlicer:
+    """For the windows that a model was made for: config is its ModelConfig. support_filter_ms: how long before an event
+    a pixel next to it must have fired (support.py); 0: all pass. options: of WindowSlicer."""
     window_ns, stride_ns = round(config.window_ms * 1_000_000), config.stride_ms * 1_000_000
     pitch = pixel_pitch(config, height, width)
-    return WindowSlicer(width, height, window_ns, stride_ns, max_events, pitch=pitch, **options)
+    support = support_filter(height, width, support_filter_ms)
+    return WindowSlicer(width, height, window_ns, stride_ns, max_events, pitch=pitch, support=support, **options)

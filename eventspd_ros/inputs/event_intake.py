@@ -1,4 +1,5 @@
-"""From a camera's event packets to windows: decoder, sensor clock, hot pixels, slicer. No threads, no ROS."""
+"""From a camera's event packets to windows: decoder, sensor clock, hot pixels, support filter, slicer. No threads, no
+ROS."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from eventspd_ros.events.buffer import EventBuffer
 from eventspd_ros.events.clock import SensorClock
 from eventspd_ros.events.codecs import Decoder, make_decoder
 from eventspd_ros.events.hot_pixels import HotPixelFilter
+from eventspd_ros.events.support import SupportFilter
 from eventspd_ros.events.types import EventPacket, EventWindow
 from eventspd_ros.events.windows import WindowSlicer, window_slicer
 from eventspd_ros.inputs.intake import Intake, Reports
@@ -28,10 +30,12 @@ MANY_PACKETS = 8
 
 
 class EventIntake(Intake):
-    """One camera's decoder, clock, filter and slicer.
+    """One camera's decoder, clock, filters and slicer.
 
-    config: of the model the windows are for. on_begin, reporter: as of Intake. make_filter(height, width): its
-    ValueError refuses the sensor too. history_ns: may change later.
+    config: of the model the windows are for. on_begin, reporter: as of Intake. make_filter(height, width): of hot
+    pixels; its ValueError refuses the sensor too. history_ns: may change later. support_filter_ms: how long before an
+    event a pixel next to it must have fired, or it is in no window (events/support.py); 0: off. The listener is told
+    all.
     """
 
     unit = "event packet"
@@ -43,9 +47,11 @@ class EventIntake(Intake):
         reporter: Reports,
         make_filter: Callable[[int, int], HotPixelFilter | None] = lambda height, width: None,
         history_ns: int = 0,
+        support_filter_ms: float = 0.0,
     ):
         super().__init__(on_begin, reporter)
         self._config, self._make_filter, self.history_ns = config, make_filter, history_ns
+        self._support_filter_ms = support_filter_ms
         self.decoder: Decoder | None = None
         self.filter: HotPixelFilter | None = None
         self.clock = SensorClock()
@@ -57,6 +63,11 @@ class EventIntake(Intake):
         self._payload: np.ndarray | None = None
         self._in_turn, self._out_of_turn = MANY_PACKETS, 0  # packets in a row
         self._closed_until_ns: int | None = None
+
+    @property
+    def support(self) -> SupportFilter | None:
+        """Of this sensor; None where it is off, or the sensor is not known."""
+        return self._slicer.support if self._slicer else None
 
     @property
     def packets(self) -> int:
@@ -117,7 +128,8 @@ class EventIntake(Intake):
         super().begin(height, width)
         if is_other:
             self.filter = hot_pixels
-            self._slicer = window_slicer(self._config, height, width, on_new=self._screen, on_sorted=self._tell)
+            told = {"on_new": self._screen, "on_sorted": self._tell}
+            self._slicer = window_slicer(self._config, height, width, support_filter_ms=self._support_filter_ms, **told)
         self._slicer.reset()
         self._slicer.epoch = self.epoch
         if self.filter is not None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from eventspd_ros.events.codecs import Decoder
 from eventspd_ros.events.hot_pixels import HotPixelFilter
+from eventspd_ros.events.support import SupportFilter
 from eventspd_ros.events.types import EventWindow, ImageWindow
 
 # Stamps may be this far ahead of a ROS clock that fell, and still belong to its new time.
@@ -56,6 +57,7 @@ class Intake(ABC):
     unit: str
     decoder: Decoder | None = None
     filter: HotPixelFilter | None = None
+    support: SupportFilter | None = None
     listener: EventListener | None = None
     packets = windows_dropped = history_ns = packets_out_of_turn = 0
 

@@ -144,7 +144,10 @@ class Camera:
     def make_intake(self, on_begin: Callable[[int, int, int], None]) -> Intake:
         if self._parameters.values.input == "image":
             return ImageIntake(on_begin, self.reporter)
-        return EventIntake(self._model.config, on_begin, self.reporter, self.make_filter)
+        support_filter_ms = self._own.support_filter_ms
+        return EventIntake(
+            self._model.config, on_begin, self.reporter, self.make_filter, support_filter_ms=support_filter_ms
+        )
 
     def make_predictor(self, height: int, width: int) -> Predictor:
         """Called by the stream when it knows the sensor's size."""

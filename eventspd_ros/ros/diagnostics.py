@@ -185,6 +185,8 @@ def stream_values(stream: Stream, rates: Mapping[str, Rate]) -> dict:
             "hot_pixel_events": hot.events_removed,
             "hot_pixels_learning": hot.learning,
         }
+    if intake.support is not None:
+        values["unsupported_events"] = intake.support.events_removed
     if (age_ms := stream.cache_age_ms) is not None:
         values["cache_age_ms"] = round(age_ms, 2)
     if stream.offset_ns is not None:

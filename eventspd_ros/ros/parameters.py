@@ -14,6 +14,7 @@ from typing import Any
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 
+from eventspd_ros.events.support import MAX_MS
 from eventspd_ros.inputs.camera_model import COORDINATES
 from eventspd_ros.inputs.keypoints import LAYOUTS
 from eventspd_ros.inputs.odometry import MESSAGES
@@ -87,6 +88,10 @@ _ROTATION_DRIFT = (
 _WAIT = (
     "how long a request waits for its window (covering, exact), else the newest answers; and for a pose that reaches "
     "its stamp, else motion is extrapolated"
+)
+_SUPPORT = (
+    "events are left out unless one of the eight pixels around theirs fired that shortly before, so that a sensor's "
+    "noise reaches no window (motion has all events); 0: all pass. Measure first what it does: docs/evaluation.md"
 )
 _MODES = (
     "which window answers a request: of those there are the one that ends nearest to its stamp, the first that ends "
@@ -188,6 +193,7 @@ NODE_PARAMETERS = (
         (0.0, 600.0),
         per_stream=True,
     ),
+    Parameter("support_filter_ms", 0.0, _SUPPORT, "ms", (0.0, MAX_MS), per_stream=True),
     Parameter(
         "max_waiting_windows",
         2,

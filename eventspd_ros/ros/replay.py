@@ -159,6 +159,7 @@ def _node_parameters(session: ReplaySession, weights: Path, device: str, patient
         "query_mode": settings.mode,
         "max_cache_age_ms": settings.max_cache_age_ms,
         "max_wait_ms": PATIENT_WAIT_MS if patient else settings.max_wait_ms,
+        "support_filter_ms": settings.support_filter_ms,
     }
     if patient:
         parameters["max_waiting_windows"] = PATIENT_WINDOWS

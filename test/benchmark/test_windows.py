@@ -40,6 +40,13 @@ def test_the_report_is_complete_and_consistent(recording):
     json.dumps(report)
 
 
+def test_the_support_filter_leaves_events_out(recording):
+    """Neighbours in a row of pixels fire 0.1 ms apart."""
+    plain, most_pass, none_pass = (bench_windows(recording, 1, support_filter_ms=ms) for ms in (0.0, 1.0, 0.05))
+    assert "support_filter_ms" not in plain and most_pass["support_filter_ms"] == 1.0
+    assert most_pass["windows"] == plain["windows"] and none_pass["windows"] == 0
+
+
 def test_bad_arguments_are_named(tmp_path, recording):
     with pytest.raises(ValueError, match="no such file or folder"):
         bench_windows(tmp_path / "missing")

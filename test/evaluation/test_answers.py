@@ -8,6 +8,7 @@ import pytest
 import torch
 from reference.packets import rows
 from reference.slow_cells import slow_cells
+from reference.slow_support import slow_support
 
 from eventspd_ros.datasets.catalogue import open_dataset
 from eventspd_ros.datasets.sample import cut_windows
@@ -140,24 +141,30 @@ def test_a_model_that_knows_the_depth_makes_no_error(sequences):
         assert set(result["per_scene"][kind]["half"]) == {sequence.name for sequence in sequences}
 
 
-@pytest.mark.parametrize("disturbance", [None, ShotNoise(20.0)])
-def test_a_model_of_cells_sees_what_a_stream_of_the_scene_would_bring(sequences, disturbance):
-    """Its sums run on from the scene's first window, whichever windows are asked for; noise is of the pixels."""
-    config = SimpleNamespace(pitch=PitchConfig(columns=32))
-    scene = Scene(sequences[0], 20.0, 8.333, SETTINGS)
+@pytest.mark.parametrize(
+    ("disturbance", "within_ms", "n"),
+    [(None, 0, 2), (ShotNoise(20.0), 0, 2), (ShotNoise(20.0), 3.0, 1), (ShotNoise(20.0), 3.0, 2)],
+)
+def test_a_model_sees_what_a_stream_of_the_scene_would_bring(sequences, disturbance, within_ms, n):
+    """Sums of cells of n×n px and the support filter run on from the scene's first window, whichever windows are asked
+    for; noise is of the pixels, and comes ahead of the filter, which is ahead of the cells."""
+    config = SimpleNamespace(pitch=PitchConfig(columns=64 // n))
+    scene = Scene(sequences[0], 20.0, 8.333, replace(SETTINGS, support_filter_ms=within_ms))
     assert scene.size == (48, 64)
     begin_ns, end_ns = int(scene.ends_ns[0]) - scene.window_ns, int(scene.ends_ns[-1])
     events = cut_windows(scene.sequence.events.read(begin_ns, end_ns), np.array([[begin_ns, end_ns]]))[0]
     if disturbance is not None:
         events = disturbance(events, 0)
-    expected = slow_cells(rows(events), 2)
+    passed = slow_support(rows(events), within_ms * 1e6) if within_ms else rows(events)
+    assert not within_ms or len(passed) < 0.9 * len(events)
+    expected = slow_cells(passed, n)
     for numbers in (range(len(scene)), (3, 4, len(scene) - 1)):
         view = View(scene, config, disturbance)
         for number in numbers:
             window = view.window(number)
             inside = [row for row in expected if window.start_ns <= row[0] < window.end_ns]
             assert inside and rows(window) == inside
-            assert (window.height, window.width, window.sensor_hw) == (24, 32, (48, 64))
+            assert (window.height, window.width, window.sensor_hw) == (48 // n, 64 // n, (48, 64))
 
 
 def test_answers_of_a_model_of_cells_are_those_of_its_predictor(sequences):

@@ -75,7 +75,7 @@ def test_all_pixels_and_none(sequence):
     assert nothing.uv_px.shape == (0, 2) and len(nothing.true_m) == len(nothing.window) == 0
 
 
-@pytest.mark.parametrize("wrong", [{"every": 0}, {"uniform": -1}, {"warm_up": -1}])
+@pytest.mark.parametrize("wrong", [{"every": 0}, {"uniform": -1}, {"warm_up": -1}, {"support_filter_ms": -1}])
 def test_settings_that_make_no_sense_are_named(wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} {next(iter(wrong.values()))}"):
         Settings(**wrong)

@@ -16,10 +16,10 @@ CONFIG = preset_config("minimal")
 class Taken:
     """An intake, its log, the beginnings it told of, and the windows of every packet it took."""
 
-    def __init__(self, make_filter=lambda height, width: None, config=CONFIG):
+    def __init__(self, make_filter=lambda height, width: None, config=CONFIG, **options):
         self.log, self.begun = Log(), []
         on_begin = lambda height, width, epoch: self.begun.append((height, width, epoch))  # noqa: E731
-        self.intake = EventIntake(config, on_begin, Reporter(self.log), make_filter)
+        self.intake = EventIntake(config, on_begin, Reporter(self.log), make_filter, **options)
 
     def take(self, packets):
         windows = []
@@ -37,6 +37,13 @@ class Taken:
 
 def decoded(packet):
     return make_decoder(packet.encoding, packet.width, packet.height).decode(packet)
+
+
+def all_of(packets):
+    """Their events, int64 (n, 4): t_ns, x, y, p."""
+    decoder = make_decoder(packets[0].encoding, packets[0].width, packets[0].height)
+    events = [decoder.decode(packet) for packet in packets]
+    return np.concatenate([np.stack((e.t_ns, e.x, e.y, e.p), axis=1) for e in events])
 
 
 def as_libcaer(packet):

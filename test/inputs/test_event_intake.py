@@ -5,12 +5,11 @@ from functools import partial
 
 import numpy as np
 import pytest
-from intakes import CONFIG, Taken, as_libcaer, decoded
+from intakes import CONFIG, Taken, all_of, as_libcaer, decoded
 from reference.slow_cells import slow_cells
 from streams import HEIGHT, PACKET_NS, WIDTH, make_packets
 
 import eventspd_ros.inputs.event_intake as event_intake
-from eventspd_ros.events.codecs import make_decoder
 from eventspd_ros.events.codecs.evt3 import encode_evt3
 from eventspd_ros.events.hot_pixels import HotPixelFilter
 from eventspd_ros.events.types import EventArray
@@ -286,12 +285,6 @@ class Listener:
 
     def of(self, epoch):
         return np.concatenate(self.events[epoch])
-
-
-def all_of(packets):
-    decoder = make_decoder(packets[0].encoding, WIDTH, HEIGHT)
-    events = [decoder.decode(packet) for packet in packets]
-    return np.concatenate([np.stack((e.t_ns, e.x, e.y, e.p), axis=1) for e in events])
 
 
 def test_a_listener_is_told_every_event_once_ahead_of_its_windows():

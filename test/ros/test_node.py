@@ -111,6 +111,15 @@ def test_diagnostics_count_what_happened(robot):
         assert 0 <= float(values[f"{stage}_ms_p50"]) <= float(values[f"{stage}_ms_p99"])
 
 
+def test_what_the_support_filter_leaves_out_is_counted_by_camera(robot):
+    bot = robot(names=("left", "right"), allow_untrained=True, **{"left.support_filter_ms": 1.0})
+    for eye in bot.eyes.values():
+        eye.play(streams.make_packets(10))
+    removed = bot.eyes["left"].stream.intake.support.events_removed
+    told = [values.get("unsupported_events") for _, _, values in NodeDiagnostics(bot.node).statuses()]
+    assert told == [None, removed, None] and 1000 < removed < 4000
+
+
 def test_a_machine_that_cannot_keep_up_is_said_once_with_what_would_help():
     log, tasks = streams.Log(), NodeDiagnostics(node=None)
     camera = SimpleNamespace(name="", reporter=Reporter(log))

@@ -33,10 +33,11 @@ def weights(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("mode", ["covering", "exact"])
-def test_offline_and_online_answers_are_equal(mode, bag, weights, monkeypatch):
+@pytest.mark.parametrize(("mode", "support_filter_ms"), [("covering", 0.0), ("exact", 0.0), ("exact", 3.0)])
+def test_offline_and_online_answers_are_equal(mode, support_filter_ms, bag, weights, monkeypatch):
     monkeypatch.setattr(replay, "PATIENT_WAIT_MS", 3000.0)  # at the bag's end requests wait for poses that never come
-    settings = ReplaySettings(mode, uniform=40, max_cache_age_ms=5000.0)  # packets wait on a busy machine
+    options = {"max_cache_age_ms": 5000.0, "support_filter_ms": support_filter_ms}  # packets wait on a busy machine
+    settings = ReplaySettings(mode, uniform=40, **options)
     session = open_session(bag, load_checkpoint(weights), settings=settings)
     offline = replay_offline(session, [weights])[0]
     online = replay_online(session, [weights], 0.0, "cpu")[0]

@@ -43,7 +43,7 @@ class PacketReader:
     """An EventIntake of one sensor, (height, width), fed with serialized messages of the events topic.
 
     config: of the model whose windows are meant. history_ns: how far behind the newest event windows may be cut.
-    on_begin(epoch): called whenever the stream begins anew.
+    on_begin(epoch): called whenever the stream begins anew. support_filter_ms: as of EventIntake.
     """
 
     def __init__(
@@ -54,10 +54,12 @@ class PacketReader:
         sensor_hw: tuple[int, int],
         history_ns: int,
         on_begin: Callable[[int], object] = lambda epoch: None,
+        support_filter_ms: float = 0.0,
     ):
         self._bag, self._msgtype, self._sensor_hw, self._tell = bag, msgtype, sensor_hw, on_begin
         self.complaints = Complaints()
-        self.intake = EventIntake(config, self._on_begin, self.complaints, history_ns=history_ns)
+        held = {"history_ns": history_ns, "support_filter_ms": support_filter_ms}
+        self.intake = EventIntake(config, self._on_begin, self.complaints, **held)
         self.intake.begin(*sensor_hw)
 
     def _on_begin(self, height: int, width: int, epoch: int) -> None:

@@ -16,6 +16,7 @@ from eventspd_ros.evaluation.replay.ground_truth import GroundTruth, depth_at
 from eventspd_ros.evaluation.replay.packets import PacketReader, readable
 from eventspd_ros.evaluation.replay.topics import BagTopics
 from eventspd_ros.events.files.rosbag import Bag
+from eventspd_ros.events.support import support_ns
 from eventspd_ros.events.types import EventWindow
 from eventspd_ros.inputs.camera_model import CameraModel
 from eventspd_ros.predictor import Status
@@ -84,7 +85,8 @@ class ReplaySettings:
 
     mode: which window answers, as in the node; `covering` gives the same answers offline and online. uniform: pixels
     drawn at a depth label; keypoints: corners where the bag has none. max_wait_ms: how long, in the bag's time, a
-    request waits for its window and its pose. max_cache_age_ms, camera_pose, acceleration: as in the node.
+    request waits for its window and its pose. max_cache_age_ms, camera_pose, acceleration: as in the node, and so is
+    support_filter_ms; corners and what counts as an event are those of all events, so that the same is asked with it.
     """
 
     mode: str = "covering"
@@ -95,6 +97,10 @@ class ReplaySettings:
     max_cache_age_ms: float = 200.0
     camera_pose: str | None = None
     acceleration: str = "auto"
+    support_filter_ms: float = 0.0
+
+    def __post_init__(self) -> None:
+        support_ns(self.support_filter_ms)
 
 
 class _Collector:

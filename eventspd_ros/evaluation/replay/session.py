@@ -172,6 +172,8 @@ def replay_offline(
 def _counters(run: OfflineReplay) -> dict[str, int]:
     counters = {"windows_encoded": run.encoded, "requests_expired": run.expired}
     counters |= {f"resets_{cause}": count for cause, count in run.reader.intake.resets.items()}
+    if (support := run.reader.intake.support) is not None:
+        counters["unsupported_events"] = support.events_removed
     return counters | ({} if run.motion is None else run.motion.counters())
 
 
@@ -193,7 +195,8 @@ def _offline_run(session: ReplaySession, model, bag: Bag) -> OfflineReplay:
         if motion is not None:
             motion.begin(epoch)
 
-    reader = PacketReader(bag, topics.events_type, model.config, sensor_hw, predictor.history_ns, begin)
+    streamed = (predictor.history_ns, begin, settings.support_filter_ms)
+    reader = PacketReader(bag, topics.events_type, model.config, sensor_hw, *streamed)
     reader.intake.listener = motion
     return OfflineReplay(session.found.requests, reader, predictor, settings, motion)
 

@@ -92,14 +92,15 @@ def test_event_pixels_are_those_of_the_window_before_the_stamp(session, small_ba
     assert checked > 20
 
 
-@pytest.mark.parametrize("mode", list(QueryMode))
-def test_answers_are_those_of_a_plain_loop(mode, small_bag, model, weights):
+@pytest.mark.parametrize(("mode", "support_filter_ms"), [*((mode, 0.0) for mode in QueryMode), (QueryMode.EXACT, 3.0)])
+def test_answers_are_those_of_a_plain_loop(mode, support_filter_ms, small_bag, model, weights):
     """Without motion: all windows encoded first, in order; then each request by the definition of its mode."""
-    session = open_session(small_bag, model, TopicNames(motion=False), ReplaySettings(mode, uniform=10))
+    settings = ReplaySettings(mode, uniform=10, support_filter_ms=support_filter_ms)
+    session = open_session(small_bag, model, TopicNames(motion=False), settings)
     given = replay_offline(session, [weights])[0]
     fx = session.calibration.fx_px
     plain = Predictor(model, session.height, session.width, fx, 1e5, True, "exact")
-    slicer = window_slicer(model.config, session.height, session.width)
+    slicer = window_slicer(model.config, session.height, session.width, support_filter_ms=support_filter_ms)
     slicer.history_ns = plain.history_ns
     caches, memories, closed = [], [], []
     for chunk in open_events(small_bag).chunks():
