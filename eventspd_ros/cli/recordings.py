@@ -53,7 +53,7 @@ def add_commands(command: Command) -> None:
     sub.add_argument("--scenes", type=int, default=10, help="scenes of every domain (default 10)")
     sub.add_argument("--seed", type=int, default=0, help="of the first scene; the others count on (default 0)")
     sub.add_argument("--duration", type=float, default=1.0, help="of a scene, s (default 1)")
-    text = "event sensor: clean, normal, night, realistic, or random: another in every scene (default normal)"
+    text = "event sensor: clean, normal, night, realistic, arbiter, or random: another in every scene (default normal)"
     sub.add_argument("--preset", default="normal", help=text)
     sub.add_argument("--size", default="346x260", help="WIDTHxHEIGHT, px (default 346x260)")
     sub.add_argument("--intrinsics", nargs=4, type=float, metavar=("FX", "FY", "CX", "CY"), help="px")

@@ -6,7 +6,7 @@ threshold from the reference, an event is sent and the reference moves by that t
 refractory period sends nothing, but the reference moves all the same.
 
 On top of it, where asked for, what v2e describes (sensor_noise.py): a pixel's finite bandwidth ahead of the crossings;
-leak, which moves the reference down by leak_hz thresholds a second; shot noise; hot pixels.
+leak, which moves the reference down by leak_hz thresholds a second; shot noise; hot pixels. And readout.py.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from numba import njit
 
 from eventspd_ros.events.types import EventArray
+from eventspd_ros.simulation.readout import Readout
 from eventspd_ros.simulation.sensor_noise import NoiseSource, admit, low_pass
 
 TICK_NS = 1000  # sensors of this kind stamp whole microseconds
@@ -31,6 +32,7 @@ class EventSensorConfig:
 
     bandwidth_hz: corner of a white pixel's low pass, 0 for none. leak_hz, shot_hz: events a pixel sends by itself,
     brighter ones by leak, both by shot noise (a black pixel's rate). hot_pixel_share: of all pixels.
+    readout_hz: events a second that all pixels together can send, 0 for no limit.
     """
 
     threshold: float = 0.2
@@ -41,11 +43,13 @@ class EventSensorConfig:
     shot_hz: float = 0.0
     hot_pixel_share: float = 0.0
     off_over_on: float = 1.0
+    readout_hz: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.threshold >= LEAST_THRESHOLD:
             raise ValueError(f"threshold {self.threshold}: must be at least {LEAST_THRESHOLD}")
-        for name in ("threshold_spread", "refractory_ns", "bandwidth_hz", "leak_hz", "shot_hz", "hot_pixel_share"):
+        rates = ("bandwidth_hz", "leak_hz", "shot_hz", "readout_hz")
+        for name in ("threshold_spread", "refractory_ns", "hot_pixel_share", *rates):
             if not 0 <= getattr(self, name) < np.inf:
                 raise ValueError(f"{name} {getattr(self, name)}: must not be negative")
         if not 0.1 <= self.off_over_on <= 10:
@@ -56,7 +60,8 @@ class EventSensorConfig:
 
 IDEAL = EventSensorConfig(threshold_spread=0.0, refractory_ns=0)
 # clean: what a perfect pixel would send; normal: v2e's default figures; night: its figures for little light; realistic:
-# with which simulated events have the statistics of recorded ones (docs/simulation.md).
+# with which simulated events have the statistics of recorded ones (docs/simulation.md); arbiter: an early sensor, its
+# pixels more unequal than any of variety.random_sensor's, its way out so slow that of fast motion much is late or lost.
 PRESETS = {
     "clean": IDEAL,
     "normal": EventSensorConfig(bandwidth_hz=300.0, leak_hz=0.01, shot_hz=0.001, hot_pixel_share=1e-5),
@@ -73,7 +78,19 @@ PRESETS = {
         shot_hz=0.03,
         hot_pixel_share=3e-5,
     ),
+    "arbiter": EventSensorConfig(
+        threshold=0.3,
+        threshold_spread=0.1,
+        off_over_on=1.3,
+        refractory_ns=1_000_000,
+        bandwidth_hz=400.0,
+        leak_hz=0.1,
+        shot_hz=0.1,
+        hot_pixel_share=1e-4,
+        readout_hz=1e6,
+    ),
 }
+HELD_OUT_PRESETS = ("arbiter",)  # for judging alone: never train on them (docs/simulation.md)
 
 
 class EventSensor:
@@ -96,6 +113,7 @@ class EventSensor:
         if config.leak_hz > 0:  # as if it had seen much before: no pixel is in step with another
             phase = rng.uniform(-1, 1, log_intensity.shape)
             self._reference -= phase * np.where(phase > 0, self._threshold[1], self._threshold[0])
+        self._readout = Readout(config.readout_hz, TICK_NS) if config.readout_hz > 0 else None
         self._noise = None
         if config.shot_hz > 0 or config.hot_pixel_share > 0:
             self._noise = NoiseSource(config.shot_hz, config.hot_pixel_share, log_intensity.shape, rng)
@@ -121,7 +139,7 @@ class EventSensor:
         x, y, p, tick = _sort_by_tick(*sent, ticks)
         events = EventArray(x, y, p, self._t_ns + tick * TICK_NS, level.shape[1], level.shape[0])
         self._level, self._t_ns = level, t_ns
-        return events
+        return events if self._readout is None else self._readout.read(events, t_ns)
 
     def _see(self, view: np.ndarray, duration_ns: int) -> np.ndarray:
         """The level that is compared with the reference: the view through the pixel's bandwidth, plus the leak."""

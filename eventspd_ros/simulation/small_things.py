@@ -35,21 +35,22 @@ PRINTS = {"text": (_text, 0.2), "print": (_print, 0.5)}  # name → (log reflect
 
 
 class Prints:
-    """A scene's materials and PRINTS beside them; where Materials is asked for, this does."""
+    """A scene's materials and others beside them, such as PRINTS; where Materials is asked for, this does."""
 
-    def __init__(self, rng: np.random.Generator, materials: Materials) -> None:
+    def __init__(self, rng: np.random.Generator, materials: Materials, others: dict = PRINTS) -> None:
         self._rng, self._materials, self.any, self.plain = rng, materials, materials.any, materials.look("plain")
-        tiles = [np.exp(draw(rng)) for draw, _ in PRINTS.values()]
+        self._others = others
+        tiles = [np.exp(draw(rng)) for draw, _ in others.values()]
         prints = np.stack([ripmap((tile / tile.mean()).astype(np.float32)) for tile in tiles])
         self.ripmaps = np.concatenate([materials.ripmaps, prints])
 
     def look(self, name: str, shift: tuple[float, float] | None = None, tile_m: float | None = None) -> dict:
         """A plane's tile, tile_m and shift. tile_m: the length of one period, if not the material's own."""
-        if name not in PRINTS:
+        if name not in self._others:
             look = self._materials.look(name, shift)
             return {**look, "tile_m": tile_m} if tile_m and np.isfinite(look["tile_m"]) else look
-        tile, shift = len(self._materials.ripmaps) + list(PRINTS).index(name), shift or self._rng.uniform(0, 1, 2)
-        return {"tile": tile, "tile_m": tile_m or PRINTS[name][1], "shift": tuple(shift)}
+        tile, shift = len(self._materials.ripmaps) + list(self._others).index(name), shift or self._rng.uniform(0, 1, 2)
+        return {"tile": tile, "tile_m": tile_m or self._others[name][1], "shift": tuple(shift)}
 
     def picture(self, wide_m: float) -> dict:
         """What a picture of this width may show, so large that it fills it."""

@@ -19,7 +19,11 @@ PROUD_M = 0.012  # how far a plate stands out of the surface it is fixed to
 
 def place(planes: Planes, x: float, z: float, yaw_rad: float = 0.0, y: float = 0.0) -> Planes:
     """A thing carried to (x, y, z) and turned about the vertical."""
-    pose = Pose(rotation_from_vector(np.array([0.0, yaw_rad, 0.0])), np.array([x, y, z]))
+    return carried(planes, Pose(rotation_from_vector(np.array([0.0, yaw_rad, 0.0])), np.array([x, y, z])))
+
+
+def carried(planes: Planes, pose: Pose) -> Planes:
+    """A thing turned and moved: pose is thing → world."""
     turn = pose.rotation_WC
     return [
         replace(p, centre_W=pose.to_world(p.centre_W), axis_s=turn @ p.axis_s, axis_t=turn @ p.axis_t) for p in planes

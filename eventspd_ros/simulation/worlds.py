@@ -1,8 +1,8 @@
 """Scenes with the cues of driving, walking and flying, and the camera's path through them, all from one seed.
 
 `drive`: a street of lanes 3.5 m wide, seen from 1.65 m ± 5 %. `indoor`: a furnished room. `fly`: a yard with houses,
-trees and cars. Depths go from 0.5 to about 80 m. `desk` and `hall`: interiors.py. The path comes first; what would
-stand in its way is left out, and so is what would stand inside another thing.
+trees and cars. Depths go from 0.5 to about 80 m. `desk` and `hall`: interiors.py; `forest`: forest.py. The
+path comes first; what would stand in its way is left out, and so is what would stand inside another thing.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from eventspd_ros.simulation import furniture, things
+from eventspd_ros.simulation.forest import forest
 from eventspd_ros.simulation.interiors import desk, hall
 from eventspd_ros.simulation.materials import Materials
 from eventspd_ros.simulation.paths import SplinePath, drive_path, flight_path, knot_times, smoothed, walk_path
@@ -22,7 +23,8 @@ from eventspd_ros.simulation.things import Planes, place, slab
 from eventspd_ros.simulation.variety import AS_IT_IS, Drawn
 
 COMMON_DOMAINS = ("drive", "indoor", "fly")
-DOMAINS = (*COMMON_DOMAINS, "desk", "hall")
+HELD_OUT_DOMAINS = ("forest",)  # for judging alone: never train on them (docs/simulation.md)
+DOMAINS = (*COMMON_DOMAINS, "desk", "hall", *HELD_OUT_DOMAINS)
 FAR_M = 78.0  # where the skyline stands
 LANE_M = 3.5
 
@@ -33,8 +35,7 @@ def make_world(domain: str, seed: int, duration_s: float, how: Drawn = AS_IT_IS)
     if domain not in DOMAINS:
         raise ValueError(f"domain {domain!r}: must be one of {', '.join(DOMAINS)}")
     rng = np.random.default_rng([seed, 10 + DOMAINS.index(domain)])
-    makers: dict[str, Callable] = {"drive": _street, "indoor": _room, "fly": _yard, "desk": desk, "hall": hall}
-    return how.scaled(*makers[domain](rng, duration_s, how))
+    return how.scaled(*MAKERS[domain](rng, duration_s, how))
 
 
 def _skyline(rng: np.random.Generator, m: Materials, centre: np.ndarray, along_m: float) -> Planes:
@@ -251,3 +252,8 @@ def _yard(rng: np.random.Generator, duration_s: float, how: Drawn) -> tuple[Scen
             if abs(x * np.cos(yaw) - z * np.sin(yaw)) > 6:
                 stage.put(place(thing(rng, m), x, z, rng.uniform(-np.pi, np.pi)))
     return stage.scene(rng.uniform(0.7, 1.3)), camera
+
+
+MAKERS: dict[str, Callable] = {
+    "drive": _street, "indoor": _room, "fly": _yard, "desk": desk, "hall": hall, "forest": forest,
+}  # fmt: skip

@@ -1,3 +1,4 @@
+import re
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 
@@ -5,6 +6,8 @@ import pytest
 
 from eventspd_ros.benchmark.ablation import AblationConfig
 from eventspd_ros.model.presets import MODEL_PRESETS
+from eventspd_ros.simulation.event_sensor import HELD_OUT_PRESETS
+from eventspd_ros.simulation.worlds import HELD_OUT_DOMAINS
 from eventspd_ros.training.config import DataConfig, PretrainConfig, TrainConfig, read_config, to_yaml
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +56,16 @@ def test_the_presets_are_read(path):
     config = read_config(path, kind)
     config = config.budget if kind is AblationConfig else config
     assert config.model().preset in MODEL_PRESETS
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*ROOT.glob("config/train/*.yaml"), *ROOT.glob("docs/training_runs/*/*.yaml")],
+    ids=lambda path: f"{path.parent.name}-{path.stem}",
+)
+def test_no_training_names_what_is_held_out(path):
+    words = set(re.findall(r"[a-z0-9]+", path.read_text().lower()))
+    assert words.isdisjoint(HELD_OUT_DOMAINS + HELD_OUT_PRESETS)
 
 
 def test_the_table_of_knobs_names_every_one():
