@@ -30,9 +30,10 @@ from eventspd_ros.motion.tracks import Tracks, Triangulated
 from eventspd_ros.motion.trajectory import Motion, Trajectory
 
 MIN_PARALLAX_PX = 0.3  # between a depth and its double over 80 ms; below it events tell nothing of depth
-SHARP_STDDEV, SHARP_NATS, SHARP_PARALLAX_PX = 0.2, 2.0, 0.7  # of likelihoods that the stream learns from
+SHARP_STDDEV, SHARP_NATS, SHARP_PARALLAX_PX = 0.2, 4.0, 0.7  # of likelihoods that the stream learns from
 # Without a learned depth: one to ten metres, and what is answered then.
 FLAT_LOG_DEPTH, FLAT_STDDEV, SUFFICIENT_STDDEV = float(np.log(3.0)), 1.0, 0.3
+DRIFT_NATS = 2.0
 SURPRISE_RAD_S = 0.002
 LOOKS = 3
 SURPRISE = 0.4  # change of the stream's log scale after which a request is looked at again
@@ -229,7 +230,7 @@ class MotionDepth:
         return self.drift.correct(motion, (t_ns - times_ns) * 1e-9)
 
     def _learn_drift(self, t_ns, scene, points, rays, likelihoods) -> None:
-        sharp = _are_sharp(likelihoods, likelihoods.stddev)
+        sharp = _are_sharp(likelihoods, likelihoods.stddev, DRIFT_NATS)
         anchors = spread(self._widths(points), likelihoods.stddev, sharp)[:MAX_ANCHORS]
         self.drift.learn(t_ns, scene, rays[anchors], likelihoods.of(anchors))
 
@@ -256,7 +257,7 @@ class MotionDepth:
         # What errors of the poses do to log depth. All points have them alike: neighbours that agree do not help.
         drift = drift_px_s * 0.08 / (2 * np.maximum(likelihoods.parallax_px, 1e-6))
         measured = likelihoods.peak, np.hypot(likelihoods.stddev, drift)
-        sharp = has_learned & _are_sharp(likelihoods, measured[1])
+        sharp = has_learned & _are_sharp(likelihoods, measured[1], SHARP_NATS)
         prior = Prior.flat(log_depth, log_stddev)
         if has_learned.any():
             learnt = self.learned.learn(self._widths(points), log_depth, log_stddev, *measured, sharp)
@@ -279,10 +280,10 @@ class MotionDepth:
         )
 
 
-def _are_sharp(likelihoods: Likelihoods, stddev: np.ndarray) -> np.ndarray:
+def _are_sharp(likelihoods: Likelihoods, stddev: np.ndarray, nats: float) -> np.ndarray:
     """Which points the stream learns from, (K,) bool. stddev: of log depth by motion."""
     sharp = (likelihoods.level >= 0) & (likelihoods.parallax_px >= SHARP_PARALLAX_PX)
-    return sharp & (stddev < SHARP_STDDEV) & (likelihoods.strength > SHARP_NATS)
+    return sharp & (stddev < SHARP_STDDEV) & (likelihoods.strength > nats)
 
 
 def _paths(motion: Motion, rays: np.ndarray) -> np.ndarray:

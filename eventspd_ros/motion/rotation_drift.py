@@ -28,17 +28,20 @@ from eventspd_ros.motion.patches import ell, project, scratch_patches
 from eventspd_ros.motion.slices import SLICES
 from eventspd_ros.motion.trajectory import Motion
 
-MAX_ANCHORS = 64
+MIN_ANCHORS, MAX_ANCHORS = 4, 64
 REACH_PX = 5  # beside the path, over the span of the slices
 MIN_PATH_PX = 0.5
 NOISE_PX = 0.15  # added to what the parabola says
-MAX_RATE_RAD_S = math.radians(6.0)  # no odometry is worse, and still one
-INDEPENDENT = 0.25  # of what requests say: they share events, and a point errs much as its neighbours do
-MEMORY_S = 0.2
+MAX_RATE_RAD_S = math.radians(3.0)  # a larger one is an error of ours
+# White noise of single poses looks like a drift, the more so the shorter the span: this much at least, and what of a
+# request's rate could not be predicted.
+WHITE_RAD, WHITE_GAIN = math.radians(0.02), 0.2
+MEMORY_S = 0.2  # rates of the beginning are too small, as the depths are wrong too then
 SPAN_S = 0.03  # requests closer than that see the same events
+INDEPENDENT = 0.25  # of what requests say: they share events, and a point errs much as its neighbours do
 DECLARED_WEIGHT = 0.2  # axes that the declared size counts as
 ROUNDS = 4
-CAUCHY = 4.0
+CAUCHY = 4.0  # squared deviations from which on a point weighs less than half
 
 
 class RotationDrift:
@@ -52,6 +55,7 @@ class RotationDrift:
         self.rate_rad_s, self.covariance = np.zeros(3), np.zeros((3, 3))
         self._information, self._vector, self._last_ns = np.zeros((3, 3)), np.zeros(3), None
         self._declared = self._size = 0.0
+        self.white_rad = WHITE_RAD
 
     def expect(self, declared_rad_s: float) -> None:
         """declared_rad_s: standard deviation about each axis."""
@@ -76,24 +80,45 @@ class RotationDrift:
 
         seen: the scene through the motion that correct() gave. rays: (A, 2).
         """
-        across, shift_px_s, variance = off_path(t_ns, seen, rays, likelihoods.peak, likelihoods.level)
+        across, shift_px_s, variance, span_s = off_path(t_ns, seen, rays, likelihoods.peak, likelihoods.level)
         known = np.isfinite(shift_px_s)
         rows = _flow_along(across[known], rays[known], seen.focal_px)
         measured, variance = rows @ self.rate_rad_s - shift_px_s[known], variance[known]
         if t_ns != self._last_ns:
             since_s = math.inf if self._last_ns is None else abs(t_ns - self._last_ns) * 1e-9
             self._share, kept = min(1.0, since_s / SPAN_S), math.exp(-since_s / MEMORY_S)
-            self._before = kept * self._information, kept * self._vector
+            self._before = kept * self._information, kept * self._vector, self.white_rad
             self._last_ns = t_ns
-        weight = self._share / variance
-        for _ in range(ROUNDS):
-            self._information = self._before[0] + (rows * weight[:, None]).T @ rows
-            self._vector = self._before[1] + rows.T @ (weight * measured)
+        self._information, self._vector, self.white_rad = self._before
+        if len(rows) < MIN_ANCHORS:
             self._solve()
-            weight = self._share / (variance + (measured - rows @ self.rate_rad_s) ** 2 / CAUCHY)
+            return
+        predicted = self._solve()
+        lever = 1.5 / max(np.median(span_s[known]), 1e-3) ** 2
+        weight = 1.0 / variance
+        for _ in range(ROUNDS):
+            own, vector = (rows * weight[:, None]).T @ rows, rows.T @ (weight * measured)
+            shrink = self._share * np.linalg.inv(np.eye(3) + lever * self.white_rad**2 * own)
+            self._information = self._before[0] + shrink @ own
+            self._vector = self._before[1] + shrink @ vector
+            self._solve()
+            weight = 1.0 / (variance + (measured - rows @ self.rate_rad_s) ** 2 / CAUCHY)
+        self._learn_white(own, vector, predicted, lever)
 
-    def _solve(self) -> None:
-        """One step of s, and ω."""
+    def _learn_white(self, own, vector, predicted, lever) -> None:
+        """How much a request's own rate differs from the one predicted, beyond what both say of themselves."""
+        told, ways = np.linalg.eigh(own)
+        if not self._before[0].any() or told[2] <= 0:
+            return
+        best = ways[:, 2]
+        rate, covariance = predicted
+        off = best @ vector / told[2] - best @ rate
+        excess = max(0.0, off**2 - best @ covariance @ best - 1 / told[2])
+        square = self.white_rad**2 + WHITE_GAIN * (excess / lever - self.white_rad**2)
+        self.white_rad = max(math.sqrt(square), WHITE_RAD)
+
+    def _solve(self) -> tuple[np.ndarray, np.ndarray]:
+        """ω, its covariance, and s by two steps from the last one."""
         least = max(self._declared, 1e-6) ** 2
         size = max(self._size, least)
         for _ in range(2):
@@ -104,6 +129,7 @@ class RotationDrift:
         self.covariance = np.linalg.inv(INDEPENDENT * self._information + np.eye(3) / size)
         self._size = size
         self.rate_rad_s = rate * min(1.0, MAX_RATE_RAD_S / max(math.sqrt(rate @ rate), 1e-12))
+        return self.rate_rad_s, self.covariance
 
 
 def _turn_flow(rays: np.ndarray, focal_px: tuple[float, float]) -> np.ndarray:
@@ -118,14 +144,15 @@ def _flow_along(directions: np.ndarray, rays: np.ndarray, focal_px: tuple[float,
     return np.einsum("ki,kij->kj", directions, _turn_flow(rays, focal_px))
 
 
-def off_path(t_ns: int, seen: SeenScene, rays, log_depth, level) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def off_path(t_ns: int, seen: SeenScene, rays, log_depth, level) -> tuple[np.ndarray, ...]:
     """Of points (K,) with likelihoods' peaks at log_depth in slices of level: the direction across the path (K, 2), by
-    how much patches match better that way, px/s, and that number's variance. NaN: not known."""
+    how much patches match better that way, px/s, that number's variance, and
+    the span of the slices, s. NaN: not known."""
     lag_s = (t_ns - seen.middle_ns) * 1e-9
     out = np.full((len(rays), 5), np.nan)
     _all(seen.columns, seen.strides, seen.lens, lag_s, rays, np.exp(-log_depth), level, out)
     span_s = out[:, 4]
-    return out[:, 2:4], out[:, 0] / span_s, (1 / out[:, 1] + NOISE_PX**2) / span_s**2
+    return out[:, 2:4], out[:, 0] / span_s, (1 / out[:, 1] + NOISE_PX**2) / span_s**2, span_s
 
 
 @inner

