@@ -20,7 +20,6 @@ query() answers with both:
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -150,7 +149,6 @@ class Predictor:
         self.mode = QueryMode(mode)
         self.max_cache_age_ms = max_cache_age_ms
         self.motion = motion
-        self.last_encode_s = 0.0
         self.resets = self._epoch = 0
         self._lock = threading.RLock()
         self.forget()
@@ -339,7 +337,6 @@ def encode_together(jobs: Sequence[EncodeJob]) -> list[FeatureCache]:
     Each stream's result is what it would be alone. Returns when the device is done: who encodes slower than windows
     come must notice.
     """
-    start_s = time.perf_counter()
     model = jobs[0].predictor.model
     states = [job.predictor.state_for(job) for job in jobs]
     caches, states = model.encode([job.window for job in jobs], states)
@@ -347,5 +344,4 @@ def encode_together(jobs: Sequence[EncodeJob]) -> list[FeatureCache]:
         torch.cuda.current_stream(model.device).synchronize()
     for job, cache, state in zip(jobs, caches, states, strict=True):
         job.predictor.keep(job, cache, state)
-        job.predictor.last_encode_s = time.perf_counter() - start_s
     return caches

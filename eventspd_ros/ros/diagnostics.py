@@ -177,6 +177,7 @@ def stream_values(stream: Stream, rates: Mapping[str, Rate]) -> dict:
         "requests_answered": desk.answered,
         "requests_overloaded": desk.overloaded,
         "requests_expired": stream.cache_wait.expired,
+        "publish_errors": desk.publish_errors,
     }
     values |= {f"resets_{cause}": count for cause, count in intake.resets.items() if count}
     if (hot := intake.filter) is not None:
