@@ -26,7 +26,7 @@ from std_srvs.srv import Trigger
 from eventspd_ros.model.acceleration import accelerate
 from eventspd_ros.model.threads import half_of_the_cores
 from eventspd_ros.ros.camera import Camera
-from eventspd_ros.ros.diagnostics import make_updater
+from eventspd_ros.ros.diagnostics import Updater
 from eventspd_ros.ros.encoder import Encoder
 from eventspd_ros.ros.live_parameters import LiveParameters
 from eventspd_ros.ros.process import ros_context
@@ -62,7 +62,7 @@ class EventspdNode(LifecycleNode):
         )
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still
         self.create_timer(TICK_S, self._tick, clock=steady)
-        self.updater = make_updater(self, steady)
+        self._updater = Updater(self, steady)
 
     @property
     def state(self) -> str:
