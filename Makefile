@@ -48,7 +48,7 @@ test-all: all  # the slow ones too
 	$(RUN) pytest -m "not gpu" $(PYTEST_ARGS)
 
 soak: all
-	$(RUN) python -m eventspd_ros.ros.soak --minutes $(MINUTES) --out soak
+	$(RUN) python -m eventspd_ros.ros.outside.soak --minutes $(MINUTES) --out soak
 
 lint: .venv/.ready
 	.venv/bin/ruff check .

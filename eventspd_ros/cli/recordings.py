@@ -96,7 +96,7 @@ def add_commands(command: Command) -> None:
 
 
 def demo(options) -> None:
-    from eventspd_ros.ros.demo import run_demo, table
+    from eventspd_ros.ros.outside.demo import run_demo, table
 
     summary = run_demo(options.bag, options.out, options.weights, options.topic)
     print(f"\n{table(summary)}\nsummary: {options.out / 'summary.json'}   picture: {options.out / 'overlay.png'}")
@@ -196,7 +196,7 @@ def replay(options) -> None:
             warn(f"{session.calibration.why}: without a lens poses are of no use")
         with outputs.partial(replay_configuration(session, weights, options.device)) as partial:
             if options.online:
-                from eventspd_ros.ros.replay import replay_online
+                from eventspd_ros.ros.outside.replay import replay_online
 
                 methods = replay_online(session, weights, options.rate, options.device, progress)
             else:

@@ -1,6 +1,6 @@
 """THE STORY of a replay: a bag's topics and calibration, what it asks, who answers, and how good the answers are.
 
-What `eventspd replay` runs; ros/replay.py answers the same requests through the node. docs/evaluation.md.
+What `eventspd replay` runs; ros/outside/replay.py answers the same requests through the node. docs/evaluation.md.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from eventspd_ros.events.types import EventPacket, EventWindow
 from eventspd_ros.events.windows import WindowSlicer
 from eventspd_ros.msg import KeypointArray, KeypointDepthArray
 from eventspd_ros.ros.messages import EVENTS_QOS, KEYPOINTS_QOS, event_input, ns_to_time, time_to_ns
-from eventspd_ros.ros.node_under_test import NodeUnderTest
+from eventspd_ros.ros.outside.node_under_test import NodeUnderTest
 from eventspd_ros.simulation.keypoints import event_corners
 
 CORNERS = 128

@@ -27,7 +27,7 @@ from eventspd_ros.events.types import EventArray
 from eventspd_ros.msg import KeypointArray, KeypointDepthArray
 from eventspd_ros.predictor import Status
 from eventspd_ros.ros.messages import EVENTS_QOS, KEYPOINTS_QOS, ns_to_time, time_to_ns
-from eventspd_ros.ros.node_under_test import NodeUnderTest, driving, stages_ms
+from eventspd_ros.ros.outside.node_under_test import NodeUnderTest, driving, stages_ms
 
 TICK_NS = 4_096_000
 DISTINCT_PACKETS = 8

@@ -27,8 +27,8 @@ from eventspd_ros.msg import KeypointDepthArray
 from eventspd_ros.predictor import Status
 from eventspd_ros.resources import DEFAULT_WEIGHTS
 from eventspd_ros.ros.messages import time_to_ns
-from eventspd_ros.ros.node_under_test import START_S, driving, motion_parameters, ros_process, stages_ms
-from eventspd_ros.ros.recorder import Recorder
+from eventspd_ros.ros.outside.node_under_test import START_S, driving, motion_parameters, ros_process, stages_ms
+from eventspd_ros.ros.outside.recorder import Recorder
 from eventspd_ros.simulation.bag import write_bag
 from eventspd_ros.simulation.stream import SimulationConfig
 from eventspd_ros.whole import write_whole

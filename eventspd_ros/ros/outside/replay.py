@@ -42,8 +42,8 @@ from eventspd_ros.ros.messages import (
     ns_to_time,
     time_to_ns,
 )
-from eventspd_ros.ros.node_under_test import driving, motion_parameters, stages_ms
-from eventspd_ros.ros.recorder import Recorder
+from eventspd_ros.ros.outside.node_under_test import driving, motion_parameters, stages_ms
+from eventspd_ros.ros.outside.recorder import Recorder
 
 PREFIX = "/eventspd_replay"  # topics of its own: a robot's node in this domain hears none of it
 CLOCK_PERIOD_S = 0.01
