@@ -161,13 +161,13 @@ def replay(options) -> None:
     from eventspd_ros.evaluation.protocols import choose_protocol
     from eventspd_ros.evaluation.replay.ground_truth import read_extrinsics
     from eventspd_ros.evaluation.replay.requests import ReplaySettings
-    from eventspd_ros.evaluation.replay.result import Outputs, replay_result, show_replay
+    from eventspd_ros.evaluation.replay.result import ReplayOutputs, replay_result, show_replay
     from eventspd_ros.evaluation.replay.session import open_session, replay_configuration, replay_offline
     from eventspd_ros.evaluation.replay.topics import TopicNames
     from eventspd_ros.model.checkpoints import load_checkpoint
     from eventspd_ros.resources import find_weights
 
-    outputs = Outputs(options.out)
+    outputs = ReplayOutputs(options.out)
     protocol = choose_protocol(options.protocol, options.alignment) if options.protocol else None
     extrinsics = None if options.extrinsics is None else read_extrinsics(options.extrinsics)
     weights = [find_weights(name) for name in options.weights]

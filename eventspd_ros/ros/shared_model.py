@@ -12,7 +12,7 @@ from eventspd_ros.events.types import MAX_SENSOR_PIXELS, EventArray, ImageWindow
 from eventspd_ros.events.windows import window_slicer
 from eventspd_ros.inputs.camera_model import CameraModel
 from eventspd_ros.model.devices import choose_device
-from eventspd_ros.model.export import load_model as load_weights
+from eventspd_ros.model.export import load_model
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.motion.depth_from_motion import MotionDepth, Points
 from eventspd_ros.motion.learned_scale import LearnedScale
@@ -21,11 +21,11 @@ from eventspd_ros.predictor import Predictor, QueryMode
 from eventspd_ros.resources import find_weights
 
 
-def load_model(parameters):
+def model_for(parameters):
     """The model the parameters name, on its device, ready for inference. ValueError says what does not fit."""
     device = choose_device(parameters.device)
     weights = parameters.weights
-    model = load_weights(find_weights(weights), device) if weights else build_model(parameters.preset).to(device)
+    model = load_model(find_weights(weights), device) if weights else build_model(parameters.preset).to(device)
     if not hasattr(model, "decode"):
         raise ValueError(f"{weights or parameters.preset} is an encoder: it answers no keypoints")
     if parameters.input != model.config.input:

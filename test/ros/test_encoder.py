@@ -12,7 +12,7 @@ from eventspd_ros.events.codecs import make_decoder
 from eventspd_ros.events.windows import window_slicer
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.predictor import RECENT_CACHES, Predictor
-from eventspd_ros.ros.encoder import MAX_FAILURES, Encoder
+from eventspd_ros.ros.encoder import MAX_FAILURES, EncoderThread
 from eventspd_ros.ros.latency import Latencies
 from eventspd_ros.ros.workers import Reporter
 
@@ -33,7 +33,7 @@ def predictor_of(model, width=WIDTH):
 
 
 def encoder_of(faults, log=None, max_windows=100):
-    return Encoder(max_windows, Reporter(log or Log()), faults.append)
+    return EncoderThread(max_windows, Reporter(log or Log()), faults.append)
 
 
 def wait_until_idle(encoder):

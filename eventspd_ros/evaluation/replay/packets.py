@@ -11,7 +11,7 @@ from eventspd_ros.events.types import EventWindow
 from eventspd_ros.inputs.event_intake import EventIntake
 
 
-class Complaints:
+class StderrReporter:
     """Says a fault of each kind once."""
 
     def __init__(self):
@@ -56,7 +56,7 @@ class PacketReader:
         on_begin: Callable[[int], object] = lambda epoch: None,
     ):
         self._bag, self._msgtype, self._sensor_hw, self._tell = bag, msgtype, sensor_hw, on_begin
-        self.complaints = Complaints()
+        self.complaints = StderrReporter()
         self.intake = EventIntake(config, self._on_begin, self.complaints, history_ns=history_ns)
         self.intake.begin(*sensor_hw)
 

@@ -97,7 +97,7 @@ def run_demo(bag: Path | None, out: Path, weights: str = DEFAULT_WEIGHTS, topic:
                 write_bag(bag, config, progress=bar.update)
     topics = DemoBag.of(bag, topic)
     recorder = play_and_record(bag, topics, weights)
-    summary = summarise(bag, topics, recorder, weights)
+    summary = summary_of(bag, topics, recorder, weights)
     write_whole(out / "summary.json", json.dumps(summary, indent=2) + "\n")
     draw_answer(bag, topics, recorder, summary, out / "overlay.png")
     return summary
@@ -145,7 +145,7 @@ def play_and_record(bag: Path, topics: DemoBag, weights: str) -> Recorder:
     return recorder
 
 
-def summarise(bag: Path, topics: DemoBag, recorder: Recorder, weights: str) -> dict:
+def summary_of(bag: Path, topics: DemoBag, recorder: Recorder, weights: str) -> dict:
     """What was asked, answered and lost, how fast and, where the bag has depth, how well."""
     answers = recorder.answers
     status = np.concatenate([np.asarray(a.status) for a in answers] or [np.empty(0, np.uint8)])

@@ -19,9 +19,9 @@ from std_msgs.msg import Header
 
 from eventspd_ros.evaluation.replay.offline import ReplayAnswer
 from eventspd_ros.evaluation.replay.packets import readable
-from eventspd_ros.evaluation.replay.requests import Request, among_messages
+from eventspd_ros.evaluation.replay.requests import ReplayRequest, among_messages
 from eventspd_ros.evaluation.replay.session import (
-    Calibration,
+    BagCalibration,
     MethodAnswers,
     Progress,
     ReplaySession,
@@ -71,7 +71,8 @@ class Asker(Recorder):
         self.poses = None
         if session.topics.poses:
             self.poses = self.create_publisher(message_class(session.topics.poses_type), f"{PREFIX}/poses", 1000)
-        self.open: deque[tuple[Request | None, int, float]] = deque()  # request (None: a probe), arrival ns, sent s
+        # Request (None: a probe), arrival ns, sent s.
+        self.open: deque[tuple[ReplayRequest | None, int, float]] = deque()
         self.given: dict[int, ReplayAnswer] = {}
         self.latencies_s: list[float] = []
 
@@ -85,7 +86,7 @@ class Asker(Recorder):
         publishers = {topics.events: self.events, topics.camera_info: self.camera_info, topics.poses: self.poses}
         publishers[topic].publish(data)
 
-    def ask(self, request: Request | None, arrival_ns: int) -> None:
+    def ask(self, request: ReplayRequest | None, arrival_ns: int) -> None:
         points = Keypoints(request.id, request.uv_px) if request else NO_POINTS
         header = Header(stamp=ns_to_time(request.stamp_ns if request else arrival_ns), frame_id="replay")
         self.open.append((request, arrival_ns, time.monotonic()))
@@ -156,7 +157,7 @@ def _remappings(topics: BagTopics) -> dict[str, str]:
     return own | ({topics.motion: f"{PREFIX}/poses"} if topics.poses else {})
 
 
-def _own_focal_length_px(calibration: Calibration) -> float:
+def _own_focal_length_px(calibration: BagCalibration) -> float:
     """Where camera_info has another one, or none; else 0, so that the node's lens is from the first the bag's."""
     lens, fx_px = calibration.lens, calibration.fx_px or 0.0
     return 0.0 if lens is not None and lens.fx_px == fx_px else float(fx_px)
@@ -172,7 +173,7 @@ def _play(asker: Asker, rate: float, progress: Progress | None) -> None:
         if session.topics.poses:
             _teach_lens(asker, bag)
         for item in among_messages(readable(bag, topics), session.topics.events, asked):
-            if isinstance(item, Request):
+            if isinstance(item, ReplayRequest):
                 pace.wait(item.arrival_ns)
                 asker.ask(item, item.arrival_ns)
                 continue
