@@ -13,6 +13,10 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
+# What pytest sets for each test, and torch, Fabric and TensorBoard's writer when they are first used.
+LIBRARIES_OWN = ("PYTEST_", "TORCHINDUCTOR_", "PYTORCH_NVML_BASED_CUDA_CHECK", "CRC32C_SW_MODE")
+
+
 @pytest.fixture(autouse=True)
 def no_trace():
     """No test leaves the process other than it found it: what passes alone must pass after any other."""
@@ -24,9 +28,9 @@ def no_trace():
 
 
 def state_of_the_process() -> dict[str, object]:
-    """What tests of other rooms depend on: the environment, but for what pytest and torch write there, and more."""
+    """What tests of other rooms depend on: the environment and more."""
     rclpy = sys.modules.get("rclpy")
-    return {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "TORCHINDUCTOR_"))} | {
+    return {name: value for name, value in os.environ.items() if not name.startswith(LIBRARIES_OWN)} | {
         "folder": Path.cwd(),
         "ROS is up": rclpy is not None and rclpy.ok(),
         "threads of torch": torch.get_num_threads(),
