@@ -28,13 +28,12 @@ from enum import Enum, IntEnum
 import numpy as np
 import torch
 
-from eventspd_ros.events.types import EventWindow, ImageWindow
+from eventspd_ros.events.types import NS_PER_MS, EventWindow, ImageWindow
 from eventspd_ros.model.feature_cache import FeatureCache, StreamState
 from eventspd_ros.model.geometry import inside_image
 from eventspd_ros.motion.depth_from_motion import Basis, MotionDepth, Points
 from eventspd_ros.motion.learned_scale import START_STDDEV
 
-NS_PER_MS = 1_000_000
 # Kept for requests whose stamp lies some windows back: caches, and for `exact` memories (some 100 kB).
 RECENT_CACHES = 16
 RECENT_MEMORIES = 64

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eventspd_ros.datasets.sample import NS_PER_MS, cut_windows, known_depth
+from eventspd_ros.datasets.sample import cut_windows, known_depth
 from eventspd_ros.datasets.sequence import Sequence
-from eventspd_ros.events.types import EventWindow
+from eventspd_ros.events.types import NS_PER_MS, EventWindow
 from eventspd_ros.simulation.keypoints import event_corners
 
 UNIFORM, KEYPOINT = 0, 1

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from eventspd_ros.events.types import EventPacket, EventWindow, ImageWindow
+from eventspd_ros.events.types import NS_PER_MS, EventPacket, EventWindow, ImageWindow
 from eventspd_ros.inputs.clock_watch import ClockWatch
 from eventspd_ros.inputs.image_intake import ImageFrame
 from eventspd_ros.inputs.intake import Intake
-from eventspd_ros.predictor import NS_PER_MS, Answer, Predictor, Status
+from eventspd_ros.predictor import Answer, Predictor, Status
 from eventspd_ros.ros.desk import NO_WINDOW, Request, RequestDesk
 from eventspd_ros.ros.encoder import EncoderThread
 from eventspd_ros.ros.latency import Latencies
