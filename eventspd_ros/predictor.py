@@ -20,7 +20,6 @@ query() answers with both:
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,13 +28,12 @@ from enum import Enum, IntEnum
 import numpy as np
 import torch
 
-from eventspd_ros.events.types import EventWindow, ImageWindow
+from eventspd_ros.events.types import NS_PER_MS, EventWindow, ImageWindow
 from eventspd_ros.model.feature_cache import FeatureCache, StreamState
 from eventspd_ros.model.geometry import inside_image
 from eventspd_ros.motion.depth_from_motion import Basis, MotionDepth, Points
 from eventspd_ros.motion.learned_scale import START_STDDEV
 
-NS_PER_MS = 1_000_000
 # Kept for requests whose stamp lies some windows back: caches, and for `exact` memories (some 100 kB).
 RECENT_CACHES = 16
 RECENT_MEMORIES = 64
@@ -150,7 +148,6 @@ class Predictor:
         self.mode = QueryMode(mode)
         self.max_cache_age_ms = max_cache_age_ms
         self.motion = motion
-        self.last_encode_s = 0.0
         self.resets = self._epoch = 0
         self._lock = threading.RLock()
         self.forget()
@@ -339,7 +336,6 @@ def encode_together(jobs: Sequence[EncodeJob]) -> list[FeatureCache]:
     Each stream's result is what it would be alone. Returns when the device is done: who encodes slower than windows
     come must notice.
     """
-    start_s = time.perf_counter()
     model = jobs[0].predictor.model
     states = [job.predictor.state_for(job) for job in jobs]
     caches, states = model.encode([job.window for job in jobs], states)
@@ -347,5 +343,4 @@ def encode_together(jobs: Sequence[EncodeJob]) -> list[FeatureCache]:
         torch.cuda.current_stream(model.device).synchronize()
     for job, cache, state in zip(jobs, caches, states, strict=True):
         job.predictor.keep(job, cache, state)
-        job.predictor.last_encode_s = time.perf_counter() - start_s
     return caches

@@ -1,6 +1,8 @@
 """Fixtures that several rooms share."""
 
 import os
+import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,35 @@ import torch
 if not torch.cuda.is_available():
     # Triton decides at its first import, and any test may bring that: its kernels are interpreted without a GPU.
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+
+# What pytest sets for each test, and torch, Fabric and TensorBoard's writer when they are first used.
+LIBRARIES_OWN = ("PYTEST_", "TORCHINDUCTOR_", "PYTORCH_NVML_BASED_CUDA_CHECK", "CRC32C_SW_MODE")
+
+
+@pytest.fixture(autouse=True)
+def no_trace():
+    """No test leaves the process other than it found it: what passes alone must pass after any other."""
+    before = state_of_the_process()
+    yield
+    after = state_of_the_process()
+    traces = [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)]
+    assert not traces, f"this test leaves a trace in the process: {sorted(traces)}"
+
+
+def state_of_the_process() -> dict[str, object]:
+    """What tests of other rooms depend on: the environment and more."""
+    rclpy = sys.modules.get("rclpy")
+    return {name: value for name, value in os.environ.items() if not name.startswith(LIBRARIES_OWN)} | {
+        "folder": Path.cwd(),
+        "ROS is up": rclpy is not None and rclpy.ok(),
+        "threads of torch": torch.get_num_threads(),
+        "number type of torch": torch.get_default_dtype(),
+        "gradients": torch.is_grad_enabled(),
+        "on Ctrl-C": signal.getsignal(signal.SIGINT),
+        "on SIGTERM": signal.getsignal(signal.SIGTERM),
+        "blocked signals": signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+    }
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """What README.md and docs/ promise is there: rooms, links, and the Python that a newcomer copies."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -20,6 +21,28 @@ def test_every_room_is_shown():
     rooms -= {"__init__.py", "__pycache__", "msg", "resources.py"}
     shown = re.findall(r"^\| `([\w.]+)/?` \| ", README.read_text().split("## How it is built")[1], re.MULTILINE)
     assert set(shown) == rooms
+
+
+def test_the_functions_of_the_journeys_are_where_the_page_says():
+    text = (ROOT / "docs/architecture.md").read_text().split("## Three journeys")[1]
+    rows = re.findall(r"^\| (`.*`) \| ([\w/., ]+\.py) \|", text, re.MULTILINE)
+    assert len(rows) > 25
+    for names, files in rows:
+        there = set().union(*(functions_of(ROOT / "eventspd_ros" / file) for file in files.split(", ")))
+        assert set(re.findall(r"`([^`]+)`", names)) <= there, (names, files)
+
+
+def functions_of(path: Path) -> set[str]:
+    """Functions of a module and methods of its classes, also fields that are called."""
+    names = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.FunctionDef):
+            names.add(node.name)
+        elif isinstance(node, ast.ClassDef):
+            fields = [item.target.id for item in node.body if isinstance(item, ast.AnnAssign)]
+            methods = [item.name for item in node.body if isinstance(item, ast.FunctionDef)]
+            names |= {f"{node.name}.{name}" for name in fields + methods}
+    return names
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

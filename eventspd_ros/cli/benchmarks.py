@@ -165,7 +165,7 @@ def bench_data(options) -> dict:
 
 
 def bench_node(options) -> dict:
-    from eventspd_ros.ros.bench_node import bench_node as measure
+    from eventspd_ros.ros.outside.bench_node import bench_node as measure
 
     return measure(options.preset, options.sensor, options.repetitions, options.device, progress=say_rate)
 

@@ -107,7 +107,7 @@ def add_commands(command: Command) -> None:
 
 
 def demo(options) -> None:
-    from eventspd_ros.ros.demo import run_demo, table
+    from eventspd_ros.ros.outside.demo import run_demo, table
 
     summary = run_demo(options.bag, options.out, options.weights, options.topic)
     print(f"\n{table(summary)}\nsummary: {options.out / 'summary.json'}   picture: {options.out / 'overlay.png'}")
@@ -172,13 +172,13 @@ def replay(options) -> None:
     from eventspd_ros.evaluation.protocols import choose_protocol
     from eventspd_ros.evaluation.replay.ground_truth import read_extrinsics
     from eventspd_ros.evaluation.replay.requests import ReplaySettings
-    from eventspd_ros.evaluation.replay.result import Outputs, replay_result, show_replay
+    from eventspd_ros.evaluation.replay.result import ReplayOutputs, replay_result, show_replay
     from eventspd_ros.evaluation.replay.session import open_session, replay_configuration, replay_offline
     from eventspd_ros.evaluation.replay.topics import TopicNames
     from eventspd_ros.model.checkpoints import load_checkpoint
     from eventspd_ros.resources import find_weights
 
-    outputs = Outputs(options.out)
+    outputs = ReplayOutputs(options.out)
     protocol = choose_protocol(options.protocol, options.alignment) if options.protocol else None
     extrinsics = None if options.extrinsics is None else read_extrinsics(options.extrinsics)
     weights = [find_weights(name) for name in options.weights]
@@ -211,7 +211,7 @@ def replay(options) -> None:
             warn(f"{session.calibration.why}: without a lens poses are of no use")
         with outputs.partial(replay_configuration(session, weights, options.device)) as partial:
             if options.online:
-                from eventspd_ros.ros.replay import replay_online
+                from eventspd_ros.ros.outside.replay import replay_online
 
                 methods = replay_online(session, weights, options.rate, options.device, progress)
             else:

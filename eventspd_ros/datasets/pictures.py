@@ -10,8 +10,8 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
 from eventspd_ros.datasets.queries import WEIGHTS, Category, LossMap, category_bits, draw_pixels
 from eventspd_ros.datasets.sample import Sample, Windowing
@@ -54,14 +54,12 @@ def loss_of_the_median(sample: Sample, rng: np.random.Generator, steps: int = 50
 
 def draw_categories(out: Path) -> None:
     """One panel for the sample, one for each category: its pixels in grey, the draws of K = 2,048 in colour."""
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     rng = np.random.default_rng(0)
     sample = example_sample()
     loss_map, bits = loss_of_the_median(sample, rng), category_bits(sample)
     uv, category = draw_pixels(bits, rng, loss_map=loss_map)
-    figure, axes = pyplot.subplots(2, 3, figsize=(11, 6), dpi=75, layout="constrained")
+    figure = Figure(figsize=(11, 6), dpi=75, layout="constrained")
+    axes = figure.subplots(2, 3)
     first, *panels = axes.flat
     first.imshow(np.log(1 / sample.pseudo_inverse_depth), cmap="gray")
     v, u = np.nonzero(sample.event_mask)
@@ -82,7 +80,6 @@ def draw_categories(out: Path) -> None:
         panel.set_yticks([])
     with whole_file(out) as unfinished:
         figure.savefig(unfinished, metadata={"Software": None})
-    pyplot.close(figure)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from eventspd_ros.events.types import EventArray, EventWindow
+from eventspd_ros.events.types import NS_PER_MS, EventArray, EventWindow
 
 DISTORTION_COEFFICIENTS = {"none": 0, "radtan": 4, "equidistant": 4}
-NS_PER_MS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from eventspd_ros.evaluation.disturbances import Disturbance
 from eventspd_ros.evaluation.partial import Partial
 from eventspd_ros.evaluation.questions import Questions, Scene, Settings
 from eventspd_ros.evaluation.view import View
+from eventspd_ros.events.types import EventWindow
 from eventspd_ros.model.feature_cache import StreamState
 
 PRIOR = " (prior alone)"
@@ -160,11 +161,7 @@ def _groups(scenes: list[Scene]) -> list[list[int]]:
 
 @torch.inference_mode()
 def _stream(method: Method, scenes: list[Scene], questions: list[Questions]) -> list[np.ndarray]:
-    """Several scenes as parallel streams of one model: of each what ask() says, (4, K).
-
-    As in the predictor, a window without events leaves cache and memory as they are; only a stream's first one is
-    encoded all the same, so that every question has an answer.
-    """
+    """Several scenes as parallel streams of one model: of each what ask() says, (4, K)."""
     method.model.prepare(*scenes[0].size)
     out = [np.full((4, len(own.true_m)), np.nan) for own in questions]
     states = [StreamState() for _ in scenes]
@@ -174,18 +171,29 @@ def _stream(method: Method, scenes: list[Scene], questions: list[Questions]) -> 
     for number in range(max(map(len, scenes))):
         # Without memory between windows only those are needed that are asked.
         active = [i for i, s in enumerate(scenes) if (number in asked[i] if method.reset else number < len(s))]
-        windows = {i: views[i].window(number) for i in active}
-        seen = [i for i in active if len(windows[i]) or newest[i] is None]
-        if seen:
-            before = [StreamState() if method.reset else states[i] for i in seen]
-            caches, after = method.model.encode([windows[i] for i in seen], before)
-            for i, cache, state in zip(seen, caches, after, strict=True):
-                newest[i], states[i] = cache, state
-        for i in active:
+        windows = [views[i].window(number) for i in active]
+        before = [StreamState() if method.reset else states[i] for i in active]
+        after = advance(method.model, windows, [newest[i] for i in active], before)
+        for i, cache, state in zip(active, *after, strict=True):
+            newest[i], states[i] = cache, state
             if number in asked[i]:
                 points = questions[i].window == number
                 out[i][:, points] = ask(method.model, scenes[i], newest[i], questions[i].uv_px[points])
     return out
+
+
+def advance(model, windows: list[EventWindow], caches: list, states: list[StreamState]) -> tuple[list, list]:
+    """Caches (None at first) and memories of several streams after one more window each.
+
+    As in the predictor, a window without events leaves both as they are; only a stream's first one is encoded all the
+    same, so that every question has an answer.
+    """
+    caches, states = list(caches), list(states)
+    new = [i for i, window in enumerate(windows) if len(window) or caches[i] is None]
+    encoded = model.encode([windows[i] for i in new], [states[i] for i in new]) if new else ((), ())
+    for i, cache, state in zip(new, *encoded, strict=True):
+        caches[i], states[i] = cache, state
+    return caches, states
 
 
 def ask(model, scene: Scene, cache, uv_px: np.ndarray) -> np.ndarray:

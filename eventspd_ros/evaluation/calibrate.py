@@ -11,7 +11,7 @@ import torch
 from eventspd_ros.cores import cores
 from eventspd_ros.datasets.catalogue import open_dataset
 from eventspd_ros.evaluation.answers import Method, collect_answers
-from eventspd_ros.evaluation.evaluate import Points
+from eventspd_ros.evaluation.evaluate import AnsweredPoints
 from eventspd_ros.evaluation.questions import Settings
 from eventspd_ros.evaluation.uncertainty import LEVELS, coverage, fit_temperature
 from eventspd_ros.model.checkpoints import load_checkpoint, scale_temperature
@@ -39,7 +39,7 @@ def calibrate_checkpoint(
     domains = sorted({answer.domain for answer in answers})
     errors, stddevs, groups = [], [], []
     for number, domain in enumerate(domains):
-        points = Points.of([answer for answer in answers if answer.domain == domain], method.name, "uniform")
+        points = AnsweredPoints.of([answer for answer in answers if answer.domain == domain], method.name, "uniform")
         log_error = np.log(points.predicted_m / points.true_m)
         known = np.isfinite(log_error) & np.isfinite(points.log_stddev)
         errors.append(log_error[known])

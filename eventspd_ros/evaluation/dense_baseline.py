@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eventspd_ros.model.checkpoints import load_encoder, read_config
+from eventspd_ros.model.checkpoints import load_encoder, read_model_config
 from eventspd_ros.model.config import ModelConfig
 from eventspd_ros.model.depth_anything import random_depth_anything, read_depth_anything
 from eventspd_ros.model.feature_cache import StreamState
@@ -119,7 +119,7 @@ def load_dense(encoder: Path | str, network: Path | str, device: str = "cpu") ->
 
 def _encoder_preset(path: Path | str) -> str:
     """Which of ENCODERS a file holds."""
-    config = read_config(path)
+    config = read_model_config(path)
     for name in ENCODERS:
         if preset_config(name).encoder == config.encoder:
             return name

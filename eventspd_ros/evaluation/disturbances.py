@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from eventspd_ros.datasets.sample import NS_PER_MS
-from eventspd_ros.events.types import EventWindow
+from eventspd_ros.events.types import NS_PER_MS, EventWindow
 
 Disturbance = Callable[[EventWindow, int], EventWindow]
 

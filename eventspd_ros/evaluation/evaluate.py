@@ -158,7 +158,7 @@ def score_by_protocol(
     """Scores of every method at the uniformly drawn pixels. ValueError: a dataset without what the protocol scores."""
     scores = {}
     for method in answers[0].depth_m:
-        points = Points.of(answers, method, "uniform")
+        points = AnsweredPoints.of(answers, method, "uniform")
         if isinstance(protocol, Protocol):
             scores[method] = protocol.score(points.predicted_m, points.true_m, points.uv_px, points.image)
             continue
@@ -166,7 +166,7 @@ def score_by_protocol(
             raise ValueError(f"protocol {protocol.name!r} scores disparity, which {sequences[0].dataset} does not have")
         disparities = []
         for sequence, answer in zip(sequences, answers, strict=True):
-            own = Points.of([answer], method, "uniform")
+            own = AnsweredPoints.of([answer], method, "uniform")
             disparities.append([sequence.disparity_px(own.uv_px, depth) for depth in (own.predicted_m, own.true_m)])
         predicted, true = (np.concatenate(column) for column in zip(*disparities, strict=True))
         scores[method] = protocol.score(predicted, true, points.image)
@@ -185,7 +185,9 @@ def summarise(answers: list[SceneAnswers], judged: str) -> dict:
         "judged": judged,
         "scenes": {group: len(members) for group, members in groups.items()},
         "accuracy": {
-            kind: {g: {m: accuracy(Points.of(members, m, kind)) for m in methods} for g, members in groups.items()}
+            kind: {
+                g: {m: accuracy(AnsweredPoints.of(members, m, kind)) for m in methods} for g, members in groups.items()
+            }
             for kind in KINDS
         },
         "comparison": {
@@ -207,7 +209,7 @@ def summarise(answers: list[SceneAnswers], judged: str) -> dict:
 
 
 @dataclass(frozen=True)
-class Points:
+class AnsweredPoints:
     """The answers of one method to one kind of question, of several scenes. image: (K,), equal within one label.
     log_stddev, scale_stddev: (K,), NaN where the method has none."""
 
@@ -220,7 +222,7 @@ class Points:
     scale_stddev: np.ndarray
 
     @classmethod
-    def of(cls, answers: list[SceneAnswers], method: str, kind: str) -> Points:
+    def of(cls, answers: list[SceneAnswers], method: str, kind: str) -> AnsweredPoints:
         columns, image = [], 0
         for answer in answers:
             asked, which = answer.questions, answer.questions.kind == KINDS[kind]
@@ -235,7 +237,7 @@ class Points:
         return align_images(self.predicted_m, self.true_m, self.image, "median")
 
 
-def accuracy(points: Points) -> dict:
+def accuracy(points: AnsweredPoints) -> dict:
     """plain and median_aligned: pooled metrics. answered: share of the questions that got a depth."""
     predicted, true = points.predicted_m, points.true_m
     seen = points.on_event
@@ -255,7 +257,7 @@ def _scenes(answers: list[SceneAnswers], method: str, kind: str) -> list[dict]:
     """Of each scene a few metrics, plain and aligned."""
     values = []
     for answer in answers:
-        points = Points.of([answer], method, kind)
+        points = AnsweredPoints.of([answer], method, kind)
         plain = depth_metrics(points.predicted_m, points.true_m)
         aligned = depth_metrics(points.aligned(), points.true_m)
         values.append(
@@ -279,12 +281,12 @@ def _compare_scenes(scenes: dict, answers: list[SceneAnswers], judged: str, othe
 def _uncertainty(answers: list[SceneAnswers], method: str, kind: str) -> dict:
     """uncertainty_report() of all points; coverage_error: its standard error if other scenes had been drawn, as errors
     of one scene share their scale and are not independent; None where there is one scene."""
-    points = Points.of(answers, method, kind)
+    points = AnsweredPoints.of(answers, method, kind)
     report = uncertainty_report(points.predicted_m, points.true_m, points.log_stddev)
     if not report["points"]:
         return report
     report["joint_nll"] = _joint_nll(points)
-    each = [Points.of([answer], method, kind) for answer in answers]
+    each = [AnsweredPoints.of([answer], method, kind) for answer in answers]
     scenes = [uncertainty_report(own.predicted_m, own.true_m, own.log_stddev) for own in each]
     scenes = [scene["coverage"] for scene in scenes if scene["points"]]
     error = dict.fromkeys(report["coverage"])
@@ -293,7 +295,7 @@ def _uncertainty(answers: list[SceneAnswers], method: str, kind: str) -> dict:
     return {**report, "coverage_error": error}
 
 
-def _joint_nll(points: Points) -> float | None:
+def _joint_nll(points: AnsweredPoints) -> float | None:
     """To stand beside the report's nll, which takes all errors for independent; None where the model does not tell what
     of σ is shared."""
     log_error = np.log(points.predicted_m / points.true_m)

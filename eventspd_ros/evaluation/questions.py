@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eventspd_ros.datasets.sample import NS_PER_MS, cut_windows, known_depth
+from eventspd_ros.datasets.sample import cut_windows, known_depth
 from eventspd_ros.datasets.sequence import Sequence
 from eventspd_ros.events.support import support_ns
-from eventspd_ros.events.types import EventWindow
+from eventspd_ros.events.types import NS_PER_MS, EventWindow
 from eventspd_ros.simulation.keypoints import event_corners
 
 UNIFORM, KEYPOINT = 0, 1
@@ -113,7 +113,7 @@ class Scene:
         height, width = self.size
         depth_m = known_depth(self.sequence.read_depth(int(self.sequence.depth_labels[label])))
         seed = (settings.seed, zlib.crc32(self.name.encode()), label)
-        uniform = draw_pixels(depth_m, settings.uniform, seed)
+        uniform = draw_labelled_pixels(depth_m, settings.uniform, seed)
         corners = np.rint(event_corners(window, height, width, settings.keypoints)).astype(np.int64)
         corners = corners[np.isfinite(depth_m[corners[:, 1], corners[:, 0]])]
         uv = np.concatenate((uniform, corners))
@@ -127,7 +127,7 @@ class Scene:
         )
 
 
-def draw_pixels(depth_m: np.ndarray, count: int, seed: tuple[int, ...]) -> np.ndarray:
+def draw_labelled_pixels(depth_m: np.ndarray, count: int, seed: tuple[int, ...]) -> np.ndarray:
     """At most count pixels with known depth, without replacement, int64 (K, 2). depth_m: (H, W), NaN where unknown."""
     known = np.flatnonzero(np.isfinite(depth_m))
     drawn = np.random.default_rng(seed).choice(known, min(count, len(known)), replace=False)

@@ -19,7 +19,7 @@ import torch
 from eventspd_ros.cores import cores
 from eventspd_ros.datasets.catalogue import open_dataset
 from eventspd_ros.datasets.sequence import Sequence
-from eventspd_ros.evaluation.answers import Method, SceneAnswers, ask, collect_answers
+from eventspd_ros.evaluation.answers import Method, SceneAnswers, advance, ask, collect_answers
 from eventspd_ros.evaluation.disturbances import EventRate, Gap, ShotNoise, Stop
 from eventspd_ros.evaluation.evaluate import Evaluation
 from eventspd_ros.evaluation.metrics import depth_metrics
@@ -217,7 +217,7 @@ def _query_rows(model, scenes: list[Scene]) -> list[dict]:
 def _stopped_rows(model, scenes: list[Scene], noise_hz: float) -> list[dict]:
     """Error of what the model answers some time after the camera stopped at a scene's last asked window.
 
-    As in the predictor, windows without an event leave the answer as it was (until it is too old, max_cache_age_ms).
+    Windows without an event leave the answer as it was (in the predictor until it is too old, max_cache_age_ms).
     """
     columns = {after: [] for after in STOPPED_MS}
     for scene in scenes:
@@ -233,8 +233,7 @@ def _stopped_rows(model, scenes: list[Scene], noise_hz: float) -> list[dict]:
             while round((step + 1) * stride_ns) <= after * 1_000_000:
                 step += 1
                 window = view.window_ending(stop_ns + round(step * stride_ns))
-                if len(window):
-                    (cache,), (state,) = model.encode([window], [state])
+                (cache,), (state,) = advance(model, [window], [cache], [state])
             depth_m, log_stddev, *_ = ask(model, scene, cache, questions.uv_px)
             columns[after].append((depth_m, questions.true_m, log_stddev))
     return [
@@ -253,7 +252,5 @@ def _stream_to(model, view: View, number: int) -> tuple[FeatureCache, StreamStat
     model.prepare(*view.scene.size)
     cache, state = None, StreamState()
     for index in range(number + 1):
-        window = view.window(index)
-        if len(window) or cache is None:
-            (cache,), (state,) = model.encode([window], [state])
+        (cache,), (state,) = advance(model, [view.window(index)], [cache], [state])
     return cache, state

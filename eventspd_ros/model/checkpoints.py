@@ -43,7 +43,7 @@ def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> nn.
     return model.to(device)
 
 
-def read_config(path: str | Path) -> ModelConfig:
+def read_model_config(path: str | Path) -> ModelConfig:
     """The ModelConfig of a checkpoint. ValueError as load_checkpoint()."""
     return _read(path)[0]
 

@@ -13,7 +13,6 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 # int32 of a float32 exp).
 LEVELS_HD = ((8, 8, 1), (27, 22, 2), (93, 63, 4), (320, 180, 8))
 LEVELS_MVSEC = ((8, 8, 1), (22, 20, 2), (63, 53, 4), (180, 139, 8))
-LEVELS_SMALL = ((8, 8, 1), (16, 14, 2), (32, 26, 4), (64, 48, 8))
 
 
 @dataclass(frozen=True)

@@ -69,9 +69,9 @@ class EventEncoder(nn.Module):
         """Build the voxel table of a sensor size once weights stand; without it every window is hashed."""
         self.grids.prepare(height, width, table_dtype)
 
-    def release(self) -> None:
+    def drop_tables(self) -> None:
         """Let go of what prepare() built."""
-        self.grids.drop_voxel_tables()
+        self.grids.drop_tables()
 
     def scatter(self, windows: list[EventWindow]) -> Tensor:
         """B windows of one sensor -> field (B, L·F, H, W) float32: the sum of the encodings of each pixel's events."""

@@ -100,7 +100,7 @@ class GridEncoding(nn.Module):
         self.register_buffer("node_index", node_index, persistent=False)
         self.register_buffer("node_weight", node_weight, persistent=False)
         self._voxels: dict[tuple[int, int], tuple[int, Tensor]] = {}
-        self.register_load_state_dict_post_hook(_drop_voxel_tables)
+        self.register_load_state_dict_post_hook(_drop_tables)
 
     @torch.no_grad()
     def start_as_time_bins(self) -> None:
@@ -129,16 +129,16 @@ class GridEncoding(nn.Module):
         """Memory that prepare() takes for a sensor size."""
         return height * width * self.time_nodes * self.table.shape[1] * self.table.element_size()
 
-    def drop_voxel_tables(self) -> None:
+    def drop_tables(self) -> None:
         self._voxels.clear()
 
     def train(self, mode: bool = True) -> GridEncoding:
         if mode:
-            self.drop_voxel_tables()
+            self.drop_tables()
         return super().train(mode)
 
     def _apply(self, fn, recurse: bool = True):
-        self.drop_voxel_tables()  # the weights move or change type
+        self.drop_tables()  # the weights move or change type
         return super()._apply(fn, recurse)
 
     @torch.no_grad()
@@ -217,7 +217,7 @@ class GridEncoding(nn.Module):
             return None if torch.is_grad_enabled() else self.planes(*size).flatten(0, 1)
         version, voxels = self._voxels.get(size, (None, None))
         if voxels is not None and version != self._weights_version:
-            self.drop_voxel_tables()
+            self.drop_tables()
             return None
         return voxels
 
@@ -250,8 +250,8 @@ class GridEncoding(nn.Module):
         return bags.reshape(count, levels * rows.shape[1]).to(self.table.dtype)
 
 
-def _drop_voxel_tables(grids: GridEncoding, _) -> None:
-    grids.drop_voxel_tables()
+def _drop_tables(grids: GridEncoding, _) -> None:
+    grids.drop_tables()
 
 
 def _time_nodes(levels: tuple[tuple[int, int, int], ...], time_bins: int) -> tuple[Tensor, Tensor]:

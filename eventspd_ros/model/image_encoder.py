@@ -42,7 +42,7 @@ class ImageEncoder(nn.Sequential):
     def prepare(self, height: int, width: int, table_dtype: torch.dtype | None = None) -> None:
         """Nothing depends on the sensor's size, and there is no table."""
 
-    def release(self) -> None:
+    def drop_tables(self) -> None:
         """Nothing was prepared."""
 
     def bytes_for(self, height: int, width: int) -> int:

@@ -49,7 +49,7 @@ class PointDepthModel(nn.Module):
 
     def drop_tables(self) -> None:
         """Forget all that prepare() built."""
-        self.encoder.release()
+        self.encoder.drop_tables()
 
     def encode(
         self, windows: list[EventWindow] | list[ImageWindow], states: list[StreamState]

@@ -17,7 +17,7 @@ from eventspd_ros.predictor import Answer, Predictor
 from eventspd_ros.ros.calibration import Calibration, LensTeller
 from eventspd_ros.ros.coarse import CoarseDepth
 from eventspd_ros.ros.desk import Request
-from eventspd_ros.ros.encoder import Encoder
+from eventspd_ros.ros.encoder import EncoderThread
 from eventspd_ros.ros.images import IMAGE_INPUT
 from eventspd_ros.ros.live_parameters import LiveParameters
 from eventspd_ros.ros.messages import (
@@ -75,7 +75,7 @@ class Camera:
         """Of the events or images, relative."""
         return f"{self.name}/{self._source.topic}" if self.name else self._source.topic
 
-    def activate(self, encoder: Encoder) -> None:
+    def activate(self, encoder: EncoderThread) -> None:
         values = self._parameters.values
         images = values.input == "image"
         # An image is a packet and a window in one.

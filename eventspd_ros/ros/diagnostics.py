@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -23,45 +22,23 @@ OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.E
 Verdict = tuple[bytes, str]
 
 
-def make_updater(node, clock):
-    """diagnostic_updater where it is installed, our own small one otherwise; the tasks are the same."""
-    tasks = NodeDiagnostics(node)
-    if importlib.util.find_spec("diagnostic_updater") is None:
-        return Updater(node, tasks, clock)
-    from diagnostic_updater import Updater as RosUpdater
-
-    node.declare_parameter("diagnostic_updater.use_fqn", True)  # two nodes of one name, in two namespaces
-    updater = RosUpdater(node, PERIOD_S)
-    updater.setHardwareID("none")
-
-    def fill(stat):
-        """One status for all: diagnostic_updater wants its tasks named before streams are known."""
-        statuses = tasks.statuses()
-        worst = max((verdict for _, verdict, _ in statuses), key=lambda verdict: verdict[0])
-        stat.summary(*worst)
-        for name, _, values in statuses:
-            for key, value in values.items():
-                stat.add(f"{name}.{key}" if len(statuses) > 2 else key, str(value))
-        return stat
-
-    updater.add("eventspd", fill)
-    return updater
-
-
 class Updater:
-    """Publishes a DiagnosticArray a second."""
+    """Publishes a DiagnosticArray a second of that clock.
 
-    def __init__(self, node, tasks: NodeDiagnostics, clock):
-        self._node, self._tasks = node, tasks
+    Not diagnostic_updater, even where it is installed: there tasks are named once for all, and streams come later; and
+    its timer stands still with simulated time.
+    """
+
+    def __init__(self, node, clock):
+        self._node, self._diagnostics = node, NodeDiagnostics(node)
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._timer = node.create_timer(PERIOD_S, self.force_update, clock=clock)
+        self._timer = node.create_timer(PERIOD_S, self._publish, clock=clock)
 
-    def force_update(self) -> None:
-        """Publish now."""
+    def _publish(self) -> None:
         name = self._node.get_fully_qualified_name()
         array = DiagnosticArray()
         array.header.stamp = self._node.get_clock().now().to_msg()
-        for task, (level, message), values in self._tasks.statuses():
+        for task, (level, message), values in self._diagnostics.statuses():
             pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
             array.status.append(DiagnosticStatus(level=level, name=f"{name}: {task}", message=message, values=pairs))
         self._publisher.publish(array)
@@ -177,6 +154,7 @@ def stream_values(stream: Stream, rates: Mapping[str, Rate]) -> dict:
         "requests_answered": desk.answered,
         "requests_overloaded": desk.overloaded,
         "requests_expired": stream.cache_wait.expired,
+        "publish_errors": desk.publish_errors,
     }
     values |= {f"resets_{cause}": count for cause, count in intake.resets.items() if count}
     if (hot := intake.filter) is not None:

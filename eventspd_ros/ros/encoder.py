@@ -23,7 +23,11 @@ class Lane:
     """
 
     def __init__(
-        self, encoder: Encoder, latencies: Latencies, on_encoded: Callable[[], None], keeps_windows: Callable[[], bool]
+        self,
+        encoder: EncoderThread,
+        latencies: Latencies,
+        on_encoded: Callable[[], None],
+        keeps_windows: Callable[[], bool],
     ):
         self.encoded = self.dropped = self.void = self.failed = 0
         self.encoded_s = 0.0  # time.monotonic() of the last one
@@ -50,7 +54,7 @@ class Lane:
         return next((window for window in self._newest if window.end_ns == end_ns), None)
 
 
-class Encoder:
+class EncoderThread:
     """Windows in, through lanes; caches out, into their predictors. on_fault(reason): the model is of no use."""
 
     def __init__(self, max_windows: int, reporter: Reporter, on_fault: Callable[[str], None]):

@@ -26,11 +26,11 @@ from std_srvs.srv import Trigger
 from eventspd_ros.model.acceleration import accelerate
 from eventspd_ros.model.threads import half_of_the_cores
 from eventspd_ros.ros.camera import Camera
-from eventspd_ros.ros.diagnostics import make_updater
-from eventspd_ros.ros.encoder import Encoder
+from eventspd_ros.ros.diagnostics import Updater
+from eventspd_ros.ros.encoder import EncoderThread
 from eventspd_ros.ros.live_parameters import LiveParameters
 from eventspd_ros.ros.process import ros_context
-from eventspd_ros.ros.shared_model import SensorTables, load_model, warm_up
+from eventspd_ros.ros.shared_model import SensorTables, model_for, warm_up
 from eventspd_ros.ros.workers import Reporter, one_line
 
 TICK_S = 0.05
@@ -50,7 +50,7 @@ class EventspdNode(LifecycleNode):
         self.reporter = Reporter(self.get_logger())
         self.parameters = LiveParameters(self, self._apply)
         self.model = None
-        self.encoder: Encoder | None = None
+        self.encoder: EncoderThread | None = None
         self.cameras: dict[str, Camera] = {}
         self.fault: str | None = None
         self.finished: Future = Future()
@@ -62,7 +62,7 @@ class EventspdNode(LifecycleNode):
         )
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still
         self.create_timer(TICK_S, self._tick, clock=steady)
-        self.updater = make_updater(self, steady)
+        self._updater = Updater(self, steady)
 
     @property
     def state(self) -> str:
@@ -87,7 +87,7 @@ class EventspdNode(LifecycleNode):
         self.fault = self._pending_fault = None
         try:
             self.parameters.read()
-            self.model = load_model(self.parameters.values)
+            self.model = model_for(self.parameters.values)
             warm_up(self.model, motion=self.parameters.values.motion != "none")
             self.model = accelerate(self.model, self.parameters.values.acceleration, self.get_logger().info)
             tables = SensorTables(self.model)
@@ -109,7 +109,7 @@ class EventspdNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         result = super().on_activate(state)  # publishers first: no answer may be swallowed
         try:
-            self.encoder = Encoder(self.parameters.values.max_waiting_windows, self.reporter, self.report_fault)
+            self.encoder = EncoderThread(self.parameters.values.max_waiting_windows, self.reporter, self.report_fault)
             self.encoder.start()
             for camera in self.cameras.values():
                 camera.activate(self.encoder)

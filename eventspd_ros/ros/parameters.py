@@ -117,8 +117,6 @@ NODE_PARAMETERS = (
         "whose points to answer where the layout holds those of several cameras (vins_fusion)",
         bounds=(0, 100),
     ),
-    Parameter("window_ms", 20.0, "length of the event window; must be the one of the weights", "ms", (1.0, 1000.0)),
-    Parameter("stride_ms", 8.333, "time between the ends of two windows; likewise", "ms", (0.1, 1000.0)),
     Parameter("query_mode", "latest", _MODES, choices=tuple(mode.value for mode in QueryMode)),
     Parameter(
         "max_wait_ms",

@@ -12,7 +12,7 @@ from eventspd_ros.events.types import MAX_SENSOR_PIXELS, EventArray, ImageWindow
 from eventspd_ros.events.windows import window_slicer
 from eventspd_ros.inputs.camera_model import CameraModel
 from eventspd_ros.model.devices import choose_device
-from eventspd_ros.model.export import load_model as load_weights
+from eventspd_ros.model.export import load_model
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.motion.depth_from_motion import MotionDepth, Points
 from eventspd_ros.motion.learned_scale import LearnedScale
@@ -21,26 +21,20 @@ from eventspd_ros.predictor import Predictor, QueryMode
 from eventspd_ros.resources import find_weights
 
 
-def load_model(parameters):
+def model_for(parameters):
     """The model the parameters name, on its device, ready for inference. ValueError says what does not fit."""
     device = choose_device(parameters.device)
     weights = parameters.weights
-    model = load_weights(find_weights(weights), device) if weights else build_model(parameters.preset).to(device)
+    model = load_model(find_weights(weights), device) if weights else build_model(parameters.preset).to(device)
     if not hasattr(model, "decode"):
         raise ValueError(f"{weights or parameters.preset} is an encoder: it answers no keypoints")
     if parameters.input != model.config.input:
         raise ValueError(
             f"input is {parameters.input}, but the model {weights or parameters.preset} sees {model.config.input}"
         )
-    if parameters.input == "image":
-        if parameters.query_mode == QueryMode.EXACT:
-            raise ValueError("query_mode exact cuts events at a stamp; with input image choose latest or covering")
-        return model.to(device).eval()
-    for name in ("window_ms", "stride_ms"):
-        made_for, asked = getattr(model.config, name), getattr(parameters, name)
-        if made_for != asked:
-            raise ValueError(f"{name} is {asked}, but the model {weights or parameters.preset} was made for {made_for}")
-    return model
+    if parameters.input == "image" and parameters.query_mode == QueryMode.EXACT:
+        raise ValueError("query_mode exact cuts events at a stamp; with input image choose latest or covering")
+    return model.to(device).eval() if parameters.input == "image" else model
 
 
 def warm_up(model, motion: bool = False) -> None:

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from eventspd_ros.events.types import EventPacket, EventWindow, ImageWindow
+from eventspd_ros.events.types import NS_PER_MS, EventPacket, EventWindow, ImageWindow
 from eventspd_ros.inputs.clock_watch import ClockWatch
 from eventspd_ros.inputs.image_intake import ImageFrame
 from eventspd_ros.inputs.intake import Intake
-from eventspd_ros.predictor import NS_PER_MS, Answer, Predictor, Status
+from eventspd_ros.predictor import Answer, Predictor, Status
 from eventspd_ros.ros.desk import NO_WINDOW, Request, RequestDesk
-from eventspd_ros.ros.encoder import Encoder
+from eventspd_ros.ros.encoder import EncoderThread
 from eventspd_ros.ros.latency import Latencies
 from eventspd_ros.ros.poses import Poses
 from eventspd_ros.ros.query_modes import CacheWait
@@ -85,7 +85,9 @@ class Stream:
     predictor: None before the sensor is known; another one for another sensor.
     """
 
-    def __init__(self, name: str, settings: StreamSettings, parts: StreamParts, encoder: Encoder, reporter: Reporter):
+    def __init__(
+        self, name: str, settings: StreamSettings, parts: StreamParts, encoder: EncoderThread, reporter: Reporter
+    ):
         self.name, self.settings = name, settings
         self._parts, self._reporter = parts, reporter
         self.latencies = Latencies()

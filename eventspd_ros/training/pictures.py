@@ -16,15 +16,13 @@ STEP_PX = 4  # the dense panel asks at every fourth pixel
 def draw_answers(task, batch, path: Path) -> None:
     """One row for each of the first samples: events of the last window, true depth, depth answered at a grid of
     pixels, and the error at queries. Colours span each row's true depths, on a log scale."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
     from matplotlib.colors import LogNorm
+    from matplotlib.figure import Figure
 
     rows = min(SHOWN, len(batch.names))
     answers = _grid_answers(task, batch)
-    figure, axes = pyplot.subplots(rows, 4, figsize=(13, 2.6 * rows), dpi=75, layout="constrained", squeeze=False)
+    figure = Figure(figsize=(13, 2.6 * rows), dpi=75, layout="constrained")
+    axes = figure.subplots(rows, 4, squeeze=False)
     for index, panels in enumerate(axes):
         truth = batch.depth_m[index].numpy()
         known = truth[np.isfinite(truth)]
@@ -46,18 +44,15 @@ def draw_answers(task, batch, path: Path) -> None:
         panel.set_yticks([])
     with whole_file(path) as unfinished:
         figure.savefig(unfinished, metadata={"Software": None})
-    pyplot.close(figure)
 
 
 def draw_prediction(context: np.ndarray, future: np.ndarray, predicted: np.ndarray, path: Path) -> None:
     """Pretraining, a row a window, shares of 1 ms bins with an event by pixel, each (B, H, W)."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     rows = min(SHOWN, len(context))
-    figure, axes = pyplot.subplots(rows, 3, figsize=(10, 2.6 * rows), dpi=75, layout="constrained", squeeze=False)
+    figure = Figure(figsize=(10, 2.6 * rows), dpi=75, layout="constrained")
+    axes = figure.subplots(rows, 3, squeeze=False)
     for panels, *shares in zip(axes, context, future, predicted, strict=False):
         for panel, share, title in zip(panels, shares, ("context", "future", "predicted future"), strict=True):
             panel.imshow(share, cmap="Greys", vmin=0, vmax=max(float(np.max(shares[1])), 1e-6))
@@ -66,7 +61,6 @@ def draw_prediction(context: np.ndarray, future: np.ndarray, predicted: np.ndarr
             panel.set_yticks([])
     with whole_file(path) as unfinished:
         figure.savefig(unfinished, metadata={"Software": None})
-    pyplot.close(figure)
 
 
 def _grid_answers(task, batch) -> np.ndarray:

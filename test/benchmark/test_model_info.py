@@ -4,10 +4,10 @@ import json
 from dataclasses import replace
 
 import pytest
+from reference.fast_macs import macs_per_query
 from reference.models import small_config
 
 from eventspd_ros.benchmark.model_info import model_info
-from eventspd_ros.model.decoder_macs import macs_per_query
 from eventspd_ros.model.presets import preset_config
 
 # The document's table as design.md §2 corrects it, in thousands.

@@ -67,6 +67,12 @@ def test_noise_is_as_much_as_asked():
     np.testing.assert_array_equal(rows(ShotNoise(0.0)(window, 0)), rows(window))
 
 
+def test_noise_comes_anew_every_millisecond():
+    noisy = ShotNoise(20.0)(random_window(64, 48, 0), 0)
+    of_slots = [rows(noisy, slot * MS, (slot + 1) * MS) - (slot * MS, 0, 0, 0) for slot in range(20)]
+    assert len({of_slot.tobytes() for of_slot in of_slots}) == 20
+
+
 def test_a_gap_comes_again_every_period():
     gap = Gap(first_ms=100.0, length_ms=50.0, period_ms=1000.0)
     begin = 7 * MS

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from eventspd_ros.evaluation import sweeps
 from eventspd_ros.evaluation.answers import Method, collect_answers
@@ -9,6 +10,7 @@ from eventspd_ros.evaluation.disturbances import Gap
 from eventspd_ros.evaluation.metrics import depth_metrics
 from eventspd_ros.evaluation.model_tables import sweep_tables
 from eventspd_ros.evaluation.questions import Scene, Settings
+from eventspd_ros.evaluation.view import View
 
 SETTINGS = Settings(uniform=40, keypoints=0, every=2, warm_up=2)
 GAP = Gap(first_ms=40.0, length_ms=30.0, period_ms=1000.0)
@@ -71,6 +73,16 @@ def test_a_camera_that_stops_without_noise_keeps_its_answer(swept):
     assert len(held) == 1 and rows[0.0, 0]["abs_log"] not in held
     assert len({rows[noise, 0]["abs_log"] for noise in sweeps.STOP_NOISE_HZ}) == 1
     assert len({rows[5.0, after]["abs_log"] for after in (20, 50, 100, 200, 500)}) == 5
+
+
+def test_a_window_without_events_leaves_cache_and_memory_alone(model, sequences):
+    scene = Scene(sequences[0], model.config.window_ms, model.config.stride_ms, SETTINGS)
+    whole_window_lost = Gap(first_ms=40.0, length_ms=40.0, period_ms=1000.0)
+    empty = [i for i in range(len(scene)) if not len(View(scene, model.config, whole_window_lost).window(i))]
+    before, after = (sweeps._stream_to(model, View(scene, model.config, whole_window_lost), i)
+                     for i in (empty[0] - 1, empty[-1]))  # fmt: skip
+    assert len(empty) > 1 and after[0].end_ns == before[0].end_ns == scene.ends_ns[empty[0] - 1]
+    assert torch.equal(after[1].memory, before[1].memory)
 
 
 def test_every_sweep_is_a_table(swept):

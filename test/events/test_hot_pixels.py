@@ -56,6 +56,13 @@ def test_an_even_scene_has_no_hot_pixels_however_busy():
     assert not hot_pixels(np.zeros((H, W), np.int64), 1.0).any()
 
 
+@pytest.mark.parametrize("seconds", [0.5, 4.0])
+def test_a_pixel_is_hot_by_its_rate_however_long_it_was_watched(seconds):
+    counts = np.ones((H, W), np.int64)
+    counts[7, 3], counts[8, 4] = 52 * seconds, 48 * seconds
+    assert np.argwhere(hot_pixels(counts, seconds)).tolist() == [[7, 3]]
+
+
 def test_a_file_of_pixels(tmp_path):
     path = tmp_path / "hot.txt"
     path.write_text("# found on Monday\n3 7\n\n31, 23  # corner\n")

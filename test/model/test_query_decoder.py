@@ -6,12 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from reference.decoder_inputs import POOLED, SMALL, cells_of, pyramid, queries, spread_decoder
+from reference.fast_macs import macs_per_query, macs_precompute
 from reference.slow_decoder import SlowDecoder
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from eventspd_ros.model.config import DecoderConfig
-from eventspd_ros.model.decoder_macs import macs_per_query, macs_per_query_reference, macs_precompute
+from eventspd_ros.model.decoder_macs import macs_per_query_reference
 from eventspd_ros.model.query_decoder import QueryDecoder, route
 
 FULL = DecoderConfig()

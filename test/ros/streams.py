@@ -16,7 +16,7 @@ from eventspd_ros.inputs.event_intake import EventIntake
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.predictor import Predictor
 from eventspd_ros.ros.desk import Request
-from eventspd_ros.ros.encoder import Encoder
+from eventspd_ros.ros.encoder import EncoderThread
 from eventspd_ros.ros.messages import ns_to_time
 from eventspd_ros.ros.stream import Stream, StreamParts, StreamSettings
 from eventspd_ros.ros.workers import Reporter
@@ -91,7 +91,13 @@ class Running:
     """A Stream whose answers are kept as (message, Answer, window_ns)."""
 
     def __init__(
-        self, max_windows: int = 100, model=None, encoder: Encoder | None = None, settings=None, poses=None, **predictor
+        self,
+        max_windows: int = 100,
+        model=None,
+        encoder: EncoderThread | None = None,
+        settings=None,
+        poses=None,
+        **predictor,
     ):
         self.model = model or build_model("minimal")
         self.log, self.answers, self.faults = Log(), [], []
@@ -106,7 +112,7 @@ class Running:
 
         reporter = Reporter(self.log)
         self._owns_encoder = encoder is None
-        self.encoder = encoder or Encoder(max_windows, reporter, self.faults.append)
+        self.encoder = encoder or EncoderThread(max_windows, reporter, self.faults.append)
         parts = StreamParts(make_intake, make_predictor, self._publish, on_fault=self.faults.append, poses=poses)
         self.stream = Stream("", settings or StreamSettings(), parts, self.encoder, reporter)
         if self._owns_encoder:

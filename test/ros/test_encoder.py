@@ -1,5 +1,6 @@
 import threading
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from eventspd_ros.events.codecs import make_decoder
 from eventspd_ros.events.windows import window_slicer
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.predictor import RECENT_CACHES, Predictor
-from eventspd_ros.ros.encoder import MAX_FAILURES, Encoder
+from eventspd_ros.ros.encoder import MAX_FAILURES, EncoderThread
 from eventspd_ros.ros.latency import Latencies
 from eventspd_ros.ros.workers import Reporter
 
@@ -32,7 +33,7 @@ def predictor_of(model, width=WIDTH):
 
 
 def encoder_of(faults, log=None, max_windows=100):
-    return Encoder(max_windows, Reporter(log or Log()), faults.append)
+    return EncoderThread(max_windows, Reporter(log or Log()), faults.append)
 
 
 def wait_until_idle(encoder):
@@ -68,13 +69,15 @@ def test_windows_due_together_are_one_batch_and_each_as_if_alone(model):
 def test_sensors_of_two_sizes_take_turns(model):
     encoder = encoder_of([])
     predictors = [predictor_of(model, width) for width in (WIDTH, 2 * WIDTH)]
-    lanes = [encoder.lane(Latencies(), lambda: None) for _ in predictors]
+    turns = []
+    lanes = [encoder.lane(Latencies(), partial(turns.append, predictor.width)) for predictor in predictors]
     for lane, predictor in zip(lanes, predictors, strict=True):
         for window in windows_of(predictor, predictor.width)[:3]:
             lane.put(predictor.job(window))
     encoder.start()
     wait_until_idle(encoder)
     assert encoder.close() and [lane.encoded for lane in lanes] == [3, 3] and encoder.batches == 6
+    assert turns == 3 * [WIDTH, 2 * WIDTH]
 
 
 def test_a_full_lane_lets_its_oldest_window_go_and_keeps_the_newest_exact_one(model):

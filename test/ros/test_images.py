@@ -21,7 +21,7 @@ from eventspd_ros.model.checkpoints import load_checkpoint, save_checkpoint
 from eventspd_ros.predictor import Predictor, Status
 from eventspd_ros.ros.images import ENCODINGS, frame_from_bytes, image_from_msg
 from eventspd_ros.ros.messages import ns_to_time, time_to_ns
-from eventspd_ros.ros.shared_model import load_model
+from eventspd_ros.ros.shared_model import model_for
 
 
 def message(pixels: np.ndarray, encoding: str, stamp_ns: int = ROS_BASE_NS, padding: int = 0) -> Image:
@@ -174,9 +174,9 @@ def test_the_model_must_see_what_comes(tmp_path, model):
     save_checkpoint(model, tmp_path / "image.safetensors")
     values = {"device": "cpu", "weights": str(tmp_path / "image.safetensors"), "preset": "", "query_mode": "latest"}
     with pytest.raises(ValueError, match=r"input is events, but the model .*image\.safetensors sees image"):
-        load_model(SimpleNamespace(**values, input="events"))
+        model_for(SimpleNamespace(**values, input="events"))
     with pytest.raises(ValueError, match="input is image, but the model minimal sees events"):
-        load_model(SimpleNamespace(**values | {"weights": "", "preset": "minimal"}, input="image"))
+        model_for(SimpleNamespace(**values | {"weights": "", "preset": "minimal"}, input="image"))
     with pytest.raises(ValueError, match="query_mode exact cuts events at a stamp"):
-        load_model(SimpleNamespace(**values | {"query_mode": "exact"}, input="image"))
-    assert load_model(SimpleNamespace(**values, input="image")).device == torch.device("cpu")
+        model_for(SimpleNamespace(**values | {"query_mode": "exact"}, input="image"))
+    assert model_for(SimpleNamespace(**values, input="image")).device == torch.device("cpu")

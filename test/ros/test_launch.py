@@ -1,7 +1,9 @@
 """The launch file through the real launch system, where it is installed."""
 
 import importlib.util
+import os
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -25,6 +27,13 @@ ARGUMENTS = {"events", "image", "camera_info", "keypoints", "odometry", "pose"} 
     "bag",
     "rate",
 }
+
+
+@pytest.fixture(autouse=True)
+def own_environment():
+    """What a launch file sets, launch sets in the environment of its own process, which is this one."""
+    with patch.dict(os.environ):
+        yield
 
 
 def description():

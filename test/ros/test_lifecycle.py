@@ -151,8 +151,6 @@ def test_cleanup_lets_go_of_the_model(make):
         ({"weights": "no_such_name"}, "those that do: eventspd_lite"),
         ({"device": "cuda:99"}, "cuda:99"),
         ({"device": "toaster"}, "toaster"),
-        ({"window_ms": 50.0}, "50.0"),
-        ({"stride_ms": 20.0}, "20.0"),
         ({"streams": ["left", "left"]}, "left"),
         ({"streams": ["left/eye"]}, "left/eye"),
         ({"hot_pixels_file": "/no/hot.txt", "sensor_width": 64, "sensor_height": 48}, "/no/hot.txt"),

@@ -9,7 +9,7 @@ from rclpy.parameter import Parameter as RosParameter
 from eventspd_ros.resources import DEFAULT_WEIGHTS
 from eventspd_ros.ros.live_parameters import LiveParameters
 from eventspd_ros.ros.parameters import NODE_PARAMETERS, PLAYER_PARAMETERS, declare, document
-from eventspd_ros.ros.shared_model import load_model
+from eventspd_ros.ros.shared_model import model_for
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,7 +29,7 @@ def test_the_documentation_is_the_declaration():
 
 def test_the_default_weights_come_with_the_package_and_fit_the_other_defaults():
     values = {p.name: p.default for p in NODE_PARAMETERS} | {"device": "cpu"}
-    model = load_model(SimpleNamespace(**values))
+    model = model_for(SimpleNamespace(**values))
     assert model.trained and model.config.preset == DEFAULT_WEIGHTS
 
 

@@ -10,6 +10,7 @@ from eventspd_ros.events.codecs import make_decoder
 from eventspd_ros.events.windows import window_slicer
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.predictor import Predictor, Status
+from eventspd_ros.ros.diagnostics import lost_before_the_node
 from eventspd_ros.ros.queues import WorkQueue
 from eventspd_ros.ros.stream import StreamSettings
 
@@ -156,6 +157,7 @@ def test_packets_that_waited_too_long_go_with_all_behind_them_and_are_one_gap():
         stats = running.stream.intake.decoder.stats
         assert running.stream.packets_dropped == 29 and stats.packets == 31
         assert (stats.seq_gaps, stats.lost_packets) == (1, 29)
+        assert lost_before_the_node(running.stream) == 0, "the stream itself let them go"
         assert running.ask(INSIDE, now_ns(packets))[0].status.tolist() == [Status.OK] * 3
 
 

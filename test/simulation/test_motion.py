@@ -73,6 +73,19 @@ def test_the_largest_shift_is_the_largest_flow():
         assert 0.98 * largest < bound < 1.35 * largest  # through a lens it errs to the safe side
 
 
+class Turning:
+    """A body 4 m ahead that turns about the vertical at 2 rad/s."""
+
+    def pose(self, t_s):
+        return Pose(rotation_from_vector(np.array([0.0, 2.0 * t_s, 0.0])), np.array([0.3, 0.0, 4.0]))
+
+
+def test_a_body_that_only_turns_shifts_too():
+    renderer = Renderer(Scene((panel((0, 0, 0), (2.0, 9.0), body=1),), PLAIN, motions=(Turning(),)), CAMERA)
+    largest = np.nanmax(np.linalg.norm(renderer.flow_px(IDENTITY, 0.2, IDENTITY, 0.22), axis=-1))
+    assert renderer.largest_shift_px(renderer.render(IDENTITY, 0.2), IDENTITY, 0.22) == pytest.approx(largest, rel=0.01)
+
+
 @pytest.mark.parametrize("domain", ["drive", "indoor", "fly"])
 @pytest.mark.parametrize("camera", [CAMERA, LENS])
 def test_worlds_match_the_slow_caster(domain, camera):

@@ -110,7 +110,7 @@ def test_parts_of_a_batch_add_up_to_it(write_config, tmp_path, one_thread):
 
 
 class Spoilt(DepthTask):
-    """Its loss is NaN from one step to another."""
+    """Its loss is NaN from one step to another. after_steps: the parameters at first and after each step taken."""
 
     bad = range(0)
 
@@ -121,10 +121,18 @@ class Spoilt(DepthTask):
             outcome["loss"] = outcome["loss"] * torch.nan
         return outcome
 
+    def observe(self, outcomes):
+        super().observe(outcomes)
+        self.after_steps.append(parameters_of(self.model))
+
+
+def parameters_of(model):
+    return {name: tensor.detach().clone() for name, tensor in model.named_parameters()}
+
 
 def run_spoilt(config, out, bad):
     task = Spoilt(config)
-    task.bad = bad
+    task.bad, task.after_steps = bad, [parameters_of(task.model)]
     return Trainer(task, config.run, config.optimizer, to_yaml(config), out)
 
 
@@ -135,7 +143,13 @@ def test_a_step_without_a_finite_loss_is_skipped_and_named(write_config, tmp_pat
     assert math.isfinite(entry["loss"]) and trainer.bad_in_row == 0
     told = capsys.readouterr().out
     assert "step 1" in told and "silog" in told and "simulated/" in told
-    assert all(tensor.isfinite().all() for tensor in weights(tmp_path / "run").values())
+    # What is saved is the running mean of the weights after the steps that were taken.
+    saved, (start, first, third) = weights(tmp_path / "run"), trainer.task.after_steps
+    for name, tensor in third.items():
+        assert tensor.isfinite().all()
+        expected = start[name].lerp(first[name], 1 - 1 / 10).lerp(tensor, 1 - 3 / 12)
+        torch.testing.assert_close(saved[name], expected)
+    assert any((saved[name] != tensor).any() for name, tensor in third.items())
 
 
 def test_ten_in_a_row_end_the_run(write_config, tmp_path):

@@ -11,7 +11,7 @@ from reference.windows import hand_window, random_window
 from eventspd_ros.cli import main
 from eventspd_ros.datasets.future import FuturePair
 from eventspd_ros.model.checkpoints import load_checkpoint
-from eventspd_ros.model.config import LEVELS_SMALL, EncoderConfig, ModelConfig
+from eventspd_ros.model.config import EncoderConfig, ModelConfig
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.training.config import read_config
 from eventspd_ros.training.depth_task import DepthTask
@@ -24,9 +24,11 @@ from eventspd_ros.training.pretraining import (
 )
 from eventspd_ros.training.task import StepInputs
 
+LEVELS = ((8, 8, 1), (16, 14, 2), (32, 26, 4), (64, 48, 8))
+
 
 def tiny_task(stride: int = 1) -> PretrainTask:
-    encoder = EncoderConfig((8, 8), (stride, 1), (2 * stride - 1, 1), (2, 2), (1, 1), (3, 3), levels=LEVELS_SMALL)
+    encoder = EncoderConfig((8, 8), (stride, 1), (2 * stride - 1, 1), (2, 2), (1, 1), (3, 3), levels=LEVELS)
     torch.manual_seed(0)
     return PretrainTask(build_model(ModelConfig("tiny", "encoder", encoder)))
 

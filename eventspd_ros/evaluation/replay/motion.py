@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from eventspd_ros.evaluation.replay.packets import Complaints
+from eventspd_ros.evaluation.replay.packets import StderrReporter
 from eventspd_ros.evaluation.replay.requests import ReplaySettings
 from eventspd_ros.evaluation.replay.topics import BagTopics
 from eventspd_ros.events.files.rosbag import Bag
@@ -27,7 +27,7 @@ class BagMotion:
         self._bag = bag
         self._max_silence_ns = round(settings.max_cache_age_ms * 1e6)
         self.trajectory = Trajectory()
-        self.poses = PoseIntake(PoseSource(topics.motion, settings.camera_pose), self.trajectory, Complaints())
+        self.poses = PoseIntake(PoseSource(topics.motion, settings.camera_pose), self.trajectory, StderrReporter())
         self.depth, alone = (MotionDepth(lens.height, lens.width, self.trajectory) for _ in range(2))
         self._fed = self.depth, alone
         for motion in self._fed:

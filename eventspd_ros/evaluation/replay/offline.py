@@ -13,7 +13,7 @@ import torch
 from eventspd_ros.evaluation.partial import Partial
 from eventspd_ros.evaluation.replay.motion import BagMotion, Parts
 from eventspd_ros.evaluation.replay.packets import PacketReader, readable
-from eventspd_ros.evaluation.replay.requests import ReplaySettings, Request, among_messages
+from eventspd_ros.evaluation.replay.requests import ReplayRequest, ReplaySettings, among_messages
 from eventspd_ros.events.files.rosbag import Bag
 from eventspd_ros.events.types import EventWindow
 from eventspd_ros.inputs.clock_watch import ClockWatch
@@ -38,7 +38,7 @@ class ReplayAnswer:
 
 @dataclass(eq=False)
 class _Waiting:
-    request: Request
+    request: ReplayRequest
     offset_ns: int | None  # ROS time minus sensor time when it was asked
     t_ns: int | None  # sensor time of its stamp
     deadline_ns: int
@@ -58,7 +58,7 @@ class OfflineReplay:
 
     def __init__(
         self,
-        requests: list[Request],
+        requests: list[ReplayRequest],
         reader: PacketReader,
         predictor: Predictor,
         settings: ReplaySettings,
@@ -83,7 +83,7 @@ class OfflineReplay:
         topics = [topic] if self.motion is None else [topic, self.motion.topic]
         try:
             for item in among_messages(readable(bag, topics), topic, self.requests):
-                if isinstance(item, Request):
+                if isinstance(item, ReplayRequest):
                     self._ask(item)
                     continue
                 where, time_ns, data = item
@@ -107,7 +107,7 @@ class OfflineReplay:
         if partial is not None:
             self._save(partial, name)
 
-    def _ask(self, request: Request) -> None:
+    def _ask(self, request: ReplayRequest) -> None:
         offset_ns = self.reader.intake.offset_ns
         t_ns = None if offset_ns is None else request.stamp_ns - offset_ns
         deadline_ns = request.arrival_ns + round(self.settings.max_wait_ms * 1e6)

@@ -11,7 +11,7 @@ from eventspd_ros.events.types import EventWindow
 from eventspd_ros.inputs.event_intake import EventIntake
 
 
-class Complaints:
+class StderrReporter:
     """Says a fault of each kind once."""
 
     def __init__(self):
@@ -57,7 +57,7 @@ class PacketReader:
         support_filter_ms: float = 0.0,
     ):
         self._bag, self._msgtype, self._sensor_hw, self._tell = bag, msgtype, sensor_hw, on_begin
-        self.complaints = Complaints()
+        self.complaints = StderrReporter()
         held = {"history_ns": history_ns, "support_filter_ms": support_filter_ms}
         self.intake = EventIntake(config, self._on_begin, self.complaints, **held)
         self.intake.begin(*sensor_hw)

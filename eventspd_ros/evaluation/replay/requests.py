@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from eventspd_ros.evaluation.questions import KEYPOINT, UNIFORM, draw_pixels, event_pixels
+from eventspd_ros.evaluation.questions import KEYPOINT, UNIFORM, draw_labelled_pixels, event_pixels
 from eventspd_ros.evaluation.replay.ground_truth import GroundTruth, depth_at
 from eventspd_ros.evaluation.replay.packets import PacketReader, readable
 from eventspd_ros.evaluation.replay.topics import BagTopics
@@ -32,7 +32,7 @@ MAX_LOOKS = 64
 
 
 @dataclass(eq=False)
-class Request:
+class ReplayRequest:
     """K points that were observed at stamp_ns (ROS time). id: of tracks; those of points that the replay makes itself
     never come again.
 
@@ -55,7 +55,7 @@ class Request:
     @classmethod
     def of(
         cls, stamp_ns: int, arrival_ns: int, after: int, ids: np.ndarray, uv_px: np.ndarray, kind: np.ndarray, **fields
-    ) -> Request:
+    ) -> ReplayRequest:
         unknown = np.full(len(ids), np.nan, np.float32)
         uv_px = np.asarray(uv_px, np.float32).reshape(-1, 2)
         return cls(stamp_ns, arrival_ns, after, ids, uv_px, kind, unknown, np.zeros(len(ids), bool), **fields)
@@ -72,7 +72,7 @@ class Request:
 class BagQuestions:
     """What was read. labels: depth images or scans. damage: None, or how far the bag could be read and why."""
 
-    requests: list[Request] = field(default_factory=list)
+    requests: list[ReplayRequest] = field(default_factory=list)
     packets: int = 0
     labels: int = 0
     packets_rejected: int = 0
@@ -116,7 +116,7 @@ class _Collector:
         self.found = BagQuestions()
         self.looks: deque[tuple[int, Callable[[EventWindow | None, int], None]]] = deque()
         self.recent: deque[tuple[int, np.ndarray]] = deque(maxlen=RECENT_LABELS)
-        self.asked: deque[Request] = deque(maxlen=64)  # keypoints whose label may still come
+        self.asked: deque[ReplayRequest] = deque(maxlen=64)  # keypoints whose label may still come
         self.next_corners_ns: int | None = None
         self.next_id = FIRST_OWN_ID
 
@@ -152,7 +152,7 @@ class _Collector:
         stamp = message.header.stamp
         stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec or time_ns
         kind = np.full(len(points.id), KEYPOINT, np.uint8)
-        request = Request.of(
+        request = ReplayRequest.of(
             stamp_ns, time_ns, self.found.packets, points.id, points.uv_px, kind, refusal=points.refusal
         )
         self.found.requests.append(request)
@@ -171,7 +171,7 @@ class _Collector:
         number, self.found.labels = self.found.labels, self.found.labels + 1
         self.looks.append((stamp_ns, lambda window, now_ns: self._ask(stamp_ns, now_ns, window, depth_m, number)))
 
-    def _mark(self, request: Request, window: EventWindow | None) -> None:
+    def _mark(self, request: ReplayRequest, window: EventWindow | None) -> None:
         """Which of its points have an event."""
         if window is not None:
             request.on_event = np.nan_to_num(depth_at(_as_depth(window), request.uv_px, 0)) > 0
@@ -187,7 +187,7 @@ class _Collector:
         """Uniform pixels of a label, and corners of the events where the bag has no keypoints."""
         pixels = corners = np.empty((0, 2))
         if depth_m is not None:
-            pixels = draw_pixels(depth_m, self.settings.uniform, (self.settings.seed, number))
+            pixels = draw_labelled_pixels(depth_m, self.settings.uniform, (self.settings.seed, number))
         if self.topics.keypoints is None and window is not None:
             corners = event_corners(window, window.height, window.width, self.settings.keypoints)
         if not len(pixels) + len(corners):
@@ -195,7 +195,7 @@ class _Collector:
         kind = np.repeat(np.array([UNIFORM, KEYPOINT], np.uint8), (len(pixels), len(corners)))
         ids = np.arange(self.next_id, self.next_id + len(kind), dtype=np.uint64)
         self.next_id += len(kind)
-        request = Request.of(stamp_ns, now_ns, self.found.packets, ids, np.concatenate((pixels, corners)), kind)
+        request = ReplayRequest.of(stamp_ns, now_ns, self.found.packets, ids, np.concatenate((pixels, corners)), kind)
         if depth_m is not None:
             request.learn_truth(stamp_ns, depth_m, self.truth.radius_px)
             exact = request.kind == UNIFORM  # drawn where it is known: no need to agree with what is around
@@ -205,8 +205,8 @@ class _Collector:
 
 
 def among_messages(
-    messages: Iterable[tuple[str, int, bytes]], events_topic: str, requests: Sequence[Request]
-) -> Iterator[tuple[str, int, bytes] | Request]:
+    messages: Iterable[tuple[str, int, bytes]], events_topic: str, requests: Sequence[ReplayRequest]
+) -> Iterator[tuple[str, int, bytes] | ReplayRequest]:
     """A bag's messages (topic, time, data) in order, with every request at the place where it came."""
     waiting, packets = deque(requests), 0
     for topic, time_ns, data in messages:

@@ -115,7 +115,7 @@ def _answered(method: MethodAnswers) -> dict:
     }
 
 
-class Outputs:
+class ReplayOutputs:
     """Where results go, by the ending: .json, .csv, anything else a bag. ValueError: a bag's folder is there."""
 
     def __init__(self, paths: Sequence[Path]):

@@ -1,6 +1,6 @@
 """THE STORY of a replay: a bag's topics and calibration, what it asks, who answers, and how good the answers are.
 
-What `eventspd replay` runs; ros/replay.py answers the same requests through the node. docs/evaluation.md.
+What `eventspd replay` runs; ros/outside/replay.py answers the same requests through the node. docs/evaluation.md.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Progress = Callable[[str, int, int], object]
 
 
 @dataclass(frozen=True)
-class Calibration:
+class BagCalibration:
     """fx_px: None where no depth can be metric, and why. info: the first camera_info; lens: what it describes."""
 
     fx_px: float | None
@@ -62,7 +62,7 @@ class ReplaySession:
     height: int
     width: int
     duration_ns: int
-    calibration: Calibration
+    calibration: BagCalibration
     truth: GroundTruth | None
     found: BagQuestions
     settings: ReplaySettings
@@ -98,19 +98,19 @@ def open_session(
         )
 
 
-def _calibrate(bag: Bag, topics: BagTopics, height: int, width: int, fx_px: float | None) -> Calibration:
+def _calibrate(bag: Bag, topics: BagTopics, height: int, width: int, fx_px: float | None) -> BagCalibration:
     info, lens, why = read_lens(bag, topics.camera_info, height, width)
     if fx_px is not None:
         if not 0 < fx_px < float("inf"):
             raise ValueError(f"--fx {fx_px}: give the focal length in pixels")
-        return Calibration(fx_px, info, lens, why)
+        return BagCalibration(fx_px, info, lens, why)
     try:
-        return Calibration(focal_length_px(info, width), info, lens, why)
+        return BagCalibration(focal_length_px(info, width), info, lens, why)
     except ValueError as error:
-        return Calibration(None, info, lens, str(error))
+        return BagCalibration(None, info, lens, str(error))
 
 
-def _usable_poses(bag: Bag, topics: BagTopics, calibration: Calibration, settings: ReplaySettings) -> BagTopics:
+def _usable_poses(bag: Bag, topics: BagTopics, calibration: BagCalibration, settings: ReplaySettings) -> BagTopics:
     """The topics without poses where there is no lens, as rays of pixels are what motion is about. ValueError: poses
     that cannot be read, or a camera pose that is none."""
     if topics.poses is None:
@@ -126,7 +126,7 @@ def _ground_truth(
     topics: BagTopics,
     height: int,
     width: int,
-    calibration: Calibration,
+    calibration: BagCalibration,
     extrinsics: np.ndarray | None,
 ) -> GroundTruth | None:
     """Tried on its first message, so that what does not fit is known at once."""

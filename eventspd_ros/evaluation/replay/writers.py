@@ -11,7 +11,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 
 from eventspd_ros.evaluation.questions import KINDS
 from eventspd_ros.evaluation.replay.offline import ReplayAnswer
-from eventspd_ros.evaluation.replay.requests import Request
+from eventspd_ros.evaluation.replay.requests import ReplayRequest
 from eventspd_ros.events.files.rosbag import KEYPOINT_DEPTH_ARRAY, bag_typestore
 from eventspd_ros.inputs.camera_model import CameraModel
 from eventspd_ros.inputs.point_cloud import CLOUD_FIELDS, keypoint_cloud
@@ -32,7 +32,7 @@ def check_free(path: Path) -> None:
         raise ValueError(f"{path}: exists already; remove it, or name another folder for the bag of answers")
 
 
-def write_csv(path: Path, requests: Sequence[Request], answers: Sequence[ReplayAnswer]) -> None:
+def write_csv(path: Path, requests: Sequence[ReplayRequest], answers: Sequence[ReplayAnswer]) -> None:
     """A row a point, COLUMNS; what is unknown is empty."""
     names = {number: name for name, number in KINDS.items()}
     with whole_file(path) as unfinished, unfinished.open("w", newline="") as file:
@@ -50,7 +50,7 @@ def write_csv(path: Path, requests: Sequence[Request], answers: Sequence[ReplayA
 
 
 def write_answer_bag(
-    path: Path, requests: Sequence[Request], answers: Sequence[ReplayAnswer], lens: CameraModel | None
+    path: Path, requests: Sequence[ReplayRequest], answers: Sequence[ReplayAnswer], lens: CameraModel | None
 ) -> None:
     """KeypointDepthArray on ANSWERS_TOPIC and, where the lens is known, PointCloud2 on POINTS_TOPIC, each at the time
     its request came, so that both bags can be played together. It appears only when it is whole."""
@@ -70,7 +70,7 @@ class _Maker:
     def __init__(self, lens: CameraModel | None):
         self.lens, self.typestore = lens, bag_typestore()
 
-    def messages(self, request: Request, given: ReplayAnswer) -> dict[str, object]:
+    def messages(self, request: ReplayRequest, given: ReplayAnswer) -> dict[str, object]:
         """By topic."""
         types, answer = self.typestore.types, given.answer
         u, v = np.ascontiguousarray(request.uv_px.T)

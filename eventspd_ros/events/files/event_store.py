@@ -12,9 +12,8 @@ import numpy as np
 
 from eventspd_ros.events.files import h5_file
 from eventspd_ros.events.files.checks import checked_events, held_times, seconds_in_ns, times_in_ns
-from eventspd_ros.events.types import EventArray
+from eventspd_ros.events.types import NS_PER_MS, EventArray
 
-NS_PER_MS = 1_000_000
 BLOCK_EVENTS = 1 << 14  # bisection looks at the first time of such blocks, then inside one
 
 

@@ -20,9 +20,9 @@ from pathlib import Path
 
 from eventspd_ros.events.files import h5_file
 from eventspd_ros.events.files.checks import given_size, named_size, sensor_size
-from eventspd_ros.events.files.event_store import NS_PER_MS, EventStore, MatrixStore, TableStore, V2eStore
+from eventspd_ros.events.files.event_store import EventStore, MatrixStore, TableStore, V2eStore
 from eventspd_ros.events.files.source import READ_EVENTS, EventSource
-from eventspd_ros.events.types import EventArray
+from eventspd_ros.events.types import NS_PER_MS, EventArray
 
 SIMULATED_FORMAT = "eventspd-simulated"
 

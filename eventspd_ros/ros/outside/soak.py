@@ -18,18 +18,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.node import Node
 from rclpy.serialization import deserialize_message
 
 from eventspd_ros.benchmark.machine import cpu_name
 from eventspd_ros.events.files.rosbag import open_bag
 from eventspd_ros.msg import KeypointArray, KeypointDepthArray
 from eventspd_ros.ros.bag_player import recorded_qos
-from eventspd_ros.ros.demo import START_S, DemoBag, motion_parameters, ros_process, stages_ms
-from eventspd_ros.ros.fastdds import own_profile
-from eventspd_ros.ros.messages import KEYPOINTS_QOS, message_class, time_to_ns
+from eventspd_ros.ros.messages import message_class, time_to_ns
+from eventspd_ros.ros.outside.demo import DemoBag
+from eventspd_ros.ros.outside.node_under_test import NodeUnderTest, driving, motion_parameters, stages_ms
 from eventspd_ros.simulation.bag import write_bag
 from eventspd_ros.simulation.stream import SimulationConfig
 from eventspd_ros.whole import write_whole
@@ -89,7 +86,7 @@ class Watched:
         return found | {"rss_growth": round(last[1] / first[1] - 1, 5), "by_minute": self.by_minute()}
 
 
-class Soak(Node):
+class Soak(NodeUnderTest):
     """Camera, front-end and consumer. waiting: requests not yet answered, (stamp in ns, monotonic s), in order."""
 
     def __init__(self, bag: Path, topics: DemoBag):
@@ -108,20 +105,12 @@ class Soak(Node):
         self.waiting: deque[tuple[int, float]] = deque()
         self.asked = self.lost = self.out_of_order = 0
         self.latencies_ms: list[float] = []
-        self.diagnostics: dict[str, str] = {}
-        self.create_subscription(KeypointDepthArray, "/eventspd/keypoint_depths", self._on_answer, KEYPOINTS_QOS)
-        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
 
-    def is_heard(self) -> bool:
-        heard = all(p.get_subscription_count() for p in self._publishers_of.values())
-        return heard and self.count_publishers("/eventspd/keypoint_depths") > 0
+    def wait_until_heard(self) -> None:
+        self.wait_until_connected(*self._publishers_of.values())
 
-    def spin_until(self, done, timeout_s: float) -> bool:
-        """Whether it was done in time."""
-        deadline_s = time.monotonic() + timeout_s
-        while not done() and time.monotonic() < deadline_s:
-            rclpy.spin_once(self, timeout_sec=0.02)
-        return done()
+    def trouble(self, text: str) -> None:
+        """The report says it: with what status the node ended, or which answers are missing."""
 
     def play(self, first: int, until_s: float, watched: Watched) -> None:
         """The messages from number `first` on, each when it is due."""
@@ -130,13 +119,13 @@ class Soak(Node):
         start_s, start_ns = time.monotonic(), self.messages[first][1]
         for topic, time_ns, data in self.messages[first:]:
             while (wait_s := start_s + (time_ns - start_ns) / 1e9 - time.monotonic()) > 0:
-                rclpy.spin_once(self, timeout_sec=min(wait_s, 0.01))
+                self.spin_once(min(wait_s, 0.01))
             if topic == self._keypoints:
                 stamp = deserialize_message(data, KeypointArray).header.stamp
                 self.asked += 1
                 self.waiting.append((time_to_ns(stamp), time.monotonic()))
             self._publishers_of[topic].publish(data)
-            rclpy.spin_once(self, timeout_sec=0.0)
+            self.spin_once(0.0)
             watched.sample()
             if time.monotonic() > until_s:
                 return
@@ -153,13 +142,7 @@ class Soak(Node):
             _, sent_s = self.waiting.popleft()
         self.latencies_ms.append(1e3 * (time.monotonic() - sent_s))
 
-    def _on_diagnostics(self, msg: DiagnosticArray) -> None:
-        for status in msg.status:
-            if "eventspd" in status.name:
-                self.diagnostics.update({pair.key: pair.value for pair in status.values})
 
-
-@own_profile()
 def run_soak(bag: Path, minutes: float) -> dict:
     """Play for that long; returns the report."""
     topics = DemoBag.of(bag)
@@ -167,30 +150,23 @@ def run_soak(bag: Path, minutes: float) -> dict:
         raise ValueError(f"{bag}: has no keypoints to ask for; without --bag one is simulated")
     remappings = {"events": topics.events, "camera_info": topics.camera_info, "keypoints": topics.keypoints}
     remappings[topics.motion] = topics.poses
-    parameters = {"weights": "''", "allow_untrained": "true", **motion_parameters(topics)}
-    rclpy.init()
-    soak, cycle, chance = Soak(bag, topics), Counter(), random.Random(0)
-    try:
-        with ros_process("node", parameters, remappings) as node:
-            if not soak.spin_until(soak.is_heard, START_S):
-                raise ValueError(f"eventspd_node did not come up within {START_S:.0f} s; see its message above")
-            soak.spin_until(lambda: False, SETTLE_S)
-            start_s = time.monotonic()
-            watched, until_s = Watched(node.pid, start_s), start_s + 60 * minutes
-            while time.monotonic() < until_s and node.poll() is None:
-                what = CYCLE[sum(cycle.values()) % len(CYCLE)]
-                cycle[what] += 1
-                if what == "pause":
-                    soak.spin_until(lambda: False, min(PAUSE_S, max(until_s - time.monotonic(), 0)))
-                first = chance.randrange(len(soak.messages) // 2) if what == "seek" else 0
-                soak.play(first, until_s, watched)
-            soak.spin_until(lambda: not soak.waiting, LAST_ANSWERS_S)
-            soak.diagnostics.clear()
-            soak.spin_until(lambda: "state" in soak.diagnostics, 3.0)
-            ended = node.poll()
-    finally:
-        soak.destroy_node()
-        rclpy.try_shutdown()
+    parameters = {"weights": "", "allow_untrained": True, **motion_parameters(topics)}
+    cycle, chance = Counter(), random.Random(0)
+    with driving(lambda: Soak(bag, topics), parameters, remappings) as soak:
+        soak.wait_until_heard()
+        soak.spin_until(lambda: False, SETTLE_S)
+        start_s = time.monotonic()
+        watched, until_s = Watched(soak.process.pid, start_s), start_s + 60 * minutes
+        while time.monotonic() < until_s and soak.process.poll() is None:
+            what = CYCLE[sum(cycle.values()) % len(CYCLE)]
+            cycle[what] += 1
+            if what == "pause":
+                soak.spin_until(lambda: False, min(PAUSE_S, max(until_s - time.monotonic(), 0)))
+            first = chance.randrange(len(soak.messages) // 2) if what == "seek" else 0
+            soak.play(first, until_s, watched)
+        soak.spin_until(lambda: not soak.waiting, LAST_ANSWERS_S)
+        soak.next_diagnostics()
+        ended = soak.process.poll()
     return report(soak, watched, cycle, minutes) | {"node_exit_status": ended}
 
 

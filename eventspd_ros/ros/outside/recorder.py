@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import array
 import time
-from collections.abc import Callable
 
-import rclpy
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 
 from eventspd_ros.events.clock import SensorClock
@@ -17,16 +13,16 @@ from eventspd_ros.events.types import EventPacket, EventWindow
 from eventspd_ros.events.windows import WindowSlicer
 from eventspd_ros.msg import KeypointArray, KeypointDepthArray
 from eventspd_ros.ros.messages import EVENTS_QOS, KEYPOINTS_QOS, event_input, ns_to_time, time_to_ns
+from eventspd_ros.ros.outside.node_under_test import NodeUnderTest
 from eventspd_ros.simulation.keypoints import event_corners
 
-NODE_NAME = "eventspd"
 CORNERS = 128
 CORNER_WINDOW_NS = 20_000_000
 CORNER_STRIDE_NS = 33_333_333
 MAX_HELD_EVENTS = 4_000_000
 
 
-class Recorder(Node):
+class Recorder(NodeUnderTest):
     """answers: KeypointDepthArray in order of arrival. request_times, answer_times: monotonic s by stamp in ns."""
 
     def __init__(self, keypoints_topic: str):
@@ -34,11 +30,7 @@ class Recorder(Node):
         self.answers: list[KeypointDepthArray] = []
         self.request_times: dict[int, float] = {}
         self.answer_times: dict[int, float] = {}
-        self.diagnostics: dict[str, str] = {}
-        self.answers_topic = f"/{NODE_NAME}/keypoint_depths"
-        self.create_subscription(KeypointDepthArray, self.answers_topic, self._on_answer, KEYPOINTS_QOS)
         self.create_subscription(KeypointArray, keypoints_topic, self._on_request, KEYPOINTS_QOS)
-        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
 
     def make_keypoints(self, events_topic: str, events_type: str, keypoints_topic: str) -> None:
         """Publish corners of the events, for a bag without keypoints. ValueError: events_type is not installed."""
@@ -47,9 +39,6 @@ class Recorder(Node):
         self.create_subscription(
             events.message_type, events_topic, lambda raw: corners.take(events.parse(raw)), EVENTS_QOS, raw=True
         )
-
-    def node_is_up(self) -> bool:
-        return self.count_publishers(self.answers_topic) > 0 and self.diagnostics.get("state") == "active"
 
     def hears(self, topic: str) -> bool:
         """Whether the player publishes the topic; once it does, hear /clock too, for which the player waits."""
@@ -68,27 +57,12 @@ class Recorder(Node):
         """From this process's hearing a request to its hearing the answer."""
         return [1e3 * (t - self.request_times[s]) for s, t in self.answer_times.items() if s in self.request_times]
 
-    def spin_until(self, done: Callable[[], bool], timeout_s: float, process) -> None:
-        """Handle messages until done() or the time is up; ValueError where the node's process has ended."""
-        deadline_s = time.monotonic() + timeout_s
-        while not done() and time.monotonic() < deadline_s:
-            if process.poll() is not None:
-                raise ValueError(f"eventspd_node ended with exit status {process.returncode}; see its message above")
-            rclpy.spin_once(self, timeout_sec=0.05)
-
     def _on_request(self, msg: KeypointArray) -> None:
         self.request_times[time_to_ns(msg.header.stamp)] = time.monotonic()
 
     def _on_answer(self, msg: KeypointDepthArray) -> None:
         self.answer_times[time_to_ns(msg.header.stamp)] = time.monotonic()
         self.answers.append(msg)
-
-    def _on_diagnostics(self, msg: DiagnosticArray) -> None:
-        for status in msg.status:
-            if NODE_NAME in status.name:
-                self.diagnostics.update({pair.key: pair.value for pair in status.values})
-                if status.level == DiagnosticStatus.ERROR:
-                    raise ValueError(f"{status.name}: {status.message}")
 
 
 class CornerFrontEnd:

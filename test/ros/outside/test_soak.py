@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from eventspd_ros.ros.soak import Watched, complaints, run_soak
+from eventspd_ros.ros.outside.soak import Watched, complaints, run_soak
 
 
 def test_a_short_soak_loses_no_answer_and_leaves_nothing_behind(simulated_bag):

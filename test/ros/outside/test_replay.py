@@ -12,8 +12,8 @@ from eventspd_ros.evaluation.replay.session import open_session, replay_offline
 from eventspd_ros.model.checkpoints import load_checkpoint, save_checkpoint
 from eventspd_ros.motion.depth_from_motion import Basis
 from eventspd_ros.predictor import Status
-from eventspd_ros.ros import replay
-from eventspd_ros.ros.replay import replay_online
+from eventspd_ros.ros.outside import replay
+from eventspd_ros.ros.outside.replay import replay_online
 from eventspd_ros.simulation.bag import ODOMETRY_TOPIC, write_bag
 from eventspd_ros.simulation.camera import PinholeCamera
 from eventspd_ros.simulation.stream import SimulationConfig

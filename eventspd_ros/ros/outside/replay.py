@@ -7,24 +7,21 @@ nothing is dropped on however slow a machine, and the answers of mode `covering`
 
 from __future__ import annotations
 
-import json
 import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import rclpy
-from rclpy.executors import ExternalShutdownException
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
 from eventspd_ros.evaluation.replay.offline import ReplayAnswer
 from eventspd_ros.evaluation.replay.packets import readable
-from eventspd_ros.evaluation.replay.requests import Request, among_messages
+from eventspd_ros.evaluation.replay.requests import ReplayRequest, among_messages
 from eventspd_ros.evaluation.replay.session import (
-    Calibration,
+    BagCalibration,
     MethodAnswers,
     Progress,
     ReplaySession,
@@ -35,8 +32,6 @@ from eventspd_ros.events.files.rosbag import Bag, open_bag
 from eventspd_ros.inputs.keypoints import Keypoints
 from eventspd_ros.msg import KeypointArray, KeypointDepthArray
 from eventspd_ros.predictor import Answer, QueryMode
-from eventspd_ros.ros.demo import motion_parameters, ros_process, stages_ms
-from eventspd_ros.ros.fastdds import own_profile
 from eventspd_ros.ros.messages import (
     CAMERA_INFO_QOS,
     EVENTS_QOS,
@@ -47,7 +42,8 @@ from eventspd_ros.ros.messages import (
     ns_to_time,
     time_to_ns,
 )
-from eventspd_ros.ros.recorder import Recorder
+from eventspd_ros.ros.outside.node_under_test import driving, motion_parameters, stages_ms
+from eventspd_ros.ros.outside.recorder import Recorder
 
 PREFIX = "/eventspd_replay"  # topics of its own: a robot's node in this domain hears none of it
 CLOCK_PERIOD_S = 0.01
@@ -75,13 +71,14 @@ class Asker(Recorder):
         self.poses = None
         if session.topics.poses:
             self.poses = self.create_publisher(message_class(session.topics.poses_type), f"{PREFIX}/poses", 1000)
-        self.open: deque[tuple[Request | None, int, float]] = deque()  # request (None: a probe), arrival ns, sent s
+        # Request (None: a probe), arrival ns, sent s.
+        self.open: deque[tuple[ReplayRequest | None, int, float]] = deque()
         self.given: dict[int, ReplayAnswer] = {}
         self.latencies_s: list[float] = []
 
-    def is_connected(self) -> bool:
+    def wait_until_heard(self) -> None:
         publishers = (self.clock, self.events, self.camera_info, self.keypoints, self.poses)
-        return self.node_is_up() and all(p.get_subscription_count() for p in publishers if p is not None)
+        self.wait_until_connected(*(publisher for publisher in publishers if publisher is not None))
 
     def play(self, topic: str, data: bytes) -> None:
         """A message of the bag, on a topic of its own."""
@@ -89,7 +86,7 @@ class Asker(Recorder):
         publishers = {topics.events: self.events, topics.camera_info: self.camera_info, topics.poses: self.poses}
         publishers[topic].publish(data)
 
-    def ask(self, request: Request | None, arrival_ns: int) -> None:
+    def ask(self, request: ReplayRequest | None, arrival_ns: int) -> None:
         points = Keypoints(request.id, request.uv_px) if request else NO_POINTS
         header = Header(stamp=ns_to_time(request.stamp_ns if request else arrival_ns), frame_id="replay")
         self.open.append((request, arrival_ns, time.monotonic()))
@@ -111,7 +108,6 @@ class Asker(Recorder):
         self.given[id(request)] = ReplayAnswer(answer, window_ns)
 
 
-@own_profile()
 def replay_online(
     session: ReplaySession, weights: Sequence[Path], rate: float, device: str, progress: Progress | None = None
 ) -> list[MethodAnswers]:
@@ -126,33 +122,22 @@ def replay_online(
     if rate == 0 and session.settings.mode == QueryMode.LATEST:
         raise ValueError("--rate 0 waits for the window of each request; choose --query-mode covering or exact")
     parameters = _node_parameters(session, weights[0], device, patient=rate == 0)
-    rclpy.init()
-    asker = Asker(session)
-    try:
-        with ros_process("node", parameters, _remappings(session.topics)) as node:
-            asker.spin_until(asker.is_connected, STUCK_S, node)
-            if not asker.is_connected():
-                raise ValueError(f"eventspd_node did not come up within {STUCK_S:.0f} s")
-            _play(asker, node, rate, progress)
-            asker.diagnostics.clear()
-            asker.spin_until(lambda: "requests" in asker.diagnostics, 3.0, node)
-    except ExternalShutdownException:
-        raise KeyboardInterrupt from None
-    finally:
-        asker.destroy_node()
-        rclpy.try_shutdown()
+    with driving(lambda: Asker(session), parameters, _remappings(session.topics)) as asker:
+        asker.wait_until_heard()
+        _play(asker, rate, progress)
+        asker.next_diagnostics()
     return [_answered(asker, weights[0])]
 
 
 def _node_parameters(session: ReplaySession, weights: Path, device: str, patient: bool) -> dict[str, object]:
     settings = session.settings
     parameters = {
-        "weights": json.dumps(str(weights)),
+        "weights": str(weights),
         "device": device,
         "acceleration": settings.acceleration,
         "events_type": session.topics.events_type,
-        "allow_untrained": "true",
-        "use_sim_time": "true",
+        "allow_untrained": True,
+        "use_sim_time": True,
         "sensor_width": session.width,
         "sensor_height": session.height,
         "fx_px": _own_focal_length_px(session.calibration),
@@ -164,7 +149,7 @@ def _node_parameters(session: ReplaySession, weights: Path, device: str, patient
     if patient:
         parameters["max_waiting_windows"] = PATIENT_WINDOWS
     if session.settings.camera_pose:
-        parameters["camera_pose"] = json.dumps(session.settings.camera_pose)
+        parameters["camera_pose"] = session.settings.camera_pose
     return parameters | motion_parameters(session.topics)
 
 
@@ -173,23 +158,23 @@ def _remappings(topics: BagTopics) -> dict[str, str]:
     return own | ({topics.motion: f"{PREFIX}/poses"} if topics.poses else {})
 
 
-def _own_focal_length_px(calibration: Calibration) -> float:
+def _own_focal_length_px(calibration: BagCalibration) -> float:
     """Where camera_info has another one, or none; else 0, so that the node's lens is from the first the bag's."""
     lens, fx_px = calibration.lens, calibration.fx_px or 0.0
     return 0.0 if lens is not None and lens.fx_px == fx_px else float(fx_px)
 
 
-def _play(asker: Asker, node, rate: float, progress: Progress | None) -> None:
+def _play(asker: Asker, rate: float, progress: Progress | None) -> None:
     """The bag's messages in order, with /clock, and every request after its packet."""
     session = asker.session
-    pace = _Paced(asker, node) if rate == 0 else _Timed(asker, node, rate)
+    pace = _Paced(asker) if rate == 0 else _Timed(asker, rate)
     asked = [request for request in session.found.requests if request.refusal is None]
     topics = [topic for topic in (session.topics.events, session.topics.camera_info, session.topics.poses) if topic]
     with open_bag(session.path) as bag:
         if session.topics.poses:
-            _teach_lens(asker, node, bag)
+            _teach_lens(asker, bag)
         for item in among_messages(readable(bag, topics), session.topics.events, asked):
-            if isinstance(item, Request):
+            if isinstance(item, ReplayRequest):
                 pace.wait(item.arrival_ns)
                 asker.ask(item, item.arrival_ns)
                 continue
@@ -202,18 +187,18 @@ def _play(asker: Asker, node, rate: float, progress: Progress | None) -> None:
     pace.finish()
 
 
-def _teach_lens(asker: Asker, node, bag: Bag) -> None:
+def _teach_lens(asker: Asker, bag: Bag) -> None:
     """Ahead of all, as the offline replay has it from the start: motion is of rays, and keeps no event without them."""
     _, _, data = next(readable(bag, [asker.session.topics.camera_info]))
     asker.camera_info.publish(data)
-    asker.spin_until(lambda: asker.diagnostics.get("has_lens") == "True", STUCK_S, node)
+    asker.spin_until(lambda: asker.diagnostics.get("has_lens") == "True", STUCK_S)
 
 
 class _Timed:
     """At a rate: everything when it is due."""
 
-    def __init__(self, asker: Asker, node, rate: float):
-        self._asker, self._node, self._rate = asker, node, rate
+    def __init__(self, asker: Asker, rate: float):
+        self._asker, self._rate = asker, rate
         self._start_s, self.first_ns = time.monotonic(), None
 
     def wait(self, time_ns: int) -> None:
@@ -227,14 +212,14 @@ class _Timed:
             if left_s <= 0:
                 return
             until_s = time.monotonic() + min(left_s, CLOCK_PERIOD_S)
-            self._asker.spin_until(lambda until_s=until_s: time.monotonic() >= until_s, left_s, self._node)
+            self._asker.spin_until(lambda until_s=until_s: time.monotonic() >= until_s, left_s)
 
     def sent(self, topic: str, time_ns: int) -> None:
         pass
 
     def finish(self) -> None:
         """The node answers what is open within max_wait_ms."""
-        self._asker.spin_until(lambda: not self._asker.open, LAST_ANSWERS_S, self._node)
+        self._asker.spin_until(lambda: not self._asker.open, LAST_ANSWERS_S)
 
 
 class _Paced:
@@ -245,8 +230,8 @@ class _Paced:
     silence is real.
     """
 
-    def __init__(self, asker: Asker, node):
-        self._asker, self._node = asker, node
+    def __init__(self, asker: Asker):
+        self._asker = asker
         self._patience_ns = round(asker.session.settings.max_wait_ms * 1e6)
         self.first_ns = self._probed_ns = self._last_ns = None
         self._told_ns = 0
@@ -290,7 +275,7 @@ class _Paced:
         def answered() -> bool:
             return not asker.open or asker.open[0] is not oldest
 
-        asker.spin_until(answered, 0.5e-3 * PATIENT_WAIT_MS, self._node)
+        asker.spin_until(answered, 0.5e-3 * PATIENT_WAIT_MS)
         if not answered():
             self._tell(now_ns)
             self._until(answered)
@@ -300,7 +285,7 @@ class _Paced:
         self._asker.clock.publish(Clock(clock=ns_to_time(self._told_ns)))
 
     def _until(self, done) -> None:
-        self._asker.spin_until(done, STUCK_S, self._node)
+        self._asker.spin_until(done, STUCK_S)
         if not done():
             raise ValueError(f"eventspd_node gave no answer for {STUCK_S:.0f} s; see its messages above")
 

@@ -8,7 +8,8 @@ from eventspd_ros.msg import KeypointDepthArray
 
 from eventspd_ros.events.codecs import make_decoder
 from eventspd_ros.predictor import Status
-from eventspd_ros.ros.bench_node import (
+from eventspd_ros.ros.messages import ns_to_time, packet_from_msg
+from eventspd_ros.ros.outside.bench_node import (
     LATE_MS,
     TICK_NS,
     Tally,
@@ -18,7 +19,6 @@ from eventspd_ros.ros.bench_node import (
     packets_of,
     set_tick,
 )
-from eventspd_ros.ros.messages import ns_to_time, packet_from_msg
 
 
 def test_packets_used_again_are_those_of_a_clock_that_goes_on():

@@ -18,10 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import rclpy
 import torch
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from event_camera_msgs.msg import EventPacket as EventPacketMsg
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
 
 from eventspd_ros.benchmark.machine import conditions
 from eventspd_ros.benchmark.timing import spread
@@ -29,9 +26,8 @@ from eventspd_ros.events.codecs.evt3 import TIME_HIGH, encode_evt3
 from eventspd_ros.events.types import EventArray
 from eventspd_ros.msg import KeypointArray, KeypointDepthArray
 from eventspd_ros.predictor import Status
-from eventspd_ros.ros.demo import ros_process, stages_ms
-from eventspd_ros.ros.fastdds import own_profile
 from eventspd_ros.ros.messages import EVENTS_QOS, KEYPOINTS_QOS, ns_to_time, time_to_ns
+from eventspd_ros.ros.outside.node_under_test import NodeUnderTest, driving, stages_ms
 
 TICK_NS = 4_096_000
 DISTINCT_PACKETS = 8
@@ -90,7 +86,7 @@ class Tally:
         return (self.late + self.unanswered) / max(self.asked, 1)
 
 
-class Camera(Node):
+class BenchCamera(NodeUnderTest):
     """The camera, the front-end and their clock; one thread."""
 
     def __init__(self, height: int, width: int):
@@ -101,30 +97,12 @@ class Camera(Node):
         self.request = KeypointArray(id=array.array("Q", range(KEYPOINTS)), u=u, v=v)
         self._events = self.create_publisher(EventPacketMsg, "events", EVENTS_QOS)
         self._keypoints = self.create_publisher(KeypointArray, "keypoints", KEYPOINTS_QOS)
-        self.create_subscription(KeypointDepthArray, "/eventspd/keypoint_depths", self._on_answer, KEYPOINTS_QOS)
-        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
-        self.diagnostics: dict[str, str] = {}
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self)
         self._waiting: deque[tuple[int, float, Tally | None]] = deque()  # stamp, sent, where it counts
         self._seq = 0
         self._start_ns = time.time_ns()  # when the sensor's clock read 0
 
-    def is_heard(self) -> bool:
-        return bool(self._events.get_subscription_count() and self._keypoints.get_subscription_count())
-
-    def spin_until(self, done: Callable[[], bool], timeout_s: float) -> bool:
-        """Whether it was done in time."""
-        deadline_s = time.monotonic() + timeout_s
-        while not done() and time.monotonic() < deadline_s:
-            self._executor.spin_once(timeout_sec=0.02)
-        return done()
-
-    def counters(self) -> dict[str, str]:
-        """The node's next diagnostics."""
-        self.diagnostics.clear()
-        self.spin_until(lambda: "requests" in self.diagnostics, 3.0)
-        return dict(self.diagnostics)
+    def wait_until_heard(self) -> None:
+        self.wait_until_connected(self._events, self._keypoints)
 
     def stream(self, packets: list[EventPacketMsg], seconds: float, tally: Tally | None) -> float:
         """Packets and requests, each when it is due; returns how many packets a second went out. A tick that was
@@ -145,7 +123,7 @@ class Camera(Node):
                 self._ask(now_ns, tally)
                 request_ns += REQUEST_NS
             wait_ns = min(due_ns, request_ns) - time.time_ns()
-            self._executor.spin_once(timeout_sec=max(wait_ns, 0) / 1e9)
+            self.spin_once(max(wait_ns, 0) / 1e9)
             now_ns = time.time_ns()
         return (self._seq - first_seq) / (time.monotonic() - start_s)
 
@@ -167,15 +145,7 @@ class Camera(Node):
             if asked_ns == stamp_ns and tally is not None:
                 tally.take(answer, sent_s)
 
-    def _on_diagnostics(self, msg: DiagnosticArray) -> None:
-        for status in msg.status:
-            if status.name.startswith("/eventspd:"):
-                self.diagnostics.update({pair.key: pair.value for pair in status.values})
-                if status.level == DiagnosticStatus.ERROR:
-                    raise ValueError(f"{status.name}: {status.message}")
 
-
-@own_profile()
 def bench_node(
     preset: str,
     sensor_hw: tuple[int, int],
@@ -197,41 +167,30 @@ def bench_node(
     if repetitions < 1 or not seconds > 0:
         raise ValueError(f"repetitions = {repetitions}, seconds = {seconds}: both must be positive")
     parameters = {
-        "weights": "''",
+        "weights": "",
         "preset": preset,
         "device": device,
-        "allow_untrained": "true",
+        "allow_untrained": True,
         "sensor_width": width,
         "sensor_height": height,
         "fx_px": float(width),
     }
     digest, found = hashlib.sha256(), {}
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))  # no robot's topics, no other node's answers
-    rclpy.init()
-    camera = Camera(height, width)
-    try:
-        with ros_process("node", parameters) as node:
-            if not camera.spin_until(lambda: camera.is_heard() or node.poll() is not None, 120.0) or node.poll():
-                raise ValueError("eventspd_node did not come up; see its message above")
-            camera.spin_until(lambda: False, 1.0)
-            for rate in rates or doubled():
-                progress(rate)
-                packets = packets_of(rate, height, width)
-                if not found:
-                    for packet in packets:
-                        digest.update(packet.events)
-                row = measure(camera, packets, rate, seconds, repetitions)
-                found[str(rate)] = row
-                if node.poll() is not None:
-                    raise ValueError(
-                        f"eventspd_node ended with exit status {node.returncode} at {rate} events a second"
-                    )
-                if rates is None and not is_borne(rate, row):
-                    break
-            device_name = camera.diagnostics.get("device", device)
-    finally:
-        camera.destroy_node()
-        rclpy.try_shutdown()
+    with driving(lambda: BenchCamera(height, width), parameters) as camera:
+        camera.wait_until_heard()
+        camera.spin_until(lambda: False, 1.0)
+        for rate in rates or doubled():
+            progress(rate)
+            packets = packets_of(rate, height, width)
+            if not found:
+                for packet in packets:
+                    digest.update(packet.events)
+            row = measure(camera, packets, rate, seconds, repetitions)
+            found[str(rate)] = row
+            if rates is None and not is_borne(rate, row):
+                break
+        device_name = camera.diagnostics.get("device", device)
     borne = [int(rate) for rate, row in found.items() if is_borne(int(rate), row)]
     return {
         "bench": "node",
@@ -266,14 +225,16 @@ def is_borne(rate_hz: float, row: dict) -> bool:
     return row["sent_events_per_second"] >= MIN_SENT_SHARE * rate_hz and row["late_share"] <= MAX_LATE_SHARE
 
 
-def measure(camera: Camera, packets: list[EventPacketMsg], rate_hz: float, seconds: float, repetitions: int) -> dict:
+def measure(
+    camera: BenchCamera, packets: list[EventPacketMsg], rate_hz: float, seconds: float, repetitions: int
+) -> dict:
     """One rate. stages_ms: the node's own, of its last thousand; the counters: of warm-ups too."""
-    tally, sent, before = Tally(), [], camera.counters()
+    tally, sent, before = Tally(), [], camera.next_diagnostics()
     for _ in range(repetitions):
         camera.stream(packets, WARM_UP_S, None)
         sent.append(camera.stream(packets, seconds, tally))
         camera.last_answers()
-    after = camera.counters()
+    after = camera.next_diagnostics()
     counted = {name: int(after.get(name, 0)) - int(before.get(name, 0)) for name in COUNTERS}
     packet_events = round(rate_hz * TICK_NS / 1e9)
     return {

@@ -7,22 +7,17 @@ small front-end that publishes corners of the recent events.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-from collections.abc import Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import rclpy
-from rclpy.executors import ExternalShutdownException
 from tqdm import tqdm
 
 from eventspd_ros.evaluation.metrics import abs_rel
 from eventspd_ros.evaluation.overlay import draw_overlay
 from eventspd_ros.evaluation.replay.ground_truth import DepthImages
-from eventspd_ros.evaluation.replay.topics import BagTopics, TopicNames, choose_topics
+from eventspd_ros.evaluation.replay.topics import TopicNames, choose_topics
 from eventspd_ros.events.clock import SensorClock
 from eventspd_ros.events.codecs import make_decoder
 from eventspd_ros.events.files import EventSource, open_events
@@ -31,11 +26,9 @@ from eventspd_ros.events.types import EventArray
 from eventspd_ros.msg import KeypointDepthArray
 from eventspd_ros.predictor import Status
 from eventspd_ros.resources import DEFAULT_WEIGHTS
-from eventspd_ros.ros.fastdds import own_profile
-from eventspd_ros.ros.latency import STAGES
-from eventspd_ros.ros.messages import message_class, time_to_ns
-from eventspd_ros.ros.process import start_process
-from eventspd_ros.ros.recorder import Recorder
+from eventspd_ros.ros.messages import time_to_ns
+from eventspd_ros.ros.outside.node_under_test import START_S, driving, motion_parameters, ros_process, stages_ms
+from eventspd_ros.ros.outside.recorder import Recorder
 from eventspd_ros.simulation.bag import write_bag
 from eventspd_ros.simulation.stream import SimulationConfig
 from eventspd_ros.whole import write_whole
@@ -44,8 +37,6 @@ from eventspd_ros.whole import write_whole
 ASSUMED_FX_PER_WIDTH = 0.75
 # A CPU encodes a 1280x720 window in most of a second; a robot would rather have STALE_CACHE than wait for it.
 DEMO_CACHE_AGE_MS = 2000.0
-# On a busy machine a process of ours takes a minute to import what it needs.
-START_S = 120.0
 LAST_ANSWERS_S = 20.0
 
 
@@ -106,20 +97,19 @@ def run_demo(bag: Path | None, out: Path, weights: str = DEFAULT_WEIGHTS, topic:
                 write_bag(bag, config, progress=bar.update)
     topics = DemoBag.of(bag, topic)
     recorder = play_and_record(bag, topics, weights)
-    summary = summarise(bag, topics, recorder, weights)
+    summary = summary_of(bag, topics, recorder, weights)
     write_whole(out / "summary.json", json.dumps(summary, indent=2) + "\n")
     draw_answer(bag, topics, recorder, summary, out / "overlay.png")
     return summary
 
 
-@own_profile()
 def play_and_record(bag: Path, topics: DemoBag, weights: str) -> Recorder:
     """The node and the player as processes of their own; this one records what they say."""
     keypoints = topics.keypoints or "/keypoints"
     parameters = {
-        "weights": json.dumps(weights),  # YAML too; an empty one must stay a string
+        "weights": weights,
         "events_type": topics.events_type,
-        "allow_untrained": "true",
+        "allow_untrained": True,
         "sensor_width": topics.width,
         "sensor_height": topics.height,
         "max_cache_age_ms": DEMO_CACHE_AGE_MS,
@@ -132,67 +122,30 @@ def play_and_record(bag: Path, topics: DemoBag, weights: str) -> Recorder:
     # Without keypoints in the bag the recorder hears events too, and a topic named twice waits for two.
     others = (topics.keypoints or topics.events, topics.poses, "/clock")
     waited_for = [topics.events, *(topic for topic in others if topic)]
-    player = {"bag": bag.resolve(), "wait_for": f"[{','.join(waited_for)}]"}
-    rclpy.init()
-    recorder = Recorder(keypoints)
-    if topics.keypoints is None:
-        recorder.make_keypoints(topics.events, topics.events_type, keypoints)
-    try:
-        with ros_process("node", parameters, remappings) as node:
-            recorder.spin_until(recorder.node_is_up, START_S, node)
-            with ros_process("bag_player", player) as played:
-                first = topics.keypoints or topics.events
-                recorder.spin_until(lambda: played.poll() is not None or recorder.hears(first), START_S, node)
-                recorder.spin_until(lambda: played.poll() is not None, 10 * topics.duration_s + 60.0, node)
-                if played.returncode:
-                    raise ValueError(
-                        f"{bag}: the player stopped with exit status {played.returncode}; see its message above"
-                    )
-            recorder.spin_until(lambda: recorder.is_complete, LAST_ANSWERS_S, node)
-            recorder.diagnostics.clear()
-            recorder.spin_until(lambda: bool(recorder.diagnostics), 3.0, node)
-    except ExternalShutdownException:
-        raise KeyboardInterrupt from None
-    finally:
-        recorder.destroy_node()
-        rclpy.try_shutdown()
+    player = {"bag": str(bag.resolve()), "wait_for": waited_for}
+
+    def make() -> Recorder:
+        recorder = Recorder(keypoints)
+        if topics.keypoints is None:
+            recorder.make_keypoints(topics.events, topics.events_type, keypoints)
+        return recorder
+
+    with driving(make, parameters, remappings) as recorder:
+        recorder.wait_until_connected()
+        with ros_process("bag_player", player) as played:
+            first = topics.keypoints or topics.events
+            recorder.spin_until(lambda: played.poll() is not None or recorder.hears(first), START_S)
+            recorder.spin_until(lambda: played.poll() is not None, 10 * topics.duration_s + 60.0)
+            if played.returncode:
+                raise ValueError(
+                    f"{bag}: the player stopped with exit status {played.returncode}; see its message above"
+                )
+        recorder.spin_until(lambda: recorder.is_complete, LAST_ANSWERS_S)
+        recorder.next_diagnostics()
     return recorder
 
 
-def motion_parameters(topics: DemoBag | BagTopics) -> dict[str, str]:
-    """Of the node, for the poses of a bag. ValueError: their message is not installed."""
-    if topics.poses is None:
-        return {}
-    if message_class(topics.poses_type) is None:
-        package = topics.poses_type.split("/")[0].replace("_", "-")
-        raise ValueError(f"{topics.poses}: {topics.poses_type} is missing; apt install ros-$ROS_DISTRO-{package}")
-    pose_type = {"pose_type": topics.poses_type} if topics.motion == "pose" else {}
-    return {"motion": topics.motion, **pose_type}
-
-
-@contextmanager
-def ros_process(module: str, parameters: Mapping[str, object], remappings: Mapping[str, str | None] | None = None):
-    """A node of this package as a process, ended when the block is left.
-
-    parameters: their values as YAML; remappings: those to None are left out.
-    """
-    arguments = [item for name, value in parameters.items() for item in ("-p", f"{name}:={value}")]
-    arguments += [item for name, topic in (remappings or {}).items() if topic for item in ("-r", f"{name}:={topic}")]
-    command = [sys.executable, "-m", f"eventspd_ros.ros.{module}", "--ros-args", *arguments]
-    process = start_process(command)
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.terminate()
-        try:
-            process.wait(10.0)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def summarise(bag: Path, topics: DemoBag, recorder: Recorder, weights: str) -> dict:
+def summary_of(bag: Path, topics: DemoBag, recorder: Recorder, weights: str) -> dict:
     """What was asked, answered and lost, how fast and, where the bag has depth, how well."""
     answers = recorder.answers
     status = np.concatenate([np.asarray(a.status) for a in answers] or [np.empty(0, np.uint8)])
@@ -221,15 +174,6 @@ def summarise(bag: Path, topics: DemoBag, recorder: Recorder, weights: str) -> d
         "weights": weights or "random",
         "trained": trained,
         "fx_assumed": topics.camera_info is None,
-    }
-
-
-def stages_ms(diagnostics: dict[str, str]) -> dict[str, dict[str, float]]:
-    """p50 and p99 of each stage in the node, as its diagnostics say them."""
-    return {
-        stage: {q: float(diagnostics[f"{stage}_ms_{q}"]) for q in ("p50", "p99")}
-        for stage in STAGES
-        if f"{stage}_ms_p50" in diagnostics
     }
 
 
