@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict
 
+import numpy as np
 import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.utilities import get_rmw_implementation_identifier
@@ -198,6 +200,7 @@ def motion_values(stream: Stream) -> dict:
             "learned_log_scale_stddev": round(motion.learned.variance**0.5, 3),
             "learned_stddev_factor": round(motion.learned.trust, 2),
             "track_noise_px": round(motion.track_noise_px, 2),
+            "pose_rotation_drift_seen_dps": round(math.degrees(np.linalg.norm(motion.drift.rate_rad_s)), 2),
         }
     return values
 

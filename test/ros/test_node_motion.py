@@ -38,6 +38,7 @@ RELIABLE = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE)
 SENSOR_DATA = QoSProfile(depth=1000, reliability=ReliabilityPolicy.BEST_EFFORT)
 PACKETS = wall_packets()
 LOGGED = ("poses", "poses_rejected", "keypoints_by_motion", "learned_log_scale", "track_noise_px", "pose_age_ms")
+LOGGED += ("pose_rotation_drift_seen_dps",)
 
 
 @pytest.fixture
