@@ -14,7 +14,8 @@ from reference.moving_camera import Path, Wall
 
 from eventspd_ros import rotations
 from eventspd_ros.motion.likelihood import SeenScene, depth_likelihoods
-from eventspd_ros.motion.rotation_drift import MAX_RATE_RAD_S, NOISE_PX, REACH_PX, RotationDrift, off_path
+from eventspd_ros.motion.off_path import NOISE_PX, REACH_PX, off_path
+from eventspd_ros.motion.rotation_drift import MAX_RATE_RAD_S, RotationDrift
 from eventspd_ros.motion.slices import SLICES
 from eventspd_ros.motion.trajectory import Motion
 
