@@ -9,7 +9,14 @@ The node, the evaluation and a notebook all hold this one object:
             predictor.encode(window)
         answer = predictor.query(uv_px)          # metres, standard deviations, a status for every point
 
-With a model on images a window is a picture: predictor.encode(ImageWindow(image, t_ns)).
+Words used here and everywhere:
+
+    window  the events of 20 ms, one every 8.333 ms; with a model on images it is a picture, ImageWindow(image, t_ns)
+    cache   what encode() (Phase A of the model) makes of a window; query() (Phase B) reads depths from it
+    memory  what encode() carries from one window to the next
+    epoch   number of the stream that a window belongs to; it grows when what comes may be another scene (a bag loop, a
+            restarted driver), and memory and caches are then forgotten
+    canonical depth  depth for a camera whose focal length is one image width; the predictor makes it metric
 
 Where the camera's poses are known, a MotionDepth (motion/depth_from_motion.py) holds the poses and the events. query()
 then fuses the learned depth with the depth from motion:

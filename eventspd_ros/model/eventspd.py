@@ -7,8 +7,15 @@
       A4  scale s_t and shift b_t       heads.py                      B4  deformable read           deformable_read.py
                                                                       B5  fused attention, depth    query_decoder.py
 
-Equation numbers are those of the architecture document (EventSPD, research plan v12). Depth is canonical: metres at a
-focal length of one image width; metric depth = canonical · fx_px / width_px.
+A predictor calls encode() and decode(). These are in the base class (point_depth.py), which turns windows into tensors
+and calls phase_a() and phase_b() below. Training calls unroll() and phase_b() itself.
+
+The event field sums F³'s encodings of the events at each pixel; F_t are its features at stride 2 (4 in eventspd_lite).
+L1 … L4 are the pyramid's levels, finest first. G_t is L4 after the memory, a recurrent state h. z is a query's code,
+from which its depth follows.
+
+Equation numbers are those of the architecture document (EventSPD, research plan v12); docs/deviations.md says where we
+differ. Depth is canonical: metres at a focal length of one image width; metric depth = canonical · fx_px / width_px.
 
 Shapes: B windows, one of each stream; K queries a window; C_l channels and (H_l, W_l) cells of level l.
 """
@@ -87,10 +94,10 @@ class EventSPD(PointDepthModel):
         self._merge_tokens = check_share(share)
 
     def phase_a(self, field: Tensor, memory: Tensor | None = None) -> tuple[EventSPDTensors, Tensor | None]:
-        """A1–A4: event field (B, 8, H, W) and memory h (B, C_4, H_4, W_4), or None at a stream's start.
+        """A1–A4, from the event field (B, 8, H, W) and the memory h (B, C_4, H_4, W_4), None at a stream's start.
 
-        Returns what phase_b() reads and the next h, None where the model has no memory. Windows of a batch are
-        independent streams. Nothing here is detached: unrolled over windows, gradients flow through h (BPTT).
+        Returns what phase_b() reads, and the next h, None for a model without memory. The windows of a batch belong to
+        different streams. Nothing is detached: over several windows gradients flow through h (BPTT).
         """
         *fine, l4 = self._maps(field, memory)
         if self.memory is None:
