@@ -9,10 +9,17 @@ The node, the evaluation and a notebook all hold this one object:
             predictor.encode(window)
         answer = predictor.query(uv_px)          # metres, standard deviations, a status for every point
 
-With a model on images a window is a picture: predictor.encode(ImageWindow(image, t_ns)).
+Words used here and everywhere:
 
-Where the camera's poses are known, motion (motion/depth_from_motion.py) holds them and the events beside the cache, and
-query() answers with both:
+    window  the events of 20 ms, one every 8.333 ms; with a model on images it is a picture, ImageWindow(image, t_ns)
+    cache   what encode() (Phase A of the model) makes of a window; query() (Phase B) reads depths from it
+    memory  what encode() carries from one window to the next
+    epoch   number of the stream that a window belongs to; it grows when what comes may be another scene (a bag loop, a
+            restarted driver), and memory and caches are then forgotten
+    canonical depth  depth for a camera whose focal length is one image width; the predictor makes it metric
+
+Where the camera's poses are known, a MotionDepth (motion/depth_from_motion.py) holds the poses and the events. query()
+then fuses the learned depth with the depth from motion:
 
     predictor = Predictor(model, height, width, fx_px, motion=MotionDepth(height, width, trajectory))
 """
@@ -34,18 +41,18 @@ from eventspd_ros.model.geometry import inside_image
 from eventspd_ros.motion.depth_from_motion import Basis, MotionDepth, Points
 from eventspd_ros.motion.learned_scale import START_STDDEV
 
-# Kept for requests whose stamp lies some windows back: caches, and for `exact` memories (some 100 kB).
+# How many are kept for requests whose stamp lies some windows back: caches; for `exact` memories too (100 kB each).
 RECENT_CACHES = 16
 RECENT_MEMORIES = 64
-EXACT_WINDOWS_BACK = 48  # the oldest memories may go while an exact window waits to be encoded
+# Fewer than memories: the oldest of these may be dropped while an exact window waits to be encoded.
+EXACT_WINDOWS_BACK = 48
 
 
 class QueryMode(str, Enum):
-    """Which window answers a request.
+    """Which window answers a request for points that were observed at a time t.
 
-    latest: none is waited for: of those encoded the one that ends nearest to when the points were observed, which is
-    the newest unless they are asked for late. covering: the first that ends after they were observed. exact: one that
-    ends when they were observed; it is encoded for them alone.
+    latest: of the windows encoded so far, the one that ends nearest to t; the request does not wait. covering: the
+    first window that ends after t. exact: a window that ends at t, which is encoded for this request alone.
     """
 
     LATEST = "latest"
@@ -67,7 +74,7 @@ class Status(IntEnum):
     UNCALIBRATED = 8
 
 
-# Why there may be no learned depth where motion has one.
+# Where the learned depth is missing for one of these reasons, motion may still give a depth.
 MOTION_MAY_ANSWER = (Status.NO_CACHE, Status.STALE_CACHE, Status.UNTRAINED)
 
 
@@ -91,14 +98,14 @@ class Answer:
 
     @classmethod
     def refused(cls, count: int, status: Status, window_ns: tuple[int, int] = (0, 0)) -> Answer:
-        """An answer of that length without any depth."""
+        """An answer for `count` points without any depth."""
         nan = np.full(count, np.nan, np.float32)
         return cls(nan, nan.copy(), np.full(count, status, np.uint8), *window_ns, np.zeros(count, np.uint8))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EncodeJob:
-    """A window on its way to encode_together(). resets: of its predictor when the job was made."""
+    """A window that waits for encode_together(). resets: the predictor's count of resets when the job was made."""
 
     predictor: Predictor
     window: EventWindow | ImageWindow
@@ -107,21 +114,22 @@ class EncodeJob:
 
     @property
     def void(self) -> bool:
-        """Whether the stream was forgotten since: the window is of the past."""
+        """Whether the predictor forgot its stream since the job was made; the result is then thrown away."""
         return self.resets != self.predictor.resets
 
 
 def exact_history_ns(config, max_cache_age_ms: float) -> int:
     """How long events are held for exact windows. config: the model's; max_cache_age_ms: as of the Predictor."""
-    # An exact window that ends before the oldest memory could only start from none.
+    # An exact window that ends before the oldest memory would have no memory to start from.
     remembered_ns = round(EXACT_WINDOWS_BACK * (config.stride_ms * NS_PER_MS))
     return min(round(max_cache_age_ms * NS_PER_MS), remembered_ns)
 
 
 class Predictor:
-    """One camera's windows through one model. job() may run in one thread, encode() in another, query() in a third.
+    """Runs one camera's windows through one model. job(), encode() and query() may run in three different threads.
 
-    resets: how often all was forgotten. It is by itself where a window's epoch is newer than that of those before.
+    resets: how often the stream was forgotten. The predictor forgets it by itself when a window's epoch is newer than
+    the epoch of the windows before.
     """
 
     def __init__(
@@ -136,9 +144,10 @@ class Predictor:
         motion: MotionDepth | None = None,
     ):
         """model: what build_model, load_checkpoint or load_package (model/export.py) returns. fx_px: focal length in
-        pixels; without it no depth is metric and every point is UNCALIBRATED. max_cache_age_ms: how far from the
-        points' time the end of the window may lie that answers them. Both may change later. motion: is given this
-        stream's events and poses; None: learned depth alone."""
+        pixels; without it no depth is metric and every point is UNCALIBRATED. max_cache_age_ms: how far the end of the
+        answering window may lie from the time of the points; further away they are STALE_CACHE. Both may be changed
+        later. motion: depth from motion, to which the caller adds this stream's events and poses; None: learned depth
+        alone."""
         if height <= 0 or width <= 0:
             raise ValueError(f"sensor size {width}x{height}: give its width and height in pixels")
         self.model = model
@@ -154,19 +163,21 @@ class Predictor:
 
     @property
     def history_ns(self) -> int:
-        """How long the events of its windows are to be held."""
+        """How long the slicer has to hold events so that exact windows can still be cut; 0 in the other modes."""
         return exact_history_ns(self.model.config, self.max_cache_age_ms) if self.mode == QueryMode.EXACT else 0
 
     def begin(self, epoch: int) -> None:
-        """Windows of that epoch come next: forget the stream where it is newer than that of those before."""
+        """Say that windows of this epoch come next. If it is newer than the epoch so far, the stream is forgotten."""
         with self._lock:
             if epoch > self._epoch:
                 self._epoch = epoch
                 self.forget()
 
     def forget(self) -> None:
-        """Forget the recurrent memory, the caches and the events of the motion; jobs under way are void. For any
-        thread."""
+        """Forget the recurrent memory, the caches and the events held for motion. Jobs under way become void.
+
+        Any thread may call this.
+        """
         if self.motion is not None:
             self.motion.restart()
         with self._lock:
@@ -178,8 +189,8 @@ class Predictor:
             self._exact: FeatureCache | None = None
 
     def job(self, window: EventWindow | ImageWindow, exact: bool = False) -> EncodeJob:
-        """The window for encode_together(). exact: the points' own; it reads the memory but does not advance it.
-        ValueError: of another sensor."""
+        """Make a window a job for encode_together(). exact: the window was cut for one request; it reads the memory but
+        does not advance it. ValueError: the window has another sensor's size."""
         if window.sensor_hw != (self.height, self.width):
             found = "{1}x{0}".format(*window.sensor_hw)
             raise ValueError(f"window of {found} px: this stream is {self.width}x{self.height}")
@@ -187,11 +198,11 @@ class Predictor:
         return EncodeJob(self, window, exact, self.resets)
 
     def encode(self, window: EventWindow | ImageWindow, exact: bool = False) -> FeatureCache:
-        """Phase A: carry the memory over one window; its cache answers queries from now on. exact: as of job()."""
+        """Phase A: encode one window and advance the memory. Its cache then answers queries. exact: see job()."""
         return encode_together([self.job(window, exact)])[0]
 
     def cache_for(self, t_ns: int) -> FeatureCache | None:
-        """The cache that `mode` wants for points observed at t_ns (sensor clock), None where it is not there yet."""
+        """The cache that `mode` asks for, for points observed at t_ns (sensor clock). None: it is not there yet."""
         with self._lock:
             if self.mode == QueryMode.EXACT:
                 return self._exact if self._exact is not None and self._exact.end_ns == t_ns else None
@@ -200,12 +211,15 @@ class Predictor:
             return min(self._caches, key=lambda cache: abs(cache.end_ns - t_ns), default=None)
 
     def poses_wanted_ns(self, t_ns: int, cache: FeatureCache | None) -> int:
-        """Until when poses are to reach (sensor clock), so that what comes later does not change an answer to points
-        observed at t_ns from that cache. `latest` would rather extrapolate to the window's end than wait."""
+        """The time (sensor clock) that poses must have reached before this cache answers points observed at t_ns.
+
+        Poses that come later then do not change the answer. In `latest` it is t_ns, even if the window ends later: the
+        rest is extrapolated, not waited for.
+        """
         return t_ns if cache is None or self.mode == QueryMode.LATEST else max(t_ns, cache.end_ns)
 
     def state_for(self, job: EncodeJob) -> StreamState:
-        """The memory a window starts from: the newest, or for an exact one what it was at the window's end."""
+        """The memory that a window starts from: the newest; for an exact window, the last one at or before its end."""
         with self._lock:
             if not job.exact:
                 return self.state
@@ -237,14 +251,15 @@ class Predictor:
         """Phase B: depth at the points uv_px, (K, 2) pixels, from the newest cache or the one given, and from motion.
 
         now_ns: sensor time the points belong to; None: the cache's end. A cache further from it than max_cache_age_ms
-        is STALE_CACHE. ids: of tracks, (K,), where they persist. offset_ns: ROS time, which poses have, minus sensor
-        time. teaches: whether the stream may learn from this request; later answers depend on it.
+        is STALE_CACHE. ids: (K,), the front-end's track ids, if they persist from request to request. offset_ns: ROS
+        time, which poses are stamped in, minus sensor time. teaches: whether motion may learn from this request (the
+        network's scale, the poses' drift); later answers depend on it.
         """
         return self.with_motion(self.learned(uv_px, now_ns, cache), uv_px, now_ns, ids, offset_ns, teaches)
 
     @torch.inference_mode()
     def learned(self, uv_px: np.ndarray, now_ns: int | None = None, cache: FeatureCache | None = None) -> Answer:
-        """query() without motion."""
+        """The network's depth alone: query() without motion."""
         uv = np.asarray(uv_px, np.float32).reshape(-1, 2)
         cache = cache or self.cache
         window_ns = (0, 0) if cache is None else (cache.start_ns, cache.end_ns)
@@ -266,8 +281,8 @@ class Predictor:
         offset_ns: int = 0,
         teaches: bool = True,
     ) -> Answer:
-        """An answer of learned() with what motion knows of it. Where the learned depth is missing or of no use, motion
-        may do alone."""
+        """Fuse an answer of learned() with the depth from motion. Where the learned depth is missing or the model is
+        untrained, motion may answer alone."""
         if self.motion is None or (now_ns is None and not answer.window_end_ns):
             return answer
         uv = np.asarray(uv_px, np.float32).reshape(-1, 2)
@@ -281,8 +296,8 @@ class Predictor:
             log_depth = np.where(usable, np.log(answer.depth_m), np.nan).astype(np.float64)
             log_stddev = np.where(usable, answer.depth_stddev_m / answer.depth_m, np.nan).astype(np.float64)
         places = np.where(asked[:, None], uv, np.nan).astype(np.float64)
-        # Up to the learned depth's window, so that it does not matter what has come since; but for `latest`, as where
-        # encoding is slow that window is old.
+        # Motion uses events up to the end of the learned depth's window, so that the answer does not depend on which
+        # events have arrived since. Not in `latest`: where encoding is slow that window is old.
         until_ns = answer.window_end_ns if usable.any() and self.mode != QueryMode.LATEST else None
         shared = answer.log_scale_stddev if self.model.config.head.shared_scale else None
         points = Points(places, log_depth if self.model.trained else None, log_stddev, ids, shared)
@@ -311,13 +326,13 @@ class Predictor:
         return Status.OK
 
     def _check_points(self, answer: Answer, uv: np.ndarray) -> None:
-        """What is wrong with a point itself stands above what is wrong with the stream."""
+        """Set the status of points that are not finite or not in the image; it goes before the status of the stream."""
         finite = np.isfinite(uv).all(axis=1)
         answer.status[finite & ~inside_image(uv, self.height, self.width)] = Status.OUT_OF_IMAGE
         answer.status[~finite] = Status.NOT_FINITE
 
     def _decode(self, cache: FeatureCache, uv: np.ndarray, wanted: np.ndarray, answer: Answer) -> None:
-        """Fill in the wanted points: canonical depth (focal length = sensor width) times fx / width is metric."""
+        """Fill in the wanted points. Canonical depth, for a focal length of one width, times fx / width is metric."""
         points = torch.from_numpy(np.ascontiguousarray(uv[wanted]))
         depth, stddev = (
             out.float().cpu().numpy() * (self.fx_px / self.width) for out in self.model.decode(cache, points)
@@ -331,10 +346,10 @@ class Predictor:
 
 @torch.inference_mode()
 def encode_together(jobs: Sequence[EncodeJob]) -> list[FeatureCache]:
-    """Phase A of windows of several streams over one model as one batch. ValueError: sensors of different sizes.
+    """Phase A for windows of several streams that share a model, as one batch. ValueError: sensors differ in size.
 
-    Each stream's result is what it would be alone. Returns when the device is done: who encodes slower than windows
-    come must notice.
+    Each stream gets the same result as alone. The function returns only when the device has finished, so that the
+    caller notices when encoding is slower than the windows come.
     """
     model = jobs[0].predictor.model
     states = [job.predictor.state_for(job) for job in jobs]

@@ -8,13 +8,13 @@ import torch
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from eventspd_ros import __version__
-from eventspd_ros.cli import build_parser, main
+from eventspd_ros.cli import main
+from eventspd_ros.cli.document import NOTES, commands, document
 from eventspd_ros.events.codecs.evt3 import encode_evt3
 from eventspd_ros.events.files.rosbag import bag_typestore
 from eventspd_ros.events.types import EventArray
 
-README = Path(__file__).parents[1] / "README.md"
-
+ROOT = Path(__file__).parents[1]
 
 STEREO_COMMANDS = (
     ["info-events", "stereo"],
@@ -60,20 +60,40 @@ def raw_file(tmp_path):
     return path, events
 
 
-def commands() -> list[str]:
-    """Every command path, e.g. "bench decode"."""
-
-    def below(parser, prefix):
-        for action in parser._subparsers._group_actions if parser._subparsers else []:
-            for name, sub in action.choices.items():
-                yield from below(sub, [*prefix, name]) if sub._subparsers else [" ".join([*prefix, name])]
-
-    return list(below(build_parser(), []))
+def test_the_page_of_commands_is_what_the_parsers_say():
+    written = (ROOT / "docs/commands.md").read_text()
+    assert written == document(), "run: python -m eventspd_ros.cli.document > docs/commands.md"
+    assert len(commands()) > 20 and set(NOTES) <= set(commands())
 
 
-def test_readme_shows_every_command():
-    text = README.read_text()
-    assert [c for c in commands() if not re.search(rf"`eventspd {re.escape(c)}[ `]", text)] == []
+def test_every_argument_says_what_it_is():
+    silent = [
+        f"{name} {action.option_strings or action.dest}"
+        for name, parser in commands().items()
+        for action in parser._actions
+        if not action.help
+    ]
+    assert silent == []
+
+
+def test_commands_that_the_prose_shows_are_there():
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    shown = [(page.name, line) for page in pages for line in shown_commands(page.read_text())]
+    known, wrong = commands(), []
+    for page, line in shown:
+        words = line.split()
+        name = " ".join(words[: 2 if words[0] == "bench" else 1])
+        flags = {option for action in known[name]._actions for option in action.option_strings} if name in known else {}
+        wrong += [(page, name)] if name not in known else []
+        wrong += [(page, name, flag) for flag in re.findall(r"(?<!\S)--[a-z][a-z0-9-]*", line) if flag not in flags]
+    assert wrong == [] and len(shown) > 100
+
+
+def shown_commands(text: str) -> list[str]:
+    """Commands between backticks, of a code block's line, or continued on the next line, without their first word."""
+    lines = re.findall(r"^ *(?:\.venv/bin/)?eventspd ([a-z](?:\\\n|[^\n#`])*)", text, re.MULTILINE)
+    spans = re.findall(r"`eventspd ([a-z][^`]*)`", text)
+    return lines + spans
 
 
 def test_version(capsys):

@@ -17,7 +17,7 @@ DISTRIBUTIONS = {
     "lightning_fabric": "lightning-fabric",
     "yaml": "pyyaml",
 }
-# README.md calls them optional.
+# CONTRIBUTING.md calls them optional.
 OPTIONAL = {"faery", "transformers", "triton"}
 ROS_PACKAGES = {"tf2_ros": "tf2_ros_py"}
 # What package.xml takes from the system, if it is new enough there.
@@ -61,5 +61,5 @@ def test_every_ros_package_that_is_imported_is_in_package_xml():
 
 
 @pytest.mark.parametrize("name", sorted(required("requirements.txt") | OPTIONAL))
-def test_the_readme_says_what_it_is_for(name):
-    assert re.search(rf"^\|[^|]*\b{re.escape(name)} ≥", (ROOT / "README.md").read_text(), re.MULTILINE)
+def test_contributing_says_what_it_is_for(name):
+    assert re.search(rf"^\|[^|]*\b{re.escape(name)} ≥", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)

@@ -1,4 +1,4 @@
-"""What README.md and docs/ promise is there: rooms, links, and the Python that a newcomer copies."""
+"""What README.md, CONTRIBUTING.md and docs/ promise is there: rooms, links, and the Python that a newcomer copies."""
 
 import ast
 import re
@@ -19,7 +19,8 @@ PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")
 def test_every_room_is_shown():
     rooms = {path.name for path in (ROOT / "eventspd_ros").iterdir() if path.suffix == ".py" or path.is_dir()}
     rooms -= {"__init__.py", "__pycache__", "msg", "resources.py"}
-    shown = re.findall(r"^\| `([\w.]+)/?` \| ", README.read_text().split("## How it is built")[1], re.MULTILINE)
+    text = (ROOT / "CONTRIBUTING.md").read_text().split("## The house")[1]
+    shown = re.findall(r"^\| `([\w.]+)/?` \| ", text, re.MULTILINE)
     assert set(shown) == rooms
 
 
@@ -52,6 +53,20 @@ def test_links_and_modules_it_names_are_there(page):
     modules = {path.name for folder in ("eventspd_ros", "test", "launch") for path in (ROOT / folder).rglob("*.py")}
     named = {name.split("/")[-1] for name in re.findall(r"`([\w./]+\.py)`", page.read_text())}
     assert dead == [] and named - modules - {"setup.py"} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_headings_it_links_to_are_there(page):
+    links = re.findall(r"\]\(([^)#\s:]*\.md|)#([^)\s]+)\)", page.read_text())
+    dead = [link for link in links if link[1] not in anchors(page.parent / link[0] if link[0] else page)]
+    assert dead == []
+
+
+def anchors(page: Path) -> set[str]:
+    """What links can name of a page: its headings as GitHub spells them there."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_the_python_of_the_readme_answers(tmp_path):

@@ -28,15 +28,15 @@ def add_commands(command: Command) -> None:
         sub.set_defaults(run=run_benchmark, measure=measure)
         sub.add_argument("--repetitions", type=int, default=repetitions, help=f"after warm-up (default {repetitions})")
         sub.add_argument("--against", type=Path, metavar="FILE", help="an earlier --json of it, to print ratios to")
-        sub.add_argument("--json", action="store_true")
+        sub.add_argument("--json", action="store_true", help="print the report as JSON")
         return sub
 
     sub = benchmark("decode", bench_decode, "events decoded a second, one core", 30)
-    sub.add_argument("input", type=Path, metavar="FILE")
+    sub.add_argument("input", type=Path, metavar="FILE", help="a recording of events")
     add_source(sub)
 
     sub = benchmark("windows", bench_windows, "events cut into windows a second, one core", 30)
-    sub.add_argument("input", type=Path, metavar="FILE")
+    sub.add_argument("input", type=Path, metavar="FILE", help="a recording of events")
     add_source(sub)
     add_support_filter(sub)
 
@@ -44,7 +44,7 @@ def add_commands(command: Command) -> None:
     sub.add_argument("--sensor", type=sensor_size, default=(260, 346), metavar="WxH", help="default 346x260")
 
     sub = benchmark("model", bench_model, "milliseconds to encode a window and to decode K keypoints", 30)
-    sub.add_argument("--preset", default="eventspd")
+    sub.add_argument("--preset", default="eventspd", help="of the model (default eventspd)")
     sub.add_argument("--sensor", type=sensor_size, default=(720, 1280), metavar="WxH", help="default 1280x720")
     sub.add_argument("--k", type=query_counts, default=(1, 64, 256, 1024), help="e.g. 1,64,256,1024")
     sub.add_argument("--device", type=device, default="cpu", help="cpu, cuda or cuda:N")
@@ -52,7 +52,7 @@ def add_commands(command: Command) -> None:
     sub = benchmark(
         "stream", bench_stream, "windows of 120 a second that a model bears, with 30 requests beside them", 1
     )
-    sub.add_argument("--preset", default="eventspd_lite")
+    sub.add_argument("--preset", default="eventspd_lite", help="of the model (default eventspd_lite)")
     sub.add_argument("--sensor", type=sensor_size, default=(260, 346), metavar="WxH", help="default 346x260")
     sub.add_argument("--device", type=device, default="auto", help="auto, cpu, cuda or cuda:N")
     sub.add_argument("--seconds", type=float, default=10.0, help="default 10")
@@ -66,13 +66,14 @@ def add_commands(command: Command) -> None:
     sub.add_argument("--device", type=device, default="cpu", help="cpu, cuda or cuda:N")
 
     sub = benchmark("gpu", bench_gpu, "the latency promise on one GPU: dense baseline, all variants, floors", 50)
-    sub.add_argument("--sensor", type=sensor_size, nargs="+", default=[(720, 1280), (480, 640)], metavar="WxH")
+    sizes = {"default": [(720, 1280), (480, 640)], "help": "default 1280x720 640x480"}
+    sub.add_argument("--sensor", type=sensor_size, nargs="+", metavar="WxH", **sizes)
     sub.add_argument("--device", type=device, default="cuda", help="cuda or cuda:N")
     sub.add_argument("--budget", type=float, default=480.0, help="start nothing after so many seconds (default 480)")
     sub.add_argument("--out", type=Path, metavar="OUT.json", help="written after every measurement")
 
     sub = benchmark("train", bench_train, "milliseconds of a training step: forward, backward, optimizer", 10)
-    sub.add_argument("--preset", default="eventspd_lite")
+    sub.add_argument("--preset", default="eventspd_lite", help="of the model (default eventspd_lite)")
     sub.add_argument("--sensor", type=sensor_size, default=(260, 346), metavar="WxH", help="default 346x260")
     sub.add_argument("--batch", type=int, default=2, help="samples a step, of 4 windows and 512 queries (default 2)")
 
@@ -82,7 +83,7 @@ def add_commands(command: Command) -> None:
     sub.add_argument("--seconds", type=float, default=10.0, help="for the feed (default 10); training takes its time")
 
     sub = benchmark("node", bench_node, "events a second that the whole node bears over DDS, and its latencies", 3)
-    sub.add_argument("--preset", default="eventspd_lite")
+    sub.add_argument("--preset", default="eventspd_lite", help="of the model (default eventspd_lite)")
     sub.add_argument("--sensor", type=sensor_size, default=(260, 346), metavar="WxH", help="default 346x260")
     sub.add_argument("--device", type=device, default="auto", help="auto, cpu, cuda or cuda:N")
 

@@ -39,11 +39,11 @@ def add_commands(command: Command) -> None:
     sub.add_argument("--out", type=Path, required=True, help="the checkpoint with the temperature")
     sub.add_argument("--half", action="store_true", help="store its weights in float16")
     sub.add_argument("--dataset", default="simulated", help="simulated, m3ed, dsec, mvsec, tartanair")
-    sub.add_argument("--json", action="store_true")
+    sub.add_argument("--json", action="store_true", help="print the result as JSON")
 
     text = "train variants of a model with one budget, ask them the same, write one table; finished ones are kept"
     sub = command("ablate", ablate, text)
-    sub.add_argument("config", type=Path, metavar="CONFIG")
+    sub.add_argument("config", type=Path, metavar="CONFIG", help="YAML file of the variants")
     sub.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="runs, ablations.md, ablations.json")
     sub.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these variants, and no table yet")
 

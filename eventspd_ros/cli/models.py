@@ -10,12 +10,12 @@ from eventspd_ros.resources import DEFAULT_WEIGHTS
 
 def add_commands(command: Command) -> None:
     sub = command("info", info, "parameters and multiply-accumulates of a preset, by stage, counted on the model")
-    sub.add_argument("--preset", default="eventspd")
+    sub.add_argument("--preset", default="eventspd", help="default eventspd")
     sub.add_argument("--sensor", type=sensor_size, default=(720, 1280), metavar="WxH", help="default 1280x720")
-    sub.add_argument("--json", action="store_true")
+    sub.add_argument("--json", action="store_true", help="print the counts as JSON")
 
     sub = command("convert-f3", convert_f3, "turn an upstream F³ checkpoint into this package's safetensors")
-    sub.add_argument("input", type=Path, metavar="IN.pth")
+    sub.add_argument("input", type=Path, metavar="IN.pth", help="the upstream checkpoint")
     sub.add_argument("--encoder", required=True, help="its configuration: hd_small, hd_micro, mvsec_small, …")
     sub.add_argument("--out", type=Path, required=True, help="OUT.safetensors")
 
@@ -25,10 +25,10 @@ def add_commands(command: Command) -> None:
     sub.add_argument("--sensor", type=sensor_size, default=(720, 1280), metavar="WxH", help="default 1280x720")
     sub.add_argument("--device", type=device, default="cpu", help="cpu or cuda: packages do not move")
     sub.add_argument("--bfloat16", action="store_true", help="compute in bfloat16")
-    sub.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    sub.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the package")
 
     sub = command("pretrain", pretrain, "pretrain F³ to predict the next 20 ms of events, as a YAML file says")
-    sub.add_argument("config", type=Path, metavar="CONFIG")
+    sub.add_argument("config", type=Path, metavar="CONFIG", help="YAML file of the run")
     sub.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run")
 
     text = "write a teacher's dense relative depth beside recordings that have images, for training"
@@ -39,7 +39,7 @@ def add_commands(command: Command) -> None:
     sub.add_argument("--device", type=device, help="cpu, cuda or cuda:N (default: CUDA where there is one)")
 
     sub = command("train", train, "train depth as a YAML file says; goes on where the folder's last checkpoint stands")
-    sub.add_argument("config", type=Path, metavar="CONFIG")
+    sub.add_argument("config", type=Path, metavar="CONFIG", help="YAML file of the run")
     sub.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run")
 
 

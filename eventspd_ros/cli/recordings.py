@@ -37,19 +37,20 @@ def add_commands(command: Command) -> None:
     sub.add_argument("--weights", default=DEFAULT_WEIGHTS, help=f"name or path; '' for random ones ({DEFAULT_WEIGHTS})")
 
     sub = command("decode", decode, "decode a .raw file, rosbag2 or HDF5 to arrays")
-    sub.add_argument("input", type=Path, metavar="IN")
+    sub.add_argument("input", type=Path, metavar="IN", help="a recording of events")
     sub.add_argument("--out", type=Path, required=True, help="OUT.npz or OUT.h5")
     add_source(sub)
 
     text = "count, duration, rate, size, encoding, gaps and event statistics of a recording or a folder of HDF5 scenes"
     sub = command("info-events", info_events, text)
-    sub.add_argument("input", type=Path, metavar="IN")
+    sub.add_argument("input", type=Path, metavar="IN", help="a recording of events, or a folder of HDF5 scenes")
     add_source(sub)
-    sub.add_argument("--json", action="store_true")
+    sub.add_argument("--json", action="store_true", help="print the result as JSON")
 
     sub = command("simulate", simulate, "write simulated events with exact depth: HDF5 for training, or rosbag2")
     sub.add_argument("--out", type=Path, help="folder of the set; what is there already is kept")
-    sub.add_argument("--domains", nargs="+", default=["drive", "indoor", "fly"], metavar="DOMAIN")
+    text = "kinds of scenes: drive, indoor, fly (these by default), desk, hall, forest"
+    sub.add_argument("--domains", nargs="+", default=["drive", "indoor", "fly"], metavar="DOMAIN", help=text)
     sub.add_argument("--scenes", type=int, default=10, help="scenes of every domain (default 10)")
     sub.add_argument("--seed", type=int, default=0, help="of the first scene; the others count on (default 0)")
     sub.add_argument("--duration", type=float, default=1.0, help="of a scene, s (default 1)")
@@ -57,7 +58,8 @@ def add_commands(command: Command) -> None:
     sub.add_argument("--preset", default="normal", help=text)
     sub.add_argument("--size", default="346x260", help="WIDTHxHEIGHT, px (default 346x260)")
     sub.add_argument("--intrinsics", nargs=4, type=float, metavar=("FX", "FY", "CX", "CY"), help="px")
-    sub.add_argument("--distortion", nargs=4, type=float, metavar=("K1", "K2", "P1", "P2"), default=[0.0] * 4)
+    names = ("K1", "K2", "P1", "P2")
+    sub.add_argument("--distortion", nargs=4, type=float, metavar=names, default=[0.0] * 4, help="plumb_bob (none)")
     sub.add_argument("--format", default="hdf5", help="hdf5 or rosbag2 (default hdf5)")
     sub.add_argument("--label-period-us", type=int, default=8333, help="time between depth maps in HDF5 (8333)")
     sub.add_argument("--images", action="store_true", help="a camera's picture beside every depth map, for a teacher")
@@ -82,7 +84,7 @@ def add_commands(command: Command) -> None:
         "--query-mode", default="covering", help="which window answers: latest, covering, exact (covering)"
     )
     sub.add_argument("--events", metavar="TOPIC", help="topics are found by their type where there is one of it")
-    sub.add_argument("--camera-info", metavar="TOPIC")
+    sub.add_argument("--camera-info", metavar="TOPIC", help="the focal length and the lens")
     sub.add_argument("--keypoints", metavar="TOPIC", help="without one: corners of the events")
     sub.add_argument("--keypoints-layout", metavar="LAYOUT", help="as the node's parameter; needed for a PointCloud")
     sub.add_argument("--keypoints-coordinates", default="pixel", metavar="C", help="pixel, rectified or normalized")

@@ -1,1 +1,1 @@
-"""What cameras and front-ends send, to windows and points; the node and the replay of a bag share it. Without ROS."""
+"""Turns what cameras and front-ends send into windows and points. Node and replay share it; it does not need ROS."""

@@ -23,7 +23,7 @@ SOLVED_PX = 1e-7
 MAX_ERROR_PX = 1e-4  # of a ray projected again; a larger one means that the lens has no such ray
 LARGEST = 1e9  # of a calibration's numbers; with larger ones powers of them overflow, and no lens has them
 MAX_REACH = 1e6  # rays longer than this are at right angles to the axis
-SMALLEST = 1e-80  # of a coefficient that moves anything within reach; by smaller ones nothing can be divided
+SMALLEST = 1e-80  # coefficients below this move nothing within reach, and dividing by them overflows
 _STILL = np.zeros(3)
 
 
@@ -137,7 +137,7 @@ class CameraModel:
         if self.fisheye:
             return cv2.fisheye.projectPoints(points, _STILL, _STILL, self.k, self.d)[0][:, 0], None
         uv_px, jacobian = cv2.projectPoints(points, _STILL, _STILL, self.k, self.d)
-        # The derivative by the camera's place along x and y is that by the point's, here at depth 1.
+        # At depth 1 the derivative by the camera's translation along x and y is that by the ray's x and y.
         return uv_px[:, 0], jacobian[:, 3:5].reshape(-1, 2, 2)
 
     def _rectified_rays(self, points_px: np.ndarray) -> np.ndarray:
@@ -150,7 +150,7 @@ class CameraModel:
 
 
 def focal_length_px(info, width: int) -> float | None:
-    """What camera_info says of a sensor of that width; None where it says none. ValueError: it is of another width."""
+    """The focal length in camera_info for a sensor of that width; None: it has none. ValueError: another width."""
     if info is None or not 0.0 < info.k[0] < float("inf"):  # uncalibrated drivers send zeros
         return None
     if info.width not in (0, width):
@@ -159,8 +159,11 @@ def focal_length_px(info, width: int) -> float | None:
 
 
 def _distortion(model: str, d: np.ndarray) -> tuple[bool, np.ndarray]:
-    """Whether a distortion model, in any spelling, is a fisheye's, and its coefficients as OpenCV takes them: drivers
-    add zeros at the end (realsense a fifth to equidistant), or leave all out. ValueError names what is neither."""
+    """Whether the distortion model, in any spelling, is a fisheye, and its coefficients as OpenCV takes them.
+
+    Drivers add zeros at the end (realsense a fifth to equidistant), or leave all coefficients out. ValueError: the
+    model is not known, or it has a wrong number of coefficients.
+    """
     name, used = model.strip().lower(), len(np.trim_zeros(d, "b"))
     if name in FISHEYE:
         if used > 4:

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 from eventspd_ros.inputs.intake import Reports
 
-# Stamps that lie that much further apart than arrivals; one request may overtake the packets of a bag's other place.
+# Clocks differ if stamps lie further apart than the messages' arrivals, by this much and for so many requests in a row.
+# A single one may come ahead of its packets, e.g. when a bag jumps to another place.
 APART_S = 2.0
 REQUESTS_APART = 5
 
 
 class ClockWatch:
-    """Says once that all answers are and will be STALE_CACHE, and why. Times of arrival (s) are of any steady clock."""
+    """Reports once that keypoints and the camera's messages are stamped by different clocks, which makes every answer
+    STALE_CACHE. Times of arrival (s) may be of any steady clock."""
 
     def __init__(self, what: str, reporter: Reports):
-        """what: the camera's messages, in the plural."""
+        """what: the camera's messages, as the report calls them (a plural)."""
         self._what, self._reporter = what, reporter
         self._heard: tuple[int, float] | None = None
         self._requests_apart = 0  # in a row
 
     def heard(self, stamp_ns: int, at_s: float) -> None:
-        """A message of the camera came."""
+        """Note a message of the camera: its stamp, and when it came."""
         self._heard = (stamp_ns, at_s)
 
     def answered(self, stamp_ns: int, at_s: float, is_stale: bool) -> None:
-        """A request that came at_s was answered from a window."""
+        """Note a request that was answered from a window: its stamp, when it came, and whether that was STALE_CACHE."""
         if self._heard is None or not is_stale:
             self._requests_apart = 0
             return

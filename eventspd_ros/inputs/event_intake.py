@@ -1,5 +1,7 @@
-"""From a camera's event packets to windows: decoder, sensor clock, hot pixels, support filter, slicer. No threads, no
-ROS."""
+"""Turns a camera's event packets into windows: decoder, sensor clock, hot pixels, support filter, slicer.
+
+No threads, no ROS.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +18,16 @@ from eventspd_ros.events.types import EventPacket, EventWindow
 from eventspd_ros.events.windows import WindowSlicer, window_slicer
 from eventspd_ros.inputs.intake import Intake, Reports
 
-# A packet may come this much later after its stamp than the one before; after MAX_SILENCE_NS nothing is left to close.
+# The camera is silent when no packet has come for this long, beyond the last one's delay from stamp to arrival. After
+# MAX_SILENCE_NS no window is left to close.
 SILENCE_NS = 50_000_000
 MAX_SILENCE_NS = 1_000_000_000
-# Packets that come this long after their stamps are of another clock: a bag played without sim time.
+# Packets that come this long after their stamps were stamped by another clock, as of a bag played without sim time.
 MAX_LAG_NS = 1_000_000_000
-# Packets missing for longer, or sensor time that leaps further ahead of the stamps: another scene may have begun.
+# If packets are missing for longer, or sensor time leaps further ahead than the stamps do, the scene may be another.
 LEAP_NS = 1_000_000_000
-# A packet numbered no higher than the last, but stamped that close to it or within so many after another such one, is
-# a copy or one of a swapped pair. So many in a row are a very short bag that loops.
+# A packet numbered no higher than the last one is a copy, or one of a swapped pair, if its stamp is within TURN_NS of
+# the newest, or if another such packet came less than MANY_PACKETS before. MANY_PACKETS in a row are a bag that loops.
 TURN_NS = 100_000_000
 MANY_PACKETS = 8
 
@@ -32,10 +35,10 @@ MANY_PACKETS = 8
 class EventIntake(Intake):
     """One camera's decoder, clock, filters and slicer.
 
-    config: of the model the windows are for. on_begin, reporter: as of Intake. make_filter(height, width): of hot
-    pixels; its ValueError refuses the sensor too. history_ns: may change later. support_filter_ms: how long before an
-    event a pixel next to it must have fired, or it is in no window (events/support.py); 0: off. The listener is told
-    all.
+    config: of the model that the windows are for. on_begin, reporter: see Intake. make_filter(height, width): makes the
+    filter of hot pixels; it may raise ValueError to refuse the sensor. history_ns: may be changed later.
+    support_filter_ms: an event is in a window only if a pixel next to it fired at most so long before
+    (events/support.py); 0: off. The listener gets these events all the same.
     """
 
     unit = "event packet"
@@ -66,22 +69,22 @@ class EventIntake(Intake):
 
     @property
     def support(self) -> SupportFilter | None:
-        """Of this sensor; None where it is off, or the sensor is not known."""
+        """The support filter; None where it is off or the sensor is not known."""
         return self._slicer.support if self._slicer else None
 
     @property
     def packets(self) -> int:
-        """Packets that were decoded."""
+        """How many packets were decoded."""
         return self.decoder.stats.packets if self.decoder else 0
 
     @property
     def windows_dropped(self) -> int:
-        """Windows of this sensor given up because their events were too many to hold."""
+        """How many windows of this sensor were given up because their events were too many to hold."""
         return self._slicer.windows_dropped if self._slicer else 0
 
     @property
     def events_out_of_order(self) -> tuple[int, int]:
-        """Events whose time was held at the newest, and that were taken out for theirs."""
+        """How many events came late and were set to the newest time, and how many were removed for a stray time."""
         return (self._slicer.late_events, self._slicer.stray_events) if self._slicer else (0, 0)
 
     @property
@@ -101,8 +104,8 @@ class EventIntake(Intake):
             return []
 
     def close_silent(self, now_ns: int) -> list[EventWindow]:
-        """Packets come later than they are stamped, by a latency or the difference of two computers' clocks: so long
-        their events are still on the way."""
+        """See Intake. Packets come later than their stamps say, by latency or because two computers' clocks differ. A
+        window closes only after that lag, while its events may still be on the way."""
         if self._previous is None or self._lag_ns > MAX_LAG_NS:
             return []
         heard_ns = now_ns - self._lag_ns
@@ -119,7 +122,7 @@ class EventIntake(Intake):
         return self._closed_until_ns is not None and self._closed_until_ns >= t_ns
 
     def cut(self, end_ns: int) -> EventWindow | None:
-        """None where the window has no events, or some were let go."""
+        """See Intake. None: the window has no events, or some are no longer held."""
         return self._slicer.cut(end_ns) if self._slicer else None
 
     def begin(self, height: int, width: int) -> None:
@@ -144,7 +147,8 @@ class EventIntake(Intake):
         super().forget(cause)
 
     def _is_odd(self, packet: EventPacket) -> bool:
-        """Whether the packet is of another sensor, and not yet the third such one."""
+        """Whether the packet is left out because it looks like another sensor's. The third in a row is taken, and the
+        stream becomes that sensor's."""
         decoder, size = self.decoder, (packet.height, packet.width)
         kind = (packet.encoding, *size)
         if decoder is None:
@@ -170,8 +174,10 @@ class EventIntake(Intake):
         self.decoder, self._odd, self._seq = decoder, None, None
 
     def _is_out_of_turn(self, packet: EventPacket) -> bool:
-        """Whether the packet, or one of later, has come already: two publishers of one camera, or a swapped pair.
-        Of unnumbered ones only the stamps tell, and of equal stamps the bytes."""
+        """Whether this packet or a later one has come already: two nodes publish one camera, or a pair was swapped.
+
+        Packets without numbers (seq 0) are compared by their stamps, and at equal stamps by their bytes.
+        """
         if self._seq is None or self._newest_stamp_ns is None:
             return False
         late_ns = self._newest_stamp_ns - packet.stamp_ns
@@ -197,7 +203,7 @@ class EventIntake(Intake):
         return True
 
     def _follow(self, packet: EventPacket) -> None:
-        """Begin anew where packet numbers and stamps say so; the decoder follows the numbers by itself."""
+        """Begin the stream anew where packet numbers and stamps say so. The decoder follows the numbers by itself."""
         if self.decoder.restarts_with(packet.seq):
             self._begin_again("restart")
         elif self._seq is not None and packet.seq > self._seq + 1:
@@ -207,14 +213,14 @@ class EventIntake(Intake):
         self._newest_stamp_ns = packet.stamp_ns
 
     def _decode(self, packet: EventPacket) -> list[EventWindow]:
-        """Decode into the slicer's own buffer: an event is written once, windows are views of it."""
+        """Decode a packet into the slicer's buffer, of which windows are views; return the windows that it closes."""
         self._slicer.history_ns = self.history_ns
         self.decoder.decode_into(packet, self._slicer.buffer)
         first_ns = self._first_ns(packet.stamp_ns)
         if first_ns is None:
             return []
         if self._previous is not None and self._leapt(packet.stamp_ns, first_ns):
-            self._begin_again("sensor_leapt")  # what this packet brought goes too
+            self._begin_again("sensor_leapt")  # which drops the events of this packet too
         self.clock.update(packet.stamp_ns, first_ns)
         self.offset_ns = self.clock.offset_ns
         self._previous = (packet.stamp_ns, first_ns)
@@ -224,12 +230,13 @@ class EventIntake(Intake):
         return windows
 
     def _screen(self, buffer: EventBuffer, first: int) -> None:
-        """Every new event, buffer[first:end], passes here once, ahead of the windows."""
+        """Filter hot pixels. The slicer calls this once for the new events buffer[first:end], ahead of windows."""
         if self.filter is not None:
             self.filter.apply(buffer, first)
 
     def _tell(self, buffer: EventBuffer, first: int, last: int) -> None:
-        """And here, buffer[first:last], once their times are in order; where sensor time fell they begin an epoch."""
+        """Give the listener the events buffer[first:last]. The slicer calls this once their times are in order. Where
+        sensor time fell back, they begin a new epoch."""
         if self._slicer.epoch != self.epoch:
             self.resets["time_fell"] += 1
             self.epoch = self._slicer.epoch
@@ -239,18 +246,18 @@ class EventIntake(Intake):
             self.listener.add(events.x, events.y, events.p, events.t_ns)
 
     def _hand_on(self, windows: list[EventWindow]) -> list[EventWindow]:
-        """The windows, less those of before where sensor time fell."""
+        """The windows of the current epoch: where sensor time fell back, those of before are left out."""
         return [window for window in windows if window.epoch == self.epoch]
 
     def _first_ns(self, stamp_ns: int) -> int | None:
-        """Sensor time of the packet's first event, or of the second where that one agrees with the clock and the first
-        does not. None: it has none, or a single one that does not agree, which the next packet must confirm."""
+        """Sensor time of the packet's first event; of its second one, if that agrees with the clock and the first does
+        not. None: the packet has no event, or a single one that does not agree; the next packet must confirm that."""
         times_ns = self.decoder.first_times_ns
         agreeing = [t_ns for t_ns in times_ns if self.clock.agrees(stamp_ns, t_ns)]
         self._doubts = len(times_ns) == 1 and not agreeing and not self._doubts
         return None if not times_ns or self._doubts else (agreeing or times_ns)[0]
 
     def _leapt(self, stamp_ns: int, first_ns: int) -> bool:
-        """Whether the sensor's clock went ahead by itself; a host's clock that was set back does not count."""
+        """Whether sensor time leapt ahead of the stamps. A host clock that was set back is not taken for that."""
         before_stamp_ns, before_ns = self._previous
         return (first_ns - before_ns) - max(stamp_ns - before_stamp_ns, 0) > LEAP_NS

@@ -1,6 +1,6 @@
-"""From a camera's images to windows. No threads, no ROS.
+"""Turns a camera's images into windows. No threads, no ROS.
 
-An image is a window of its own, stamped in ROS time: there is no sensor clock to follow and nothing to wait for.
+An image is a window by itself, stamped in ROS time: there is no sensor clock to follow and nothing to wait for.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class ImageFrame:
 
 
 class ImageIntake(Intake):
-    """Images as windows, whenever they came."""
+    """Makes each image a window. Images may come at any rate."""
 
     unit = "image"
 
@@ -39,18 +39,19 @@ class ImageIntake(Intake):
         return [window]
 
     def close_silent(self, now_ns: int) -> list[ImageWindow]:
-        """No image waits to be closed."""
+        """None: no image waits to be closed."""
         return []
 
     def has_reached(self, t_ns: int) -> bool:
-        """Images are not cut at a stamp."""
+        """False: an image cannot be cut at a stamp."""
         return False
 
     def cut(self, end_ns: int) -> None:
-        """As has_reached()."""
+        """None: an image cannot be cut at a stamp."""
 
     def _is_odd(self, height: int, width: int) -> bool:
-        """Whether the image is of another size, and not yet the third such one."""
+        """Whether the image is left out because of its size. The third of another size in a row is taken, and the
+        stream becomes that camera's."""
         if not self.height:
             self.begin(height, width)
         if (self.height, self.width) == (height, width):
@@ -65,7 +66,8 @@ class ImageIntake(Intake):
         return False
 
     def _is_next(self, stamp_ns: int) -> bool:
-        """Whether it is newer than the last one; one that is older begins the stream anew (a bag loop)."""
+        """False: the image has the stamp of the one before, and is rejected. An older one begins the stream anew (a bag
+        loop)."""
         if stamp_ns == self._newest_stamp_ns:
             self.reject(f"image left out: its stamp, {stamp_ns} ns, is that of the one before; stamp every image")
             return False

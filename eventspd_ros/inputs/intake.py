@@ -1,6 +1,6 @@
-"""What an intake is: a camera's messages in, windows out, and when all before is of the past. No threads, no ROS.
+"""An intake turns one camera's messages into windows and decides when a stream begins anew. No threads, no ROS.
 
-event_intake.py and image_intake.py are the two there are.
+There are two: event_intake.py and image_intake.py.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from eventspd_ros.events.hot_pixels import HotPixelFilter
 from eventspd_ros.events.support import SupportFilter
 from eventspd_ros.events.types import EventWindow, ImageWindow
 
-# Stamps may be this far ahead of a ROS clock that fell, and still belong to its new time.
+# After the ROS clock jumped back, stamps that are at most this far ahead of it belong to the new time.
 CLOCK_SLACK_NS = 200_000_000
-# One odd message is not another sensor.
+# So many messages of another sensor in a row mean that the sensor has changed; fewer are rejected.
 SENSOR_CHANGE_MESSAGES = 3
 
 
@@ -34,7 +34,7 @@ class Reports(Protocol):
 
 
 class EventListener(Protocol):
-    """Who is told every event, not only windows of them; motion/depth_from_motion.py has one."""
+    """Gets every event, not only windows of them. MotionDepth of motion/depth_from_motion.py is one."""
 
     def add(self, x: np.ndarray, y: np.ndarray, p: np.ndarray, t_ns: np.ndarray) -> None:
         """Events (n,) in order of time, sensor clock."""
@@ -44,14 +44,18 @@ class EventListener(Protocol):
 
 
 class Intake(ABC):
-    """One camera's messages → windows; what those of events and of images share.
+    """Turns one camera's messages into windows: what the intakes of events and of images share.
 
-    epoch: of the windows handed on from now on; it grows whenever the stream begins anew. resets: how often that was,
-    by cause. height, width: of the sensor, 0 before it is known. offset_ns: ROS time minus sensor time, None before the
-    first message; for other threads to read. packets: messages taken. packets_rejected: that could not be.
-    packets_out_of_turn: left out as those of later had come already.
-    windows_dropped: given up before they closed. history_ns: how long events are held for cut(). listener: is told each
-    event once, ahead of its windows and after on_begin() of its epoch; views that it must not keep. Both may change.
+    epoch: number of the current stream, which every window carries; it grows whenever the stream begins anew.
+    resets: how often the stream began anew, by cause.
+    height, width: size of the sensor, 0 before it is known.
+    offset_ns: ROS time minus sensor time, None before the first message. Other threads may read it.
+    packets: messages taken. packets_rejected: messages that could not be used. packets_out_of_turn: messages left out
+        because they, or later ones, had come already.
+    windows_dropped: windows given up before they closed.
+    history_ns: how long events are held for cut(). May be changed.
+    listener: gets each event once, before any window of it and after on_begin() of its epoch, as views of the buffer
+        that it must not keep. May be changed.
     """
 
     unit: str
@@ -62,8 +66,8 @@ class Intake(ABC):
     packets = windows_dropped = history_ns = packets_out_of_turn = 0
 
     def __init__(self, on_begin: Callable[[int, int, int], object], reporter: Reports):
-        """on_begin(height, width, epoch): called whenever the stream begins anew, ahead of all that is new. Its
-        ValueError refuses a sensor of that size."""
+        """on_begin(height, width, epoch) is called whenever a stream begins, before anything of it is handed on. It may
+        raise ValueError to refuse a sensor of that size."""
         self._on_begin, self._reporter = on_begin, reporter
         self.epoch = self.height = self.width = 0
         self.offset_ns: int | None = None
@@ -76,44 +80,45 @@ class Intake(ABC):
 
     @abstractmethod
     def take(self, message: Any, received_ns: int | None = None) -> list[EventWindow] | list[ImageWindow]:
-        """The windows a message closes. One that is no good is counted, reported and left out.
+        """Take one message and return the windows that it closes.
 
-        received_ns: when it came, by the clock of close_silent(); None: at its stamp.
+        A message that cannot be used is counted, reported and left out.
+        received_ns: when the message came, by the clock of close_silent(); None: at its stamp.
         """
 
     @abstractmethod
     def close_silent(self, now_ns: int) -> list[EventWindow] | list[ImageWindow]:
-        """The windows that ended before now (ROS time), where nothing came for a while but the clocks agree."""
+        """The windows that ended before now (ROS time), if no message has come for a while and the clocks agree."""
 
     @abstractmethod
     def has_reached(self, t_ns: int) -> bool:
-        """Whether all before t_ns (sensor clock) has come."""
+        """Whether all events before t_ns (sensor clock) have come."""
 
     @abstractmethod
     def cut(self, end_ns: int) -> EventWindow | None:
-        """The window that ends at end_ns (sensor clock), whatever windows close when; None where there is none. Wait
-        until has_reached(end_ns)."""
+        """An extra window that ends at end_ns (sensor clock); None where there is none. First wait until
+        has_reached(end_ns)."""
 
     @property
     def newest_stamp_ns(self) -> int | None:
-        """Of the newest message, None before the first."""
+        """The stamp of the newest message, None before the first."""
         return self._newest_stamp_ns
 
     def begin(self, height: int, width: int) -> None:
-        """Begin a stream of a sensor of that size; also before the first message, which need not wait for it then.
-        ValueError: it is refused, and all stays as it was."""
+        """Begin a stream of a sensor of that size. It may be called before the first message, to prepare for it.
+        ValueError: the sensor is refused, and all stays as it was."""
         self._on_begin(height, width, self.epoch + 1)
         self.epoch += 1
         self.height, self.width = height, width
         self.offset_ns = None
 
     def forget(self, cause: str) -> None:
-        """Begin the stream anew, as before the first message."""
+        """Begin the stream anew, as if no message had come yet."""
         self._newest_stamp_ns = None
         self._begin_again(cause)
 
     def ros_clock_fell(self, now_ns: int) -> None:
-        """The ROS clock jumped back to now_ns; nothing is lost where the messages have followed already."""
+        """Say that the ROS clock jumped back to now_ns. The stream begins anew, unless its stamps jumped already."""
         if self._newest_stamp_ns is not None and self._newest_stamp_ns > now_ns + CLOCK_SLACK_NS:
             self.forget("ros_clock_fell")
 
@@ -125,13 +130,13 @@ class Intake(ABC):
 
     def _begin_again(self, cause: str) -> None:
         self.resets[cause] += 1
-        self.offset_ns = None  # first: no request may meet the old offset and a stream that has begun
+        self.offset_ns = None  # before begin(): no request may meet the old offset with the new stream
         if self.height:
             self.begin(self.height, self.width)
 
     def _is_other_sensor(self, kind: Hashable, text: str) -> bool:
-        """Whether messages of that kind, which is not the stream's, came often enough in a row; if not, it is rejected
-        with that text."""
+        """Count a message whose kind is not the stream's. True: enough of that kind came in a row to be another sensor.
+        False: the message is rejected, for the reason in text."""
         self._odd_messages = self._odd_messages + 1 if kind == self._odd else 1
         self._odd = kind
         if self._odd_messages >= SENSOR_CHANGE_MESSAGES:

@@ -1,4 +1,4 @@
-"""Keypoints as SLAM front-ends publish them, to ids and pixels of the raw image.
+"""Reads keypoints as SLAM front-ends publish them, as ids and pixels of the raw image.
 
     keypoint_array  eventspd_ros/KeypointArray: id, u, v
     point_cloud2    sensor_msgs/PointCloud2: the fields id, u, v by name, of any type
@@ -7,8 +7,8 @@
     openvins        sensor_msgs/PointCloud, `loop_feats` of OpenVINS and `keyframe_point` of VINS: a channel a point,
                     its values x, y normalised, u, v, id
 
-Read off VINS-Mono feature_tracker_node.cpp, VINS-Fusion rosNodeTest.cpp, their visualization.cpp, and OpenVINS
-ROS2Visualizer.cpp. Nothing in a message makes these functions raise: what cannot be read is MALFORMED.
+The layouts are those of VINS-Mono's feature_tracker_node.cpp, VINS-Fusion's rosNodeTest.cpp, the visualization.cpp of
+both, and OpenVINS's ROS2Visualizer.cpp. KeypointSource.read() raises for no message: what it cannot read is MALFORMED.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ DATATYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "
 
 @dataclass(frozen=True, slots=True)
 class Keypoints:
-    """One request. id: uint64 (K,). uv_px: float32 (K, 2), raw pixels, NaN where a point has none.
+    """The K keypoints of one request. id: uint64 (K,). uv_px: float32 (K, 2), raw pixels, NaN where a point has none.
 
-    refusal: the status of all K points where none can be answered (MALFORMED, UNCALIBRATED), and reason, one line, why.
+    refusal: if none of the points can be answered, the status of all (MALFORMED, UNCALIBRATED); reason: why, one line.
     """
 
     id: np.ndarray
@@ -88,7 +88,7 @@ class KeypointSource:
                 points = self._raw_pixels(points, camera_model)
         except ValueError as error:
             return Keypoints.refuse(ids, Status.UNCALIBRATED, f"{self.coordinates} keypoints: {error}")
-        with np.errstate(over="ignore"):  # beyond float32 is infinite, and answered as such
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is answered NOT_FINITE
             return Keypoints(ids, points.astype(np.float32))
 
     def _raw_pixels(self, points: np.ndarray, camera_model: CameraModel | None) -> np.ndarray:
@@ -107,7 +107,7 @@ class KeypointSource:
             points = np.stack([cloud_field(msg, name) for name in ("u", "v")], axis=1)
         elif self.layout == "openvins":
             points = _values(msg)[:, :2] if normalized else _values(msg)[:, 2:4]
-            # What the publisher does not know it leaves at zero: a depth there would only look valid.
+            # The publisher leaves unknown points at zero; a depth there would look valid and not be.
             points = np.where((points == 0).all(axis=1, keepdims=True), np.nan, points)
         else:
             first = 1 if self.layout == "vins_mono" else 2

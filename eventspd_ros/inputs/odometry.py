@@ -1,10 +1,10 @@
-"""Odometry messages to the camera's poses. Without ROS: messages of rclpy and of rosbags alike.
+"""Turns odometry messages into the camera's poses. No ROS: the messages may be those of rclpy or of rosbags.
 
-Read are nav_msgs/Odometry, geometry_msgs/PoseStamped and PoseWithCovarianceStamped. What they declare of their errors:
-- An Odometry's twist covariance is the error of its velocity, so of the motion from pose to pose. Of the three linear
-  and of the three angular variances the largest counts. Zero means not declared; -1 in the first place that nothing is
-  known; NaN, infinity and what is above MAX_VARIANCE, which filters publish for an axis that they do not measure, are
-  left out.
+It reads nav_msgs/Odometry, geometry_msgs/PoseStamped and PoseWithCovarianceStamped. What they declare of their errors:
+- An Odometry's twist covariance is the error of its velocity, and so of the motion from pose to pose. The largest of
+  the three linear variances counts, and the largest of the three angular ones. Zero means that it is not declared, -1
+  in the first place that nothing is known. NaN, infinity and values above MAX_VARIANCE are left out: filters publish
+  them for an axis that they do not measure.
 - A pose covariance is the error of the place in the world. It grows with the way travelled and says nothing of the
   motion over 100 ms, so it is not used: neither that of an Odometry nor that of a PoseWithCovarianceStamped.
 
@@ -30,7 +30,7 @@ MESSAGES = {
     "pose": ("geometry_msgs/msg/PoseStamped", "geometry_msgs/msg/PoseWithCovarianceStamped"),
 }
 MAX_VARIANCE = 1e3  # (m/s)², (rad/s)²
-NORM_SLACK = 0.01  # quaternions written with few digits are still meant
+NORM_SLACK = 0.01  # a quaternion's length may be this far from 1, as some are written with few digits
 _STILL = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
 
 
@@ -81,10 +81,10 @@ class PoseSource:
 
 
 class PoseIntake:
-    """From a topic's messages to a trajectory.
+    """Adds the poses of a topic's messages to a trajectory.
 
-    accepted, rejected: messages that were read, that were not. What the trajectory does with poses that were read is in
-    its counts, among them a restart for "frames" that change: between two maps there is no motion.
+    accepted, rejected: how many messages could be read, and how many could not. The trajectory itself counts what it
+    does with the poses. It restarts when the frames change (cause "frames"): between two maps there is no motion.
     """
 
     def __init__(self, source: PoseSource, trajectory: Trajectory, reporter: Reports):
@@ -94,7 +94,7 @@ class PoseIntake:
         self._frames: tuple[str, str] | None = None
 
     def take(self, msg) -> None:
-        """A message that cannot be read is counted, reported and left out."""
+        """Add a message's pose. A message that cannot be read is counted, reported and left out."""
         try:
             pose = self.source.read(msg)
         except ValueError as error:
@@ -117,15 +117,17 @@ class PoseIntake:
         self._reporter.error("pose", self.last_error)
 
     def ros_clock_fell(self, now_ns: int) -> None:
-        """The ROS clock jumped back to now_ns; nothing is lost where the poses have followed already."""
+        """Say that the ROS clock jumped back to now_ns. The trajectory restarts, unless its poses jumped already."""
         newest_ns = self.trajectory.newest_ns
         if newest_ns is not None and newest_ns > now_ns + CLOCK_SLACK_NS:
             self.trajectory.restart("ros_clock_fell")
 
 
 def is_pose_due(trajectory: Trajectory, stamp_ns: int, max_silence_ns: int) -> bool:
-    """Whether a request of that stamp (ROS time) should wait for a pose that covers it: none does yet, but poses have
-    not been silent for so long. Node and replay both ask here."""
+    """Whether a request of that stamp (ROS time) should wait for a pose that reaches it.
+
+    It should if no pose reaches it yet, but the newest is at most max_silence_ns older. Node and replay both ask here.
+    """
     newest_ns = trajectory.newest_ns
     return newest_ns is not None and newest_ns < stamp_ns <= newest_ns + max_silence_ns
 

@@ -1,4 +1,4 @@
-"""Answers as points of a sensor_msgs/PointCloud2: x, y, z, depth_stddev (float32, m), id and, where asked, covariance.
+"""Makes an answer the points of a PointCloud2: x, y, z, depth_stddev (float32, m), id and, if asked for, covariance.
 
 id is a uint64 declared as two UINT32, low half first: PointField has no 64-bit integers before 2026's ROS 2, and
 sensor_msgs_py refuses a cloud with a field it does not know.
@@ -48,8 +48,11 @@ def keypoint_cloud(
     status: np.ndarray,
     noise_px: float | None = None,
 ) -> np.ndarray:
-    """The keypoints (K,) that have a depth, as POINTs in the optical frame, distortion removed; those that the lens has
-    no ray for are left out. noise_px: standard deviation of u and of v; they are POINT_WITH_COVARIANCE then."""
+    """Turn the keypoints (K,) that have a depth into POINTs in the optical frame, with the distortion removed.
+
+    Keypoints for which the lens has no ray are left out. noise_px: standard deviation of u and of v; if it is given,
+    the points are POINT_WITH_COVARIANCE.
+    """
     ok = status == Status.OK
     uv_px = np.stack((u_px, v_px), axis=1).astype(np.float64)[ok]
     rays = camera.rays(uv_px)

@@ -7,8 +7,15 @@
       A4  scale s_t and shift b_t       heads.py                      B4  deformable read           deformable_read.py
                                                                       B5  fused attention, depth    query_decoder.py
 
-Equation numbers are those of the architecture document (EventSPD, research plan v12). Depth is canonical: metres at a
-focal length of one image width; metric depth = canonical · fx_px / width_px.
+A predictor calls encode() and decode(). These are in the base class (point_depth.py), which turns windows into tensors
+and calls phase_a() and phase_b() below. Training calls unroll() and phase_b() itself.
+
+The event field sums F³'s encodings of the events at each pixel; F_t are its features at stride 2 (4 in eventspd_lite).
+L1 … L4 are the pyramid's levels, finest first. G_t is L4 after the memory, a recurrent state h. z is a query's code,
+from which its depth follows.
+
+Equation numbers are those of the architecture document (EventSPD, research plan v12); docs/deviations.md says where we
+differ. Depth is canonical: metres at a focal length of one image width; metric depth = canonical · fx_px / width_px.
 
 Shapes: B windows, one of each stream; K queries a window; C_l channels and (H_l, W_l) cells of level l.
 """
@@ -49,8 +56,9 @@ class EventSPDTensors:
 
 
 class EventSPD(PointDepthModel):
-    """The presets `eventspd` (the document to the letter), `eventspd_lite` (the family scaled for a CPU), `eventspd_v9`
-    (the plan before it: a further level at the encoder's stride, no memory) and `rgb_spd` (that one on images)."""
+    """The model of four presets: `eventspd` (as in the architecture document), `eventspd_lite` (the same family scaled
+    for a CPU), `eventspd_v9` (the research plan before it: one more level at the encoder's stride, no memory) and
+    `rgb_spd` (`eventspd_v9` on images)."""
 
     def __init__(self, config: ModelConfig):
         super().__init__(config)
@@ -59,11 +67,11 @@ class EventSPD(PointDepthModel):
         self.pyramid = Pyramid(config.pyramid, self.encoder.channels)
         self.fine = None
         if len(config.decoder.strides) > PYRAMID_LEVELS:
-            # F³ ends in a sum; the stem for images ends as this does.
+            # F³ ends in a plain sum. The image encoder ends in a norm and a GELU already.
             after_f3 = nn.Sequential(LayerNorm2d(self.encoder.channels), nn.GELU())
             self.fine = after_f3 if config.image is None else nn.Identity()
         self.memory = ConvGRU(channels[3]) if config.pyramid.memory else None
-        # Of two parts each starts with its half of the variance.
+        # Where the window's scale and the single query both have an uncertainty, each starts with half the variance.
         stddev = head.initial_stddev / math.sqrt(2) if head.shared_scale else head.initial_stddev
         self.decoder = QueryDecoder(config.decoder, stddev)
         inverse = head.parametrization == "inverse"
@@ -75,9 +83,9 @@ class EventSPD(PointDepthModel):
 
     @property
     def merge_tokens(self) -> float:
-        """The share of L4's cells that attend as one with others, 0 (off) to 0.75: token_merging.py.
+        """The share of L4's cells that are merged with similar cells for attention, 0 (off) to 0.75: token_merging.py.
 
-        Training takes no notice of it.
+        In training it has no effect.
         """
         return self._merge_tokens
 
@@ -86,22 +94,22 @@ class EventSPD(PointDepthModel):
         self._merge_tokens = check_share(share)
 
     def phase_a(self, field: Tensor, memory: Tensor | None = None) -> tuple[EventSPDTensors, Tensor | None]:
-        """A1–A4: event field (B, 8, H, W) and memory h (B, C_4, H_4, W_4), or None at a stream's start.
+        """A1–A4, from the event field (B, 8, H, W) and the memory h (B, C_4, H_4, W_4), None at a stream's start.
 
-        Returns what phase_b() reads and the next h, None where the model has no memory. Windows of a batch are
-        independent streams. Nothing here is detached: unrolled over windows, gradients flow through h (BPTT).
+        Returns what phase_b() reads, and the next h, None for a model without memory. The windows of a batch belong to
+        different streams. Nothing is detached: over several windows gradients flow through h (BPTT).
         """
         *fine, l4 = self._maps(field, memory)
         if self.memory is None:
             return self._cache(fine, l4.to(field.dtype), field.shape[-2:]), None
 
-        # A2, its end. Time at the pyramid's top: L4 becomes G_t (Eq. 3).
+        # The end of A2. The memory carries time: L4 and the last h become G_t (Eq. 3), which is also the next h.
         g4 = self.memory(l4, self._start(field) if memory is None else memory)
 
         return self._cache(fine, g4, field.shape[-2:]), g4
 
     def _maps(self, field: Tensor, memory: Tensor | None = None) -> list[Tensor]:
-        """A1 and A2 but for the memory's step: the levels that the decoder reads, finest first."""
+        """A1, and A2 without the step of the memory -> the levels that the decoder reads, finest first."""
         # A1. F³: the event field at full resolution → F_t at stride 2 (Eq. 2); of an image, a stem of convolutions.
         features = self.encoder(field)
 
@@ -110,10 +118,11 @@ class EventSPD(PointDepthModel):
         return [*finest, *self.pyramid(features, memory, 0.0 if self.training else self.merge_tokens)]
 
     def unroll(self, late: Tensor, early: Tensor | None = None) -> EventSPDTensors:
-        """As phase_a() window by window, from a stream's start: fields (n, B, 8, H, W) -> the last window's tensors.
+        """For training: the fields (n, B, 8, H, W) of n windows from a stream's start -> the last window's tensors.
 
-        What a window looks like does not depend on the memory, so A1 and A2 take the late windows as one batch.
-        Gradients flow through all steps of the memory, but into the features of the late windows only.
+        The result is that of phase_a() called window by window. early: windows before the late ones. A window's maps do
+        not depend on the memory, so A1 and A2 take all late windows as one batch. Gradients flow through every step of
+        the memory, but only into the features of the late windows.
         """
         if self.memory is None:
             return super().unroll(late, early)
@@ -127,11 +136,11 @@ class EventSPD(PointDepthModel):
         return self._cache(last, memory, late.shape[-2:])
 
     def _start(self, field: Tensor) -> Tensor:
-        """h of a stream that starts."""
+        """The memory h at a stream's start."""
         return field.new_zeros((len(field), *self.memory_shape(*field.shape[-2:])))
 
     def _cache(self, fine: Sequence[Tensor], g4: Tensor, sensor_hw: tuple[int, int]) -> EventSPDTensors:
-        """The rest of Phase A, once the maps stand: all levels but the coarsest, and G_t."""
+        """The rest of Phase A, from the maps. fine: all levels but the coarsest, in whose place comes G_t (g4)."""
         *finest, l2, l3 = fine
         # Optional: a dense coarse log depth, whose fused maps the decoder reads.
         prior = None
@@ -153,13 +162,13 @@ class EventSPD(PointDepthModel):
     def phase_b(self, tensors: EventSPDTensors, uv_px: Tensor) -> tuple[Tensor, Tensor]:
         """B1–B5: queries (B, K, 2) in pixels -> canonical depth and its standard deviation, both (B, K), metres.
 
-        In self.decoder, a query at a time in effect, some thousand side by side:
+        Queries do not see one another; some thousand are computed side by side. The steps of self.decoder:
         B1  b1   gathers 91 tokens around q from L1 … L4 and its first vector h⁽⁰⁾ from L1 at q (Eq. 6)
         B2  b2   h reads those tokens, two layers (Eqs. 7–9)
         B3  b3   h reads all cells of L4, two layers; the second one's attention routes to 32 anchors (Eqs. 10–12)
         B4  b4   each anchor reads L2 … L4 where it chooses, and becomes a token (Eqs. 13–21)
         B5  b5   h reads local and anchor tokens, three layers, and an MLP gives the code z_q (Eqs. 22–25);
-            sigma  a linear head gives the standard deviation of log depth; that of the window's scale is not in it yet
+            sigma  a linear head gives the standard deviation of log depth; the window's scale adds its own below
         """
         z, log_stddev = self.decoder(tensors.context, uv_px)
         log_stddev = log_stddev * self.config.head.temperature
@@ -170,7 +179,7 @@ class EventSPD(PointDepthModel):
         return depth, depth * log_stddev
 
     def prior_depth(self, cache: FeatureCache, uv_px: Tensor) -> Tensor | None:
-        """As PointDepthModel.prior_depth(): the answer whose residual z is 0."""
+        """What the coarse map alone says at the queries, that is the depth for z = 0: see PointDepthModel."""
         if self.prior is None:
             return None
         uv_px = cache.to_seen(uv_px.to(self.device, torch.float32))[None]
@@ -192,29 +201,29 @@ class EventSPD(PointDepthModel):
     def memory_shape(self, height: int, width: int) -> tuple[int, int, int] | None:
         """(C_4, H_4, W_4) for a sensor of that size in pixels, None without a memory."""
         pyramid = self.config.pyramid
-        # Of any model: a sensor that is too small is named.
+        # Computed for models without a memory too, as it raises ValueError for a sensor that is too small.
         coarsest = level_cells(height, width, pyramid, self.config.stem.stride)[3]
         return (pyramid.channels[3], *coarsest) if pyramid.memory else None
 
     def slow_parameters(self) -> list[nn.Parameter]:
-        """What trains at a tenth of the learning rate: the offset head of B4 (Eq. 15)."""
+        """The parameters that train at a tenth of the learning rate: the offset head of B4 (Eq. 15)."""
         return self.decoder.offset_parameters()
 
     def _start_at_the_median(self) -> None:
-        """An untrained model answers about head.median_depth_m: through A4, the prior or the last bias."""
+        """Make an untrained model answer about head.median_depth_m, through A4, the prior or the last bias."""
         last = self.decoder.b5.depth[-1]
         nn.init.trunc_normal_(last.weight, std=0.02)
         nn.init.constant_(last.bias, self.starting_code)
 
     @property
     def starting_code(self) -> float:
-        """The z at which depth is the median: A4 and the prior start there by themselves."""
+        """The code z that gives the median depth at the start: 0 where A4 or the prior already start at the median."""
         starts_elsewhere = self.calibration is not None or self.prior is not None
         return 0.0 if starts_elsewhere else math.log(self.config.head.median_depth_m)
 
 
 def _check_levels(config: ModelConfig) -> None:
-    """The decoder must read the levels that the pyramid makes."""
+    """ValueError: the decoder does not read the levels that the pyramid makes."""
     if config.pyramid is None or config.decoder is None:
         raise ValueError(f"model config of preset {config.preset!r}: family 'eventspd' needs pyramid and decoder")
     finest = config.stem.stride * config.pyramid.stem_stride

@@ -39,7 +39,10 @@ from eventspd_ros.ros.workers import Reporter
 
 
 class Camera:
-    """Made in configure, destroyed in cleanup. stream: between activate() and deactivate(), else the last one."""
+    """Made when the node is configured, destroyed when it is cleaned up.
+
+    stream: made by activate(); after deactivate() it is the one that has ended, for its counts. None: never active.
+    """
 
     def __init__(self, node, name: str, parameters: LiveParameters, model, tables: SensorTables):
         """node: the EventspdNode. ValueError says what in the parameters does not fit."""

@@ -13,7 +13,7 @@ import numpy as np
 from eventspd_ros.motion.depth_from_motion import Basis
 from eventspd_ros.predictor import Answer, Status
 
-# What may wait at the very most, 20 bytes a point: beyond it nothing waits any longer.
+# Limits of what may wait, at 20 bytes a point. Beyond them all waiting requests are answered OVERLOADED at once.
 MAX_HELD_POINTS = 4_000_000
 MAX_HELD_REQUESTS = 10_000
 NO_WINDOW = (0, 0)
@@ -21,11 +21,12 @@ NO_WINDOW = (0, 0)
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """points: float32 (K, 2) px, or None for one of `count` points that cannot be answered. stamp_ns: when they were
-    observed. ids: (K,), of the front-end's tracks.
+    """A request for depth at K points.
 
-    received_s: time.monotonic() of arrival. refusal: the status of all its points where it is not worth computing, and
-    reason, one line, why.
+    message: what publish() is given with the answer. points: float32 (K, 2) px; None: the request cannot be read, and
+    `count` says how many points are to be refused. stamp_ns: when the points were observed. received_s: when the
+    request came, by time.monotonic(). refusal: the status that all its points get without computing anything; reason:
+    why, in one line. ids: (K,), the front-end's track ids.
     """
 
     message: object
@@ -39,11 +40,12 @@ class Request:
 
 
 class RequestDesk:
-    """put() by the executor, take() and answer() by one thread. publish(message, answer, window_ns) is called under
-    a lock of its own, so that answers leave in order and a slow one does not keep requests from coming in.
+    """The executor calls put(); one thread calls take() and answer().
 
-    received, answered, overloaded: requests so far. points_by_status, points_by_basis: points answered, a point for
-    each bit of its basis. publish_errors: answers that could not be published.
+    publish(message, answer, window_ns) runs under a lock of its own: answers leave in order, and a slow publish() does
+    not keep new requests out. received, answered, overloaded: counts of requests. points_by_status, points_by_basis:
+    counts of answered points; a point counts once for each bit of its basis. publish_errors: answers that could not be
+    published.
     """
 
     def __init__(self, publish: Callable[[object, Answer, tuple[int, int]], None], max_waiting: int):
@@ -62,7 +64,7 @@ class RequestDesk:
         return len(self._waiting)
 
     def put(self, request: Request) -> None:
-        """Take a request in. Where too much waits it is marked to be answered OVERLOADED at its turn."""
+        """Queue a request. If too many wait already, it is marked and will be answered OVERLOADED at its turn."""
         with self._changed:
             self.received += 1
             if request.points is None:
@@ -74,13 +76,13 @@ class RequestDesk:
             too_much = self._held_points > MAX_HELD_POINTS or len(self._waiting) > MAX_HELD_REQUESTS
             closed = self._closed
             self._changed.notify()
-        if closed:  # the thread may be gone: no request goes unanswered
+        if closed:  # the answering thread may have ended, and every request must be answered
             self.refuse_all(Status.NO_CACHE)
         elif too_much:
             self.refuse_all(Status.OVERLOADED)
 
     def take(self) -> Request | None:
-        """The oldest request; waits for one. None once the desk is closed and empty."""
+        """Wait for a request and return the oldest. None: the desk is closed and empty."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             self._in_hand = self._waiting.popleft() if self._waiting else None
@@ -96,13 +98,13 @@ class RequestDesk:
             self._leave(request, answer, window_ns)
 
     def close(self) -> None:
-        """Let the thread answer what waits and then end."""
+        """Let the thread answer the waiting requests and then end."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def refuse_all(self, status: Status) -> None:
-        """Answer all that waits, and what is being worked on, now and without depths."""
+        """Answer all waiting requests, and the one being worked on, at once and without depths."""
         with self._leaving:
             with self._changed:
                 refused = [*([self._in_hand] if self._in_hand else []), *self._waiting]
@@ -122,5 +124,5 @@ class RequestDesk:
         try:
             self._publish(request.message, answer, window_ns)
             self.answered += 1
-        except Exception:  # of a publisher whose context is gone: the others must still be told
+        except Exception:  # e.g. the publisher's context is gone; the other requests must still be answered
             self.publish_errors += 1

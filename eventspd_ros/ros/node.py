@@ -1,13 +1,17 @@
 """The ROS 2 lifecycle node: event packets (or images) and keypoints in, metric depths with their uncertainty out.
 
-    events (event_camera_msgs/EventPacket) or image (sensor_msgs/Image), camera_info (sensor_msgs/CameraInfo),
-    keypoints (KeypointArray), where motion says so odometry (nav_msgs/Odometry) or pose (geometry_msgs/PoseStamped, …)
-    → ~/keypoint_depths (KeypointDepthArray), /diagnostics (diagnostic_msgs/DiagnosticArray, 1 Hz),
-      ~/points (PointCloud2), ~/depth/image with ~/depth/camera_info, ~/overlay (Image) and a map of the whole image
-      (~/depth/coarse/…) while someone listens
+    in   events (event_camera_msgs/EventPacket) or image (sensor_msgs/Image), camera_info (sensor_msgs/CameraInfo),
+         keypoints (KeypointArray); odometry (nav_msgs/Odometry) or pose (geometry_msgs/PoseStamped, …) if the parameter
+         motion says so
+    out  ~/keypoint_depths (KeypointDepthArray), /diagnostics (diagnostic_msgs/DiagnosticArray, 1 Hz); while someone
+         listens: ~/points (PointCloud2), ~/depth/image with ~/depth/camera_info, ~/overlay (Image) and a coarse map of
+         the whole image (~/depth/coarse/…)
 
-configure loads the model, activate subscribes, deactivate answers what waits, cleanup frees the model. The node and its
-cameras convert and publish; stream.py and encoder.py work, predictor.py computes. docs/node.md says how.
+configure loads the model, activate subscribes, deactivate answers the waiting requests, cleanup frees the model.
+
+This file has the lifecycle only. A Camera (camera.py) converts and publishes one camera's messages. Its Stream
+(stream.py) has queues and threads; one encoder thread (encoder.py) serves all streams. The Predictor (predictor.py)
+computes. docs/node.md tells the whole.
 """
 
 from __future__ import annotations
@@ -38,14 +42,15 @@ ANY_FALL = Duration(nanoseconds=-1)
 
 
 class EventspdNode(LifecycleNode):
-    """Unconfigured after construction; start() does what `autostart` asks for, close() ends it in any state.
+    """The node is unconfigured after construction. start() configures and activates it if the parameter autostart is
+    true; close() shuts it down from any state.
 
-    cameras: by stream name, from configure to cleanup. fault: why the node went to error, None where it did not.
-    finished: done once the node was shut down.
+    cameras: by stream name, from configure to cleanup. fault: why configure failed or the node went to error; None: it
+    did not. finished: a future that is done when the node has shut down.
     """
 
     def __init__(self, **node_options):
-        """ValueError names a parameter of the wrong type or range."""
+        """ValueError: a parameter has the wrong type or range."""
         super().__init__("eventspd", **node_options)
         self.reporter = Reporter(self.get_logger())
         self.parameters = LiveParameters(self, self._apply)
@@ -75,7 +80,7 @@ class EventspdNode(LifecycleNode):
             self.trigger_activate()
 
     def close(self) -> None:
-        """Shut down from whatever state; what waits is answered."""
+        """Shut down from any state. Waiting requests are answered first."""
         if self.state in ("unconfigured", "inactive", "active"):
             self.trigger_shutdown()
 
@@ -107,7 +112,7 @@ class EventspdNode(LifecycleNode):
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        result = super().on_activate(state)  # publishers first: no answer may be swallowed
+        result = super().on_activate(state)  # activates the publishers, ahead of the first answer
         try:
             self.encoder = EncoderThread(self.parameters.values.max_waiting_windows, self.reporter, self.report_fault)
             self.encoder.start()
@@ -137,14 +142,14 @@ class EventspdNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Let go of everything; the node is unconfigured then, and can be configured again."""
+        """Free everything. The node is unconfigured afterwards and can be configured again."""
         self._stop()
         self._free()
         self.get_logger().error(f"now unconfigured, after: {self.fault or 'an error in a transition'}")
         return TransitionCallbackReturn.SUCCESS
 
     def _stop(self) -> None:
-        """Answer what waits; end the streams and the encoder."""
+        """Answer the waiting requests, then end the streams and the encoder."""
         for camera in self.cameras.values():
             if not camera.deactivate():
                 self.get_logger().error(f"stream {camera.name!r}: a thread did not end in time and was left behind")
@@ -155,8 +160,8 @@ class EventspdNode(LifecycleNode):
         self.encoder = None
 
     def _free(self) -> None:
-        """Let go of publishers, model and the device's memory."""
-        while self.cameras:  # leaving no name that would keep one alive
+        """Free publishers, model and the device's memory."""
+        while self.cameras:  # popped without a name, which would keep the last one and its model alive
             if not self.cameras.popitem()[1].destroy():
                 self.get_logger().error("a thread that draws did not end in time and was left behind")
         self.model = None
@@ -179,7 +184,7 @@ class EventspdNode(LifecycleNode):
             camera.apply()
 
     def report_fault(self, reason: str) -> None:
-        """From any thread: the next tick takes the node to error."""
+        """Have the next tick take the node to error. Any thread may call this."""
         self._pending_fault = self._pending_fault or reason
 
     def _tick(self) -> None:
@@ -193,13 +198,13 @@ class EventspdNode(LifecycleNode):
         late = time.monotonic() - self._ticked_s > 2 * TICK_S
         self._ticked_s = time.monotonic()
         if late:
-            return  # packets waited as this tick did, and the executor takes timers first
+            return  # the executor was busy, and runs timers first: packets may wait, so the streams are not silent
         now_ns = self.get_clock().now().nanoseconds
         for camera in self.cameras.values():
             camera.stream.put_time(now_ns)
 
     def _on_jump(self, jump) -> None:
-        """The ROS clock fell (a bag loop), or changed to or from simulated time."""
+        """The ROS clock jumped back (a bag loop), or changed to or from simulated time."""
         if self.encoder is not None:
             now_ns = self.get_clock().now().nanoseconds
             for camera in self.cameras.values():
@@ -215,7 +220,7 @@ class EventspdNode(LifecycleNode):
 
 
 def _reason(error: Exception) -> str:
-    """What a user reads: a ValueError's own line, or what kind of error it is."""
+    """One line for the user. Errors other than ValueError, whose text is written for users, are named by their type."""
     return ("" if isinstance(error, ValueError) else f"{type(error).__name__}: ") + one_line(str(error))
 
 

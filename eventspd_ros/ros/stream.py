@@ -1,10 +1,10 @@
-"""One camera's stream off the executor: packets in, answers out, over two threads of its own and the shared encoder.
+"""One camera's stream: packets in, answers out, on two threads of its own and the shared encoder's, off the executor.
 
     put_packet  → [packets]  → intake thread: decode, cut into windows → lane of the encoder → caches
     put_request → [requests] → answer thread: find the cache, wait for a pose, decode at the points → publish
 
-A callback only queues. Where a stage cannot keep up its oldest work is dropped and counted (packets, windows);
-requests are never dropped: each gets its answer, in order of arrival.
+A callback only queues. Where a stage cannot keep up, its oldest packets or windows are dropped and counted. Requests
+are never dropped: each gets its answer, in order of arrival.
 """
 
 from __future__ import annotations
@@ -29,15 +29,16 @@ from eventspd_ros.ros.queues import WorkQueue
 from eventspd_ros.ros.workers import FaultCounter, Reporter, Worker
 
 MAX_FAILURES = 10
-# A header stamp this far from the node's clock is of another one: not a latency.
+# A header stamp further than this from the node's clock was made by another clock: the difference is no latency.
 SAME_CLOCK_S = 10.0
 
 
 @dataclass
 class StreamSettings:
-    """max_packets (or images), max_requests: that may wait. max_packet_age_ms: a packet that waited longer comes too
-    late, and so do all that wait behind it: one gap is better than lasting lag. max_wait_ms: how long a request waits
-    for its window and its pose at most. event_time_offset_ms: added to events' times where they become ROS times."""
+    """max_packets, max_requests: how many packets (or images) and requests may wait. max_packet_age_ms: a packet that
+    has waited longer is dropped with all that wait behind it, as one gap is better than lasting lag. max_wait_ms: how
+    long a request waits at most for its window and its pose. event_time_offset_ms: is added when the times of events
+    become ROS times."""
 
     max_packets: int = 1000
     max_packet_age_ms: float = float("inf")
@@ -48,11 +49,14 @@ class StreamSettings:
 
 @dataclass(frozen=True)
 class StreamParts:
-    """What a stream is given. make_intake(on_begin); make_predictor(height, width), ValueError where there is no such
-    sensor; publish(message, answer, (window_start_ns, window_end_ns) in ROS time); parse(raw) → what the intake takes,
-    in its thread, ValueError where it is none; on_fault(reason); on_window(), after each that was encoded;
-    keeps_windows() → bool, whether the events of encoded windows are asked for by window_of(); poses, of the
-    predictors' motion."""
+    """What a stream is built from.
+
+    make_intake(on_begin) and make_predictor(height, width) make its parts; the latter raises ValueError for a sensor
+    size it refuses. publish(message, answer, window_ns) sends an answer; window_ns is the window's start and end in ROS
+    time. parse(raw) turns a raw message into what the intake takes, on the intake's thread; ValueError: it cannot.
+    on_fault(reason) is called when a thread must give up, on_window() after each encoded window. keeps_windows() says
+    whether window_of() will be asked for the events of encoded windows. poses: feeds the motion of the predictors.
+    """
 
     make_intake: Callable[[Callable[[int, int, int], None]], Intake]
     make_predictor: Callable[[int, int], Predictor]
@@ -80,9 +84,9 @@ _NUDGE = object()
 
 
 class Stream:
-    """Threads and queues between one Intake and one Predictor; start() and then close(), once each.
+    """Threads and queues between one Intake and one Predictor. Call start() once, and then close() once.
 
-    predictor: None before the sensor is known; another one for another sensor.
+    predictor: None before the sensor is known. A sensor of another size gets a new one.
     """
 
     def __init__(
@@ -139,7 +143,7 @@ class Stream:
         return self._packets.idle
 
     def window_of(self, answer: Answer) -> EventWindow | ImageWindow | None:
-        """The events, or the image, an answer rests on, None where they were not kept."""
+        """The window of events, or the image, that an answer rests on; None where it was not kept."""
         return self.lane.window_ending(answer.window_end_ns)
 
     def start(self) -> None:
@@ -147,7 +151,7 @@ class Stream:
             worker.start()
 
     def put_packet(self, raw: Any, received_ns: int | None = None) -> None:
-        """A packet, for parse(). received_ns: ROS time of its arrival."""
+        """Queue a raw packet, which parse() will read. received_ns: ROS time of its arrival."""
         self._packets.put(_Packet(raw, time.monotonic(), received_ns))
 
     def put_time(self, now_ns: int) -> None:
@@ -173,18 +177,18 @@ class Stream:
         self._nudge()
 
     def close(self) -> bool:
-        """Answer what waits, drop the rest and join the threads; whether they ended."""
+        """Answer the waiting requests, drop the waiting packets and join the threads. True: all threads ended."""
         self.desk.close()
         self.cache_wait.stop()
         self._packets.close()
         self.lane.leave()
         ended = all([worker.join() for worker in self._workers])
         ended &= self.poses is None or self.poses.close()
-        self.desk.refuse_all(Status.NO_CACHE)  # what a thread that hangs still holds
+        self.desk.refuse_all(Status.NO_CACHE)  # also the request that a hanging thread still holds
         return ended
 
     def _on_begin(self, height: int, width: int, epoch: int) -> None:
-        """Called by the intake, ahead of all that is new: no request may rest on what was before."""
+        """The intake calls this ahead of all that is of a new epoch, so that no answer rests on what was before."""
         if self.predictor is None or (self.predictor.height, self.predictor.width) != (height, width):
             self.predictor = self._parts.make_predictor(height, width)
             self.intake.history_ns = self.predictor.history_ns
@@ -240,14 +244,14 @@ class Stream:
 
     def _hand_over(self, windows: list) -> None:
         for job in [self.predictor.job(window) for window in windows]:
-            if self._reset_cause is None:  # asked for since: these windows are of the past
+            if self._reset_cause is None:  # otherwise reset() was called meanwhile, and these windows are void
                 self.lane.put(job)
 
     def _answer_step(self) -> bool:
         request = self.desk.take()
         if request is None:
             return False
-        offset_ns = self.offset_ns  # once: the stream may be reset meanwhile
+        offset_ns = self.offset_ns  # read once, as the stream may be reset meanwhile
         try:
             answer = self._answer_for(request, offset_ns)
             self._answer_faults.succeeded()

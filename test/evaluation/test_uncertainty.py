@@ -47,7 +47,7 @@ def test_half_width_by_hand():
     assert interval_half_width(np.pi / np.sqrt(3), inside) == pytest.approx(1)
     assert interval_half_width(1.0, 0.95) / interval_half_width(1.0, 0.68) == pytest.approx(2.21, abs=0.005)
     assert interval_half_width(1.0, 0.0) == 0
-    in_docs = [interval_half_width(1.0, level) for level in LEVELS]  # README.md, docs/evaluation.md
+    in_docs = [interval_half_width(1.0, level) for level in LEVELS]  # docs/messages.md, docs/evaluation.md
     assert in_docs == pytest.approx([0.61, 0.91, 1.62, 2.02], abs=0.005)
     with pytest.raises(ValueError, match=r"level 1\.0"):
         interval_half_width(1.0, 1.0)

@@ -26,7 +26,7 @@ from eventspd_ros.ros.diagnostics import NodeDiagnostics
 from eventspd_ros.ros.messages import EVENT_TYPES, EVENTS_QOS, KEYPOINTS_QOS, ns_to_time, time_to_ns
 from eventspd_ros.ros.workers import Reporter
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -266,8 +266,8 @@ def test_lost_packets_are_explained_once(robot, capfd):
     assert len(said) == 1 and "FASTDDS_DEFAULT_PROFILES_FILE" in said[0] and "fastdds.xml" in said[0]
 
 
-def test_readme_lists_the_topics_and_statuses(robot):
-    text = README.read_text()
+def test_readme_and_messages_list_the_topics_and_statuses(robot):
+    text = (ROOT / "README.md").read_text()
     bot = robot()
     assert bot.camera.topics.topic_names == ["/events", "/camera_info", "/keypoints"]
     outputs = bot.camera.outputs
@@ -276,8 +276,11 @@ def test_readme_lists_the_topics_and_statuses(robot):
     for topic in (*inputs, *(p.topic_name.replace("/eventspd", "~") for p in drawn)):
         assert f"`{topic}`" in text
     types = ("nav_msgs/Odometry", "geometry_msgs/PoseStamped", *EVENT_TYPES[0].split("/msg/"))
-    for name in (*LAYOUTS, *COORDINATES, *types, "/diagnostics"):
+    for name in (*types, "/diagnostics"):
         assert name in text
-    message = (README.parent / "msg/KeypointDepthArray.msg").read_text()
+    text = (ROOT / "docs/messages.md").read_text()
+    for name in (*LAYOUTS, *COORDINATES):
+        assert f"| {name} | " in text or f"`{name}`" in text
+    message = (ROOT / "msg/KeypointDepthArray.msg").read_text()
     for name, value, meaning in re.findall(r"^uint8 (\w+) = (\d+) +# (.*)$", message, re.M):
         assert f"| {name} = {value} | {meaning} |" in text

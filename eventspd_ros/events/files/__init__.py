@@ -12,7 +12,7 @@ KNOWN = ".raw, .h5, .hdf5, .npz, .txt, .aedat4, .dat, .es, .mcap or .db3 file or
 
 
 def open_events(path: Path | str, topic: str | None = None, sensor_hw: tuple[int, int] | None = None) -> EventSource:
-    """Open a recording of events, whatever its format: README.md lists them.
+    """Open a recording of events, whatever its format: docs/recordings.md lists them.
 
     topic: which one, where a bag has several with events, or an HDF5 file several cameras. sensor_hw: height and width
     in pixels, where the file names none. ValueError, one line: missing, unreadable, of no known format, another size, a
