@@ -5,9 +5,9 @@ Where the poses turn by ω (rad/s, in the camera now) too much, a still point wa
     c_j − τ_j J ω,   J = ∂π(ω × X)/∂ω,   X = (x, y, 1),
 
 whatever its depth. Along its path (the epipolar line) nobody can tell that from another depth; across it it shows as
-patches that match better beside the path (off_path.py). So each point with a sharp likelihood measures n·Jω, n across its
-path. Points whose paths go different ways measure all of ω; where all go one way, as in steady motion to the side, the
-turn about the axis across it is not seen.
+patches that match better beside the path (off_path.py). So each point with a sharp likelihood measures n·Jω, n across
+its path. Points whose paths go different ways measure all of ω; where all go one way, as in steady motion to the side,
+the turn about the axis across it is not seen.
 
 The errors of all axes are thought to be of one size s: ω ~ N(0, s² I). s is what the odometry declares, or more where
 what is seen says so (evidence: MacKay, Bayesian Interpolation, 1992, eq. 4.10); what is not seen then counts as s.
