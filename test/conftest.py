@@ -13,8 +13,9 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
-# What pytest sets for each test, and torch, Fabric and TensorBoard's writer when they are first used.
-LIBRARIES_OWN = ("PYTEST_", "TORCHINDUCTOR_", "PYTORCH_NVML_BASED_CUDA_CHECK", "CRC32C_SW_MODE")
+# What pytest sets for each test; OpenCV, torch, Fabric, TensorBoard's writer and eventspd_ros.ros when first imported.
+LIBRARIES_OWN = ("PYTEST_", "LD_LIBRARY_PATH", "TORCHINDUCTOR_", "_TORCHINDUCTOR_", "PYTORCH_NVML_BASED_CUDA_CHECK")
+LIBRARIES_OWN += ("CRC32C_SW_MODE", "OMP_WAIT_POLICY")
 
 
 @pytest.fixture(autouse=True)
