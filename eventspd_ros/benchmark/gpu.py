@@ -37,8 +37,6 @@ from eventspd_ros.model.presets import build_model
 from eventspd_ros.model.stepped import CapturedStep, SteppedModel, capture, stepped
 from eventspd_ros.whole import write_whole
 
-MERGED = 0.75
-
 
 def _dense() -> PointDepthModel:
     """F³ ds1 and Depth Anything V2 ViT-S with random weights."""
@@ -124,7 +122,6 @@ class _Run:
                 )
                 for kernel in kernels
             }
-        variants[f"{first} captured, tokens merged"] = lambda: self.times(_merging(build_model(model)), sensor_hw)
         for preset in others:
             variants[f"{_name(preset)} compiled"] = lambda preset=preset: self.times(
                 build_model(preset), sensor_hw, compiled=True
@@ -277,11 +274,6 @@ def _kernels_on(made: SteppedModel, names: Sequence[str]):
     from eventspd_ros.model.kernels.fuse import fused
 
     return fused(made.encode_step, made.decode_step, list(names))
-
-
-def _merging(model: PointDepthModel) -> PointDepthModel:
-    model.merge_tokens = MERGED
-    return model
 
 
 def _points(k: int, sensor_hw: tuple[int, int]) -> torch.Tensor:

@@ -32,7 +32,6 @@ from eventspd_ros.model.memory import ConvGRU
 from eventspd_ros.model.point_depth import PointDepthModel
 from eventspd_ros.model.pyramid import Pyramid, level_cells
 from eventspd_ros.model.query_decoder import DecoderContext, QueryDecoder
-from eventspd_ros.model.token_merging import check_share
 
 PYRAMID_LEVELS = 4
 
@@ -71,19 +70,6 @@ class EventSPD(PointDepthModel):
         self.prior = CoarsePrior(channels[1:], head.median_depth_m) if head.prior else None
         self.shared_scale = SharedScale(channels[3], stddev) if head.shared_scale else None
         self._start_at_the_median()
-        self._merge_tokens = 0.0
-
-    @property
-    def merge_tokens(self) -> float:
-        """The share of L4's cells that attend as one with others, 0 (off) to 0.75: token_merging.py.
-
-        Training takes no notice of it.
-        """
-        return self._merge_tokens
-
-    @merge_tokens.setter
-    def merge_tokens(self, share: float) -> None:
-        self._merge_tokens = check_share(share)
 
     def phase_a(self, field: Tensor, memory: Tensor | None = None) -> tuple[EventSPDTensors, Tensor | None]:
         """A1–A4: event field (B, 8, H, W) and memory h (B, C_4, H_4, W_4), or None at a stream's start.
@@ -91,7 +77,7 @@ class EventSPD(PointDepthModel):
         Returns what phase_b() reads and the next h, None where the model has no memory. Windows of a batch are
         independent streams. Nothing here is detached: unrolled over windows, gradients flow through h (BPTT).
         """
-        *fine, l4 = self._maps(field, memory)
+        *fine, l4 = self._maps(field)
         if self.memory is None:
             return self._cache(fine, l4.to(field.dtype), field.shape[-2:]), None
 
@@ -100,14 +86,14 @@ class EventSPD(PointDepthModel):
 
         return self._cache(fine, g4, field.shape[-2:]), g4
 
-    def _maps(self, field: Tensor, memory: Tensor | None = None) -> list[Tensor]:
+    def _maps(self, field: Tensor) -> list[Tensor]:
         """A1 and A2 but for the memory's step: the levels that the decoder reads, finest first."""
         # A1. F³: the event field at full resolution → F_t at stride 2 (Eq. 2); of an image, a stem of convolutions.
         features = self.encoder(field)
 
         # A2. The pyramid; plan v9 also reads F_t itself.
         finest = [] if self.fine is None else [self.fine(features)]
-        return [*finest, *self.pyramid(features, memory, 0.0 if self.training else self.merge_tokens)]
+        return [*finest, *self.pyramid(features)]
 
     def unroll(self, late: Tensor, early: Tensor | None = None) -> EventSPDTensors:
         """As phase_a() window by window, from a stream's start: fields (n, B, 8, H, W) -> the last window's tensors.
