@@ -65,9 +65,9 @@ class EventEncoder(nn.Module):
         """Memory that prepare() takes for a sensor size."""
         return self.grids.bytes_for(height, width)
 
-    def prepare(self, height: int, width: int, table_dtype: torch.dtype | None = None) -> None:
+    def prepare(self, height: int, width: int) -> None:
         """Build the voxel table of a sensor size once weights stand; without it every window is hashed."""
-        self.grids.prepare(height, width, table_dtype)
+        self.grids.prepare(height, width)
 
     def drop_tables(self) -> None:
         """Let go of what prepare() built."""

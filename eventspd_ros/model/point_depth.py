@@ -39,13 +39,13 @@ class PointDepthModel(nn.Module):
     def device(self) -> torch.device:
         return self.encoder.device
 
-    def prepare(self, height: int, width: int, table_dtype: torch.dtype | None = None) -> None:
+    def prepare(self, height: int, width: int) -> None:
         """Build the F³ voxel table for a sensor of that size. Call it when weights stand, before a stream's first
-        window; a model that is never prepared hashes every event instead, to the same numbers. table_dtype: float16
-        halves the table and rounds what it holds. ValueError: the model needs a larger sensor."""
+        window; a model that is never prepared hashes every event instead, to the same numbers. ValueError: the model
+        needs a larger sensor."""
         height, width = seen_hw(self.config, height, width)
         self.memory_shape(height, width)
-        self.encoder.prepare(height, width, table_dtype)
+        self.encoder.prepare(height, width)
 
     def drop_tables(self) -> None:
         """Forget all that prepare() built."""
