@@ -21,6 +21,7 @@ from eventspd_ros.evaluation.questions import Scene
 from eventspd_ros.evaluation.view import View
 from eventspd_ros.events.types import EventWindow
 from eventspd_ros.model.feature_cache import StreamState
+from eventspd_ros.model.keypoint_model import KeypointModel
 
 KS = (1, 4, 16, 64, 256, 1024, 4096)
 STAGES_K = 256
@@ -77,7 +78,7 @@ def measure_latency(
 
 
 @torch.inference_mode()
-def time_by_k(model: nn.Module, window: EventWindow, repetitions: int, warm_ups: int) -> dict:
+def time_by_k(model: KeypointModel, window: EventWindow, repetitions: int, warm_ups: int) -> dict:
     """encode_ms, decode_ms[K] and total_ms[K] (the sum): medians over repetitions, milliseconds."""
     model.prepare(*window.sensor_hw)
     (cache,), states = model.encode([window], [StreamState()])

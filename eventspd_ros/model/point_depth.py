@@ -23,12 +23,15 @@ from eventspd_ros.model.image_encoder import ImageEncoder
 
 
 class PointDepthModel(nn.Module):
-    """Canonical depth (metres at fx = sensor width) and its standard deviation at keypoints, from events.
+    """Canonical depth (metres at fx = sensor width) and its standard deviation at keypoints, from events: a
+    KeypointModel of weights and PyTorch alone.
 
     trained: whether weights were loaded; an untrained model answers its configured median depth, more or less.
     bfloat16: run encode() and decode() in bfloat16, but for routing, softmax, heads and the memory; weights stay
     float32. Set it before the first window: a cache is decoded in the precision that made it.
     """
+
+    sensor_hw: tuple[int, int] | None = None  # any sensor's windows
 
     def __init__(self, config: ModelConfig):
         super().__init__()
