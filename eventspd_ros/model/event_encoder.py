@@ -17,6 +17,7 @@ from eventspd_ros.events.types import EventWindow
 from eventspd_ros.model.blocks import ConvNeXtBlock, LayerNorm2d, init_weights
 from eventspd_ros.model.config import EncoderConfig, ModelConfig
 from eventspd_ros.model.grid_encoding import GridEncoding, gather_events
+from eventspd_ros.model.stages import Phase, Stage
 
 
 class EventEncoder(nn.Module):
@@ -106,6 +107,10 @@ class FeatureField(nn.Module):
         cell_pixels = config.encoder.stride**2
         self.pred = nn.Conv2d(self.encoder.channels, cell_pixels * config.encoder.time_bins, 1)
         self.pred.apply(init_weights)
+
+    def stages(self) -> dict[str, Stage]:
+        """See stages.py."""
+        return {"a1": Stage(self.encoder, Phase.A), "pred": Stage(self.pred, Phase.A)}
 
     def forward(self, field: Tensor) -> Tensor:
         """Field (B, L·F, H, W) -> logits (B, time_bins, H, W): does this pixel see an event in that future 1 ms bin?"""

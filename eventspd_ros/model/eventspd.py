@@ -32,8 +32,18 @@ from eventspd_ros.model.memory import ConvGRU
 from eventspd_ros.model.point_depth import PointDepthModel
 from eventspd_ros.model.pyramid import Pyramid, level_cells
 from eventspd_ros.model.query_decoder import DecoderContext, QueryDecoder
+from eventspd_ros.model.stages import Phase, Stage
 
 PYRAMID_LEVELS = 4
+# Of the decoder: the name that each stage's time is added up under, "" for the rest.
+DECODER_STAGES = {
+    "b1": "B1 tokens",
+    "b2": "B2 local",
+    "b3": "B3 global",
+    "b4": "B4 deformable",
+    "b5": "B5 fused",
+    "sigma": "",
+}
 
 
 @dataclass(frozen=True)
@@ -181,6 +191,18 @@ class EventSPD(PointDepthModel):
         # Of any model: a sensor that is too small is named.
         coarsest = level_cells(height, width, pyramid, self.config.stem.stride)[3]
         return (pyramid.channels[3], *coarsest) if pyramid.memory else None
+
+    def stages(self) -> dict[str, Stage]:
+        """As PointDepthModel.stages()."""
+        a, pyramid, decoder = Phase.A, self.pyramid, self.decoder
+        stages = super().stages() | ({} if self.fine is None else {"fine": Stage(self.fine, a)})
+        for name in ("stem", "l1", "l2", "l3", "l4", "downs"):
+            stages[name] = Stage(getattr(pyramid, name), a, "A2 pyramid")
+        stages["convgru"] = Stage(self.memory or nn.Identity(), a, "A2 memory")
+        stages |= {} if self.prior is None else {"prior": Stage(self.prior, a, "dense prior")}
+        stages |= {} if self.shared_scale is None else {"scale": Stage(self.shared_scale, a)}
+        stages |= {"a3": Stage(decoder.a3, a), "a4": Stage(self.calibration or nn.Identity(), a)}
+        return stages | {name: Stage(getattr(decoder, name), Phase.B, timed) for name, timed in DECODER_STAGES.items()}
 
     def slow_parameters(self) -> list[nn.Parameter]:
         """What trains at a tenth of the learning rate: the offset head of B4 (Eq. 15)."""

@@ -20,6 +20,7 @@ from eventspd_ros.model.config import ModelConfig
 from eventspd_ros.model.event_encoder import EventEncoder
 from eventspd_ros.model.feature_cache import FeatureCache, StreamState, map_tensors
 from eventspd_ros.model.image_encoder import ImageEncoder
+from eventspd_ros.model.stages import Phase, Stage
 
 
 class PointDepthModel(nn.Module):
@@ -106,6 +107,14 @@ class PointDepthModel(nn.Module):
     def memory_shape(self, height: int, width: int) -> tuple[int, int, int] | None:
         """(C, rows, columns) of the memory for what the model sees, or None for a model without one."""
         return None
+
+    def stages(self) -> dict[str, Stage]:
+        """The model's stages by name, in order (stages.py)."""
+        return {"a1": Stage(self.encoder, Phase.A, "A1 F³")}
+
+    def slow_parameters(self) -> list[nn.Parameter]:
+        """What trains at a tenth of the learning rate: nothing."""
+        return []
 
     def precision(self) -> AbstractContextManager:
         """What both phases run under: bfloat16 where that is on, otherwise what the caller does, as in training."""
