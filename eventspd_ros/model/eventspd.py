@@ -30,11 +30,10 @@ from eventspd_ros.model.geometry import bilinear_read
 from eventspd_ros.model.heads import Calibration, SharedScale, calibrated_depth
 from eventspd_ros.model.memory import ConvGRU
 from eventspd_ros.model.point_depth import PointDepthModel
-from eventspd_ros.model.pyramid import Pyramid, level_cells
+from eventspd_ros.model.pyramid import LEVELS, Pyramid, decoder_levels, level_cells
 from eventspd_ros.model.query_decoder import DecoderContext, QueryDecoder
 from eventspd_ros.model.stages import Phase, Stage
 
-PYRAMID_LEVELS = 4
 # Of the decoder: the name that each stage's time is added up under, "" for the rest.
 DECODER_STAGES = {
     "b1": "B1 tokens",
@@ -67,7 +66,7 @@ class EventSPD(PointDepthModel):
         head, channels = config.head, config.pyramid.channels
         self.pyramid = Pyramid(config.pyramid, self.encoder.channels)
         self.fine = None
-        if len(config.decoder.strides) > PYRAMID_LEVELS:
+        if len(config.decoder.strides) > LEVELS:
             # F³ ends in a sum; the stem for images ends as this does.
             after_f3 = nn.Sequential(LayerNorm2d(self.encoder.channels), nn.GELU())
             self.fine = after_f3 if config.image is None else nn.Identity()
@@ -183,7 +182,7 @@ class EventSPD(PointDepthModel):
     @property
     def level_strides(self) -> tuple[int, ...]:
         """Pixels per cell of the pyramid's four levels."""
-        return self.config.decoder.strides[-PYRAMID_LEVELS:]
+        return self.config.decoder.strides[-LEVELS:]
 
     def memory_shape(self, height: int, width: int) -> tuple[int, int, int] | None:
         """(C_4, H_4, W_4) for a sensor of that size in pixels, None without a memory."""
@@ -225,11 +224,10 @@ def _check_levels(config: ModelConfig) -> None:
     """The decoder must read the levels that the pyramid makes."""
     if config.pyramid is None or config.decoder is None:
         raise ValueError(f"model config of preset {config.preset!r}: family 'eventspd' needs pyramid and decoder")
-    finest = config.stem.stride * config.pyramid.stem_stride
-    strides, channels = tuple(finest * 2**level for level in range(PYRAMID_LEVELS)), config.pyramid.channels
-    if len(config.decoder.strides) > PYRAMID_LEVELS:  # then the encoder's own map is the finest level
-        strides, channels = (config.stem.stride, *strides), (config.stem.channels, *channels)
-    if config.decoder.strides != strides:
-        raise ValueError(f"decoder.strides={config.decoder.strides}: encoder and pyramid make levels at {strides}")
-    if config.decoder.channels != channels:
-        raise ValueError(f"decoder.channels={config.decoder.channels}: the pyramid has {channels}")
+    made = decoder_levels(config.stem, config.pyramid, with_stem=len(config.decoder.strides) > LEVELS)
+    if config.decoder.strides != made["strides"]:
+        raise ValueError(
+            f"decoder.strides={config.decoder.strides}: encoder and pyramid make levels at {made['strides']}"
+        )
+    if config.decoder.channels != made["channels"]:
+        raise ValueError(f"decoder.channels={config.decoder.channels}: the pyramid has {made['channels']}")

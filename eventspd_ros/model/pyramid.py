@@ -28,7 +28,9 @@ from eventspd_ros.model.blocks import (
     SwinBlock,
     init_weights,
 )
-from eventspd_ros.model.config import PyramidConfig
+from eventspd_ros.model.config import EncoderConfig, ImageConfig, PyramidConfig
+
+LEVELS = 4
 
 
 class Pyramid(nn.Module):
@@ -96,6 +98,18 @@ def position_code(rows: int, columns: int, channels: int, device: torch.device) 
     across = torch.cat((x.sin(), x.cos()), dim=-1).expand(rows, -1, -1)
     down = torch.cat((y.sin(), y.cos()), dim=-1)[:, None].expand(-1, columns, -1)
     return torch.cat((across, down), dim=-1).flatten(0, 1)
+
+
+def decoder_levels(
+    stem: EncoderConfig | ImageConfig, pyramid: PyramidConfig, with_stem: bool = False
+) -> dict[str, tuple[int, ...]]:
+    """The levels that a decoder reads, as DecoderConfig's fields "channels" and "strides" (pixels a cell): L1 to L4,
+    and ahead of them, with_stem, A1's own map, as in plan v9."""
+    finest = stem.stride * pyramid.stem_stride
+    strides, channels = tuple(finest * 2**level for level in range(LEVELS)), pyramid.channels
+    if with_stem:
+        strides, channels = (stem.stride, *strides), (stem.channels, *channels)
+    return {"channels": channels, "strides": strides}
 
 
 def level_cells(height: int, width: int, config: PyramidConfig, encoder_stride: int) -> tuple[tuple[int, int], ...]:
