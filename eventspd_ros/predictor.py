@@ -38,6 +38,7 @@ import torch
 from eventspd_ros.events.types import NS_PER_MS, EventWindow, ImageWindow
 from eventspd_ros.model.feature_cache import FeatureCache, StreamState
 from eventspd_ros.model.geometry import inside_image
+from eventspd_ros.model.keypoint_model import KeypointModel
 from eventspd_ros.motion.depth_from_motion import Basis, MotionDepth, Points
 from eventspd_ros.motion.learned_scale import START_STDDEV
 
@@ -134,7 +135,7 @@ class Predictor:
 
     def __init__(
         self,
-        model,
+        model: KeypointModel,
         height: int,
         width: int,
         fx_px: float | None = None,

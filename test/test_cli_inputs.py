@@ -29,7 +29,6 @@ READS = [
     ("bench decode IN", RECORDINGS),
     ("bench windows IN", RECORDINGS),
     ("bench data IN", FOLDER),
-    ("bench shortcuts --weights IN", WEIGHTS),
     ("bench motion --against IN", (".json",)),
 ]
 READS_NOTHING = {"info", "simulate", "bench model", "bench train", "bench gpu", "bench node", "bench stream"}

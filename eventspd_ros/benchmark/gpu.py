@@ -26,7 +26,7 @@ from torch import nn
 from eventspd_ros.benchmark.device_time import ceilings, device_ms, floor_ms, wall_ms
 from eventspd_ros.benchmark.gpu_goals import GOALS, KERNEL_PHASE, summary
 from eventspd_ros.benchmark.machine import conditions
-from eventspd_ros.benchmark.model_info import PHASE_A, model_info, stages_of
+from eventspd_ros.benchmark.model_info import model_info
 from eventspd_ros.benchmark.timing import device_conditions
 from eventspd_ros.events.uniform import model_window
 from eventspd_ros.model.config import ModelConfig
@@ -34,10 +34,9 @@ from eventspd_ros.model.decoder_context import DecoderContext
 from eventspd_ros.model.feature_cache import StreamState, list_tensors
 from eventspd_ros.model.point_depth import PointDepthModel
 from eventspd_ros.model.presets import build_model
+from eventspd_ros.model.stages import Phase
 from eventspd_ros.model.stepped import CapturedStep, SteppedModel, capture, stepped
 from eventspd_ros.whole import write_whole
-
-MERGED = 0.75
 
 
 def _dense() -> PointDepthModel:
@@ -124,7 +123,6 @@ class _Run:
                 )
                 for kernel in kernels
             }
-        variants[f"{first} captured, tokens merged"] = lambda: self.times(_merging(build_model(model)), sensor_hw)
         for preset in others:
             variants[f"{_name(preset)} compiled"] = lambda preset=preset: self.times(
                 build_model(preset), sensor_hw, compiled=True
@@ -214,11 +212,11 @@ class _Run:
         model.bfloat16 = True
         k = self.plan.ks[0]
         macs = model_info(preset, sensor_hw)["macs"]["by_stage"]
-        modules = {name: module for name, module in stages_of(model).items() if list(module.parameters())}
+        stages = {name: stage for name, stage in model.stages().items() if list(stage.module.parameters())}
         calls, handles = {}, []
-        for name, module in modules.items():
+        for name, stage in stages.items():
             hook = _note_call(calls, name)
-            handles.append(module.register_forward_hook(hook, with_kwargs=True))
+            handles.append(stage.module.register_forward_hook(hook, with_kwargs=True))
         made = stepped(model, *sensor_hw)
         (cache,), _ = made.encode([model_window(model.config, *sensor_hw, self.plan.events)], [StreamState()])
         made.decode(cache, _points(k, sensor_hw))
@@ -226,10 +224,11 @@ class _Run:
             handle.remove()
         found = {}
         for name, (arguments, keywords, moved) in calls.items():
-            weights = sum(parameter.numel() for parameter in modules[name].parameters()) * 2
-            flops = 2 * macs[name] * (1 if name in PHASE_A else k)
+            module, phase = stages[name].module, stages[name].phase
+            weights = sum(parameter.numel() for parameter in module.parameters()) * 2
+            flops = 2 * macs[name] * (1 if phase == Phase.A else k)
             least = floor_ms(moved + weights, flops, self.result["ceilings"])
-            alone = captured(lambda name=name, a=arguments, kw=keywords: _run(model, modules[name], a, kw), self.device)
+            alone = captured(lambda m=module, a=arguments, kw=keywords: _run(model, m, a, kw), self.device)
             took = device_ms(alone, self.device, self.plan.repetitions)
             found[name] = {"bytes": moved + weights, "flops": flops, "floor_ms": least, "captured_ms": took}
             found[name]["times_floor"] = took / least
@@ -277,11 +276,6 @@ def _kernels_on(made: SteppedModel, names: Sequence[str]):
     from eventspd_ros.model.kernels.fuse import fused
 
     return fused(made.encode_step, made.decode_step, list(names))
-
-
-def _merging(model: PointDepthModel) -> PointDepthModel:
-    model.merge_tokens = MERGED
-    return model
 
 
 def _points(k: int, sensor_hw: tuple[int, int]) -> torch.Tensor:

@@ -9,7 +9,7 @@ KERNEL_PHASE = {"voxel_scatter": "encode", "convnext": "encode", "attention": "d
 
 def summary(variants: dict[str, dict], first: str) -> dict:
     """The goals' numbers from the best finished variant, and which kernels earned their place."""
-    whole = {name: times for name, times in variants.items() if name.startswith(first) and "merged" not in name}
+    whole = {name: times for name, times in variants.items() if name.startswith(first)}
     whole = {
         name: times for name, times in whole.items() if "decode_device_ms" in times and "encode_device_ms" in times
     }

@@ -21,13 +21,14 @@ from eventspd_ros.evaluation.questions import Scene
 from eventspd_ros.evaluation.view import View
 from eventspd_ros.events.types import EventWindow
 from eventspd_ros.model.feature_cache import StreamState
+from eventspd_ros.model.keypoint_model import KeypointModel
+from eventspd_ros.model.point_depth import PointDepthModel
+from eventspd_ros.model.stages import Phase
 
 KS = (1, 4, 16, 64, 256, 1024, 4096)
 STAGES_K = 256
 REPETITIONS, WARM_UPS = 20, 3
 DENSE_REPETITIONS, DENSE_WARM_UPS = 3, 1
-ENCODE_STAGES = {"encoder": "A1 F³", "pyramid": "A2 pyramid", "memory": "A2 memory", "prior": "dense prior"}
-DECODE_STAGES = {"b1": "B1 tokens", "b2": "B2 local", "b3": "B3 global", "b4": "B4 deformable", "b5": "B5 fused"}
 
 
 def latency_of(evaluation: Evaluation) -> dict:
@@ -49,7 +50,7 @@ def latency_of(evaluation: Evaluation) -> dict:
 
 
 def measure_latency(
-    model: nn.Module, window: EventWindow, dense: nn.Module | None = None, full: EventWindow | None = None
+    model: PointDepthModel, window: EventWindow, dense: KeypointModel | None = None, full: EventWindow | None = None
 ) -> dict:
     """Times of a model on one window, and of a dense one beside it. Both are on the device they are to be timed on.
     full: the window as the dense one sees it, where that is another.
@@ -77,7 +78,7 @@ def measure_latency(
 
 
 @torch.inference_mode()
-def time_by_k(model: nn.Module, window: EventWindow, repetitions: int, warm_ups: int) -> dict:
+def time_by_k(model: KeypointModel, window: EventWindow, repetitions: int, warm_ups: int) -> dict:
     """encode_ms, decode_ms[K] and total_ms[K] (the sum): medians over repetitions, milliseconds."""
     model.prepare(*window.sensor_hw)
     (cache,), states = model.encode([window], [StreamState()])
@@ -121,27 +122,32 @@ def crossover(sparse_ms: dict[str, float], dense_ms: dict[str, float]) -> dict:
 
 
 @torch.inference_mode()
-def stage_times_ms(model: nn.Module, window: EventWindow, k: int = STAGES_K) -> dict[str, dict[str, float]]:
+def stage_times_ms(model: PointDepthModel, window: EventWindow, k: int = STAGES_K) -> dict[str, dict[str, float]]:
     """Medians of the stages of one encode and one decode, ms, by forward hooks; what no stage accounts for is "rest"
     (A3 and A4 in encode; routing, heads and depth in decode)."""
     uv_px = random_points(window, k).to(model.device)
     model.prepare(*window.sensor_hw)
     (cache,), states = model.encode([window], [StreamState()])
-    decoder = getattr(model, "decoder", nn.Module())
-    encode = _hooked_ms(lambda: model.encode([window], states), model, ENCODE_STAGES, model.device)
+    encode = _hooked_ms(lambda: model.encode([window], states), _timed(model, Phase.A), model.device)
     scatter = times_ms(lambda: model.encoder.scatter([window]), REPETITIONS, model.device, WARM_UPS)["median"]
     encode = {"A1 scatter": scatter, **encode, "rest": max(encode["rest"] - scatter, 0.0)}
-    decode = _hooked_ms(lambda: model.decode(cache, uv_px), decoder, DECODE_STAGES, model.device)
+    decode = _hooked_ms(lambda: model.decode(cache, uv_px), _timed(model, Phase.B), model.device)
     return {"encode": encode, f"decode {k}": decode}
 
 
-def _hooked_ms(
-    run: Callable[[], object], owner: nn.Module, names: dict[str, str], device: torch.device
-) -> dict[str, float]:
+def _timed(model: PointDepthModel, phase: Phase) -> dict[str, list[nn.Module]]:
+    """What to time of a phase: the modules by the name that their time is added up under."""
+    found = {}
+    for stage in model.stages().values():
+        if stage.phase == phase and stage.timed_as:
+            found.setdefault(stage.timed_as, []).extend(stage.called())
+    return {name: modules for name, modules in found.items() if modules}
+
+
+def _hooked_ms(run: Callable[[], object], timed: dict[str, list[nn.Module]], device: torch.device) -> dict[str, float]:
     """Medians by stage of REPETITIONS runs, and the rest of the whole."""
-    modules = {label: getattr(owner, name) for name, label in names.items() if _has_work(getattr(owner, name, None))}
-    clocks = {label: _Clock(module, device) for label, module in modules.items()}
-    runs = {label: [] for label in [*clocks, "rest"]}
+    clocks = {name: _Clock(modules, device) for name, modules in timed.items()}
+    runs = {name: [] for name in [*clocks, "rest"]}
     try:
         for repetition in range(WARM_UPS + REPETITIONS):
             for clock in clocks.values():
@@ -150,25 +156,22 @@ def _hooked_ms(
             run()
             whole_ms = 1e3 * (now_s(device) - start_s)
             if repetition >= WARM_UPS:
-                for label, clock in clocks.items():
-                    runs[label].append(clock.total_ms)
+                for name, clock in clocks.items():
+                    runs[name].append(clock.total_ms)
                 runs["rest"].append(whole_ms - sum(clock.total_ms for clock in clocks.values()))
     finally:
         for clock in clocks.values():
             clock.remove()
-    return {label: float(np.median(times)) for label, times in runs.items()}
-
-
-def _has_work(module: nn.Module | None) -> bool:
-    return module is not None and any(True for _ in module.parameters())
+    return {name: float(np.median(times)) for name, times in runs.items()}
 
 
 class _Clock:
-    """Adds up the time spent inside a module."""
+    """Adds up the time spent inside modules that run one after another."""
 
-    def __init__(self, module: nn.Module, device: torch.device):
+    def __init__(self, modules: list[nn.Module], device: torch.device):
         self.device, self.total_ms, self.start_s = device, 0.0, 0.0
-        self.handles = module.register_forward_pre_hook(self._start), module.register_forward_hook(self._stop)
+        self.handles = [module.register_forward_pre_hook(self._start) for module in modules]
+        self.handles += [module.register_forward_hook(self._stop) for module in modules]
 
     def _start(self, *_) -> None:
         self.start_s = now_s(self.device)

@@ -11,6 +11,7 @@ from eventspd_ros.benchmark.machine import conditions
 from eventspd_ros.benchmark.timing import REPETITIONS, WARM_UPS, device_conditions, times_ms
 from eventspd_ros.events.uniform import model_window
 from eventspd_ros.model.feature_cache import StreamState
+from eventspd_ros.model.keypoint_model import KeypointModel
 from eventspd_ros.model.presets import build_model
 
 
@@ -30,7 +31,7 @@ def bench_model(
         raise ValueError(f"k = {list(ks)}: expected one or more numbers of queries")
     place = torch.device(device)
     model = build_model(preset).to(place)
-    if not hasattr(model, "encode"):
+    if not isinstance(model, KeypointModel):
         raise ValueError(f"preset {preset!r} is an encoder: it answers no queries")
     height, width = sensor_hw
     window = model_window(model.config, height, width)

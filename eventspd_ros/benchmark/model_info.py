@@ -20,11 +20,10 @@ from eventspd_ros.model.config import ModelConfig
 from eventspd_ros.model.decoder_macs import macs_per_query_reference
 from eventspd_ros.model.event_encoder import FeatureField
 from eventspd_ros.model.eventspd import EventSPD
-from eventspd_ros.model.minimal import MinimalModel
 from eventspd_ros.model.presets import build_model
+from eventspd_ros.model.stages import Phase, Stage
 
 QUERIES = 64  # counted at K and 2K, to see what one more query costs
-PHASE_A = ("a1", "fine", "stem", "l1", "l2", "l3", "l4", "downs", "convgru", "prior", "scale", "a3", "a4", "pred")
 # Operators that PyTorch's counter does not know.
 CPU_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 IN_PLACE = (torch.ops.aten.baddbmm_,)
@@ -39,9 +38,9 @@ def model_info(preset: str | ModelConfig, sensor_hw: tuple[int, int]) -> dict:
     the document's equations are written) and by_stage, whose Phase A stages count a window and B stages a query.
     """
     model = build_model(preset)
-    stages = stages_of(model)
+    stages = model.stages()
     table = model.encoder.table_values
-    parameters = {name: sum(p.numel() for p in module.parameters()) for name, module in stages.items()}
+    parameters = {name: sum(p.numel() for p in stage.module.parameters()) for name, stage in stages.items()}
     parameters["a1"] -= table
     total = sum(p.numel() for p in model.parameters()) - table
     assert sum(parameters.values()) == total, "a parameter belongs to no stage, or to two"
@@ -58,24 +57,7 @@ def model_info(preset: str | ModelConfig, sensor_hw: tuple[int, int]) -> dict:
     }
 
 
-def stages_of(model: nn.Module) -> dict[str, nn.Module]:
-    """The document's stages, in its order, as modules of the model."""
-    if isinstance(model, FeatureField):
-        return {"a1": model.encoder, "pred": model.pred}
-    if isinstance(model, MinimalModel):
-        return {"a1": model.encoder, "head": nn.ModuleList([model.hidden, model.log_depth]), "sigma": model.stddev}
-    assert isinstance(model, EventSPD)
-    pyramid, decoder = model.pyramid, model.decoder
-    stages = {"a1": model.encoder} | ({} if model.fine is None else {"fine": model.fine})
-    stages |= {name: getattr(pyramid, name) for name in ("stem", "l1", "l2", "l3", "l4", "downs")}
-    stages |= {"convgru": nn.Identity() if model.memory is None else model.memory}
-    stages |= {} if model.prior is None else {"prior": model.prior}
-    stages |= {} if model.shared_scale is None else {"scale": model.shared_scale}
-    stages |= {"a3": decoder.a3, "a4": nn.Identity() if model.calibration is None else model.calibration}
-    return stages | {name: getattr(decoder, name) for name in ("b1", "b2", "b3", "b4", "b5", "sigma")}
-
-
-def _macs(model: nn.Module, stages: dict[str, nn.Module], sensor_hw: tuple[int, int]) -> dict:
+def _macs(model: nn.Module, stages: dict[str, Stage], sensor_hw: tuple[int, int]) -> dict:
     """encode, per_query, per_query_reference and by_stage."""
     field = torch.empty(1, model.encoder.field_channels, *sensor_hw)
     if isinstance(model, FeatureField):
@@ -87,7 +69,7 @@ def _macs(model: nn.Module, stages: dict[str, nn.Module], sensor_hw: tuple[int, 
     fewer, more = (_count(lambda uv=uv: model.phase_b(tensors, uv), stages) for uv in _queries())
     # What a call costs whatever the number of queries is not a query's.
     query = {name: (more[name] - fewer[name]) // QUERIES for name in more}
-    is_b = {name: name not in PHASE_A for name in stages}
+    is_b = {name: stage.phase == Phase.B for name, stage in stages.items()}
     shared = encode.pop("") + sum(count for name, count in encode.items() if is_b.get(name))
     by_stage = {name: query[name] if is_b[name] else encode[name] for name in stages}
     if isinstance(model, EventSPD):
@@ -107,28 +89,28 @@ def _queries() -> tuple[torch.Tensor, torch.Tensor]:
     return tuple(torch.empty(1, count, 2) for count in (QUERIES, 2 * QUERIES))
 
 
-def _count(run: Callable[[], object], stages: dict[str, nn.Module]) -> dict[str, int]:
+def _count(run: Callable[[], object], stages: dict[str, Stage]) -> dict[str, int]:
     """Multiply-accumulates of a call by stage; under "" what ran in no stage's module."""
     known = dict.fromkeys(TABLE_READS, _table_read_flops) | dict.fromkeys(IN_PLACE, _batch_product_flops)
     known[CPU_ATTENTION] = _attention_flops
     counter = FlopCounterMode(display=False, custom_mapping=known)
     counts, depth, entered = dict.fromkeys([*stages, ""], 0), dict.fromkeys(stages, 0), dict.fromkeys(stages, 0)
 
-    def enter(stage: str) -> None:
-        if depth[stage] == 0:
-            entered[stage] = counter.get_total_flops()
-        depth[stage] += 1
+    def enter(name: str) -> None:
+        if depth[name] == 0:
+            entered[name] = counter.get_total_flops()
+        depth[name] += 1
 
-    def leave(stage: str) -> None:
-        depth[stage] -= 1
-        if depth[stage] == 0:
-            counts[stage] += (counter.get_total_flops() - entered[stage]) // 2
+    def leave(name: str) -> None:
+        depth[name] -= 1
+        if depth[name] == 0:
+            counts[name] += (counter.get_total_flops() - entered[name]) // 2
 
     hooks = []
-    for stage, module in stages.items():
-        for part in module.modules():
-            hooks.append(part.register_forward_pre_hook(lambda *_, stage=stage: enter(stage)))
-            hooks.append(part.register_forward_hook(lambda *_, stage=stage: leave(stage)))
+    for name, stage in stages.items():
+        for part in stage.module.modules():
+            hooks.append(part.register_forward_pre_hook(lambda *_, name=name: enter(name)))
+            hooks.append(part.register_forward_hook(lambda *_, name=name: leave(name)))
     try:
         with counter:
             run()

@@ -19,6 +19,7 @@ from eventspd_ros.benchmark.timing import device_conditions, spread
 from eventspd_ros.events.types import EventWindow
 from eventspd_ros.events.uniform import model_window
 from eventspd_ros.model.acceleration import accelerate
+from eventspd_ros.model.keypoint_model import KeypointModel
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.model.threads import half_of_the_cores
 from eventspd_ros.predictor import Predictor, Status
@@ -39,7 +40,7 @@ def bench_stream(
     time), ms of a window and of an answer (all times), seconds that getting ready took. ValueError: the preset sees no
     events."""
     model = build_model(preset).to(torch.device(device)).eval()
-    if not hasattr(model, "encode") or model.config.input != "events":
+    if not isinstance(model, KeypointModel) or model.config.input != "events":
         raise ValueError(f"preset {preset!r}: this bench is for models that answer keypoints from events")
     started_s = time.perf_counter()
     model = accelerate(model, acceleration)

@@ -16,7 +16,6 @@ from eventspd_ros.cli.shared import (
     sensor_size,
     show,
 )
-from eventspd_ros.resources import DEFAULT_WEIGHTS
 
 
 def add_commands(command: Command) -> None:
@@ -57,13 +56,6 @@ def add_commands(command: Command) -> None:
     sub.add_argument("--device", type=device, default="auto", help="auto, cpu, cuda or cuda:N")
     sub.add_argument("--seconds", type=float, default=10.0, help="default 10")
     add_acceleration(sub)
-
-    sub = benchmark(
-        "shortcuts", bench_shortcuts, "what a float16 voxel table and merged tokens save, and do to depth", 5
-    )
-    sub.add_argument("--weights", default=DEFAULT_WEIGHTS, help=f"name or path ({DEFAULT_WEIGHTS})")
-    sub.add_argument("--sensor", type=sensor_size, default=(720, 1280), metavar="WxH", help="default 1280x720")
-    sub.add_argument("--device", type=device, default="cpu", help="cpu, cuda or cuda:N")
 
     sub = benchmark("gpu", bench_gpu, "the latency promise on one GPU: dense baseline, all variants, floors", 50)
     sizes = {"default": [(720, 1280), (480, 640)], "help": "default 1280x720 640x480"}
@@ -134,14 +126,6 @@ def bench_stream(options) -> dict:
 
     how = options.device, options.acceleration, options.seconds, options.repetitions
     return measure(options.preset, options.sensor, *how)
-
-
-def bench_shortcuts(options) -> dict:
-    from eventspd_ros.benchmark.shortcuts import bench_shortcuts as measure
-    from eventspd_ros.model.checkpoints import load_checkpoint
-    from eventspd_ros.resources import find_weights
-
-    return measure(load_checkpoint(find_weights(options.weights), options.device), options.sensor, options.repetitions)
 
 
 def bench_gpu(options) -> dict:

@@ -27,7 +27,6 @@ NOTES = {
     "evaluate": "More: [evaluation.md](evaluation.md).",
     "calibrate": "More: [evaluation.md](evaluation.md#uncertainty).",
     "ablate": "More: [ablations.md](ablations.md).",
-    "bench shortcuts": "More: [speed.md](speed.md#merged-tokens-a-half-precision-table).",
     "bench gpu": "More: [speed.md](speed.md#measuring-on-a-gpu).",
     "bench stream": "More: [speed.md](speed.md#acceleration).",
 }

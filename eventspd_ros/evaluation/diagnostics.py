@@ -17,7 +17,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from eventspd_ros.datasets.sequence import Sequence
 from eventspd_ros.evaluation.answers import Method, collect_answers
@@ -25,7 +25,8 @@ from eventspd_ros.evaluation.evaluate import Evaluation
 from eventspd_ros.evaluation.questions import Settings
 from eventspd_ros.evaluation.sweeps import few_of_each
 from eventspd_ros.model.local_tokens import Neighbourhood
-from eventspd_ros.model.query_decoder import QueryDecoder, route
+from eventspd_ros.model.point_depth import PointDepthModel
+from eventspd_ros.model.query_decoder import route
 
 STAGES = ("b2", "b3", "b5")  # those that change the query vector h
 
@@ -36,7 +37,7 @@ def diagnose_evaluation(evaluation: Evaluation) -> dict:
     return diagnose(evaluation.methods[0].model, few_of_each(evaluation.sequences), settings)
 
 
-def diagnose(model: nn.Module, sequences: list[Sequence], settings: Settings) -> dict:
+def diagnose(model: PointDepthModel, sequences: list[Sequence], settings: Settings) -> dict:
     """The diagnostics of a model at the questions of some sequences, as plain dictionaries for JSON; {} for a model
     without a query decoder.
 
@@ -46,9 +47,9 @@ def diagnose(model: nn.Module, sequences: list[Sequence], settings: Settings) ->
     stage; near 1 the stage does nothing. attention: of B2 and B5, the share that goes to each type of token, layers and
     heads averaged. offsets_px: how far learned reads lie from where they start, pixels.
     """
-    if not isinstance(getattr(model, "decoder", None), QueryDecoder):
+    if "b3" not in model.stages():
         return {}
-    probe = _Probe(model.decoder)
+    probe = _Probe(model)
     with probe.attached():
         collect_answers(sequences, [Method("diagnosed", model)], {}, settings)
     return probe.summary()
@@ -57,8 +58,9 @@ def diagnose(model: nn.Module, sequences: list[Sequence], settings: Settings) ->
 class _Probe:
     """Hooks and what they saw."""
 
-    def __init__(self, decoder: QueryDecoder):
-        self.decoder, self.config = decoder, decoder.config
+    def __init__(self, model: PointDepthModel):
+        self.decoder, self.config = model.decoder, model.decoder.config
+        self.stages = {name: stage.module for name, stage in model.stages().items()}
         self.entropies, self.top_cells, self.anchors = [], [], []  # of each query, and of each window
         self.chosen = [[], []]  # of the window that is being decoded
         self.cells = 0
@@ -68,20 +70,20 @@ class _Probe:
 
     @contextmanager
     def attached(self) -> Iterator[None]:
-        decoder = self.decoder
-        handles = [decoder.register_forward_hook(self._end_of_window), decoder.b3.register_forward_hook(self._routing)]
+        stages = self.stages
+        handles = [self.decoder.register_forward_hook(self._end_of_window)]
+        handles.append(stages["b3"].register_forward_hook(self._routing))
         for name in STAGES:
-            stage = getattr(decoder, name)
-            if len(stage.layers):
-                handles.append(stage.register_forward_hook(self._cosine(name)))
+            if len(stages[name].layers):
+                handles.append(stages[name].register_forward_hook(self._cosine(name)))
         for name in ("b2", "b5"):
-            for layer in getattr(decoder, name).layers:
+            for layer in stages[name].layers:
                 handles.append(layer.attention.register_forward_hook(self._attention(name)))
-        for module in decoder.b1.modules():
-            if isinstance(module, Neighbourhood) and hasattr(module, "offsets"):
+        for module in stages["b1"].modules():
+            if isinstance(module, Neighbourhood) and module.offsets is not None:
                 handles.append(module.offsets.register_forward_hook(self._local_offsets(module)))
         if self.config.anchors:
-            handles.append(decoder.b4.norm.register_forward_hook(self._read_offsets))
+            handles.append(stages["b4"].norm.register_forward_hook(self._read_offsets))
         try:
             yield
         finally:
@@ -138,7 +140,8 @@ class _Probe:
         return hook
 
     def _read_offsets(self, module, inputs, output) -> None:
-        b4, dtype = self.decoder.b4, self.decoder.b4.offsets.weight.dtype
+        b4 = self.stages["b4"]
+        dtype = b4.offsets.weight.dtype
         shape = (b4.heads, len(b4.strides), b4.samples, 2)
         cells = b4.offsets(output.to(dtype)).flatten(0, -2).unflatten(-1, shape).norm(dim=-1)
         for level, stride in enumerate(b4.strides):

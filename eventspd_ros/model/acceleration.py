@@ -27,6 +27,7 @@ from torch import Tensor
 from eventspd_ros.events.pitch import seen_hw
 from eventspd_ros.events.uniform import model_window
 from eventspd_ros.model.feature_cache import FeatureCache, StreamState
+from eventspd_ros.model.keypoint_model import KeypointModel
 from eventspd_ros.model.point_depth import PointDepthModel
 from eventspd_ros.model.stepped import FEWEST_EVENTS, FEWEST_QUERIES, CapturedStep, Step, SteppedModel, stepped
 
@@ -48,8 +49,8 @@ class Acceleration(str, Enum):
 
 
 def accelerate(
-    model: PointDepthModel | SteppedModel, how: Acceleration | str = "auto", say: Callable[[str], None] | None = None
-) -> PointDepthModel | SteppedModel | CompiledModel:
+    model: KeypointModel, how: Acceleration | str = "auto", say: Callable[[str], None] | None = None
+) -> KeypointModel:
     """The model, or one that answers alike and faster. A package (export.py) and a model on images stay as they are.
 
     say(): gets a line for each step that takes long or fails; None: stderr does. ValueError: there is no such
@@ -69,6 +70,8 @@ class CompiledModel:
     Where compiling failed, and for a sensor that was never named, the plain model answers. One thread may encode while
     others decode.
     """
+
+    sensor_hw: tuple[int, int] | None = None
 
     def __init__(self, model: PointDepthModel, say: Callable[[str], None], backend: str = "inductor"):
         """backend: of torch.compile."""

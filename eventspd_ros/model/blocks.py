@@ -12,8 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eventspd_ros.model.token_merging import Merging
-
 EPS = 1e-6
 NORM_GROUPS = 8
 
@@ -145,15 +143,10 @@ class SelfAttentionBlock(nn.Module):
         self.norm2 = nn.LayerNorm(channels, eps=EPS)
         self.ffn = feed_forward(channels)
 
-    def forward(self, tokens: Tensor, merging: Merging | None = None) -> Tensor:
-        """(B, N, C) -> (B, N, C). merging: cells that attend as one."""
-        normed = self.norm1(tokens)
-        if merging is not None:
-            normed = merging.merge(normed)
-        query, key, value = _split_heads(self.qkv(normed), self.heads)
-        bias = None if merging is None else merging.score_bias(query.dtype)
-        read = self.out(F.scaled_dot_product_attention(query, key, value, bias).transpose(1, 2).flatten(2))
-        tokens = tokens + (read if merging is None else merging.unmerge(read))
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, N, C) -> (B, N, C)."""
+        query, key, value = _split_heads(self.qkv(self.norm1(tokens)), self.heads)
+        tokens = tokens + self.out(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))
         return tokens + self.ffn(self.norm2(tokens))
 
 

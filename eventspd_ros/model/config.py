@@ -119,7 +119,7 @@ class DecoderConfig:
 
     dim: int = 192
     heads: int = 6
-    channels: tuple[int, ...] = (64, 128, 192, 384)
+    channels: tuple[int, ...] = PyramidConfig.channels  # pyramid.decoder_levels() has them of other pyramids
     strides: tuple[int, ...] = (4, 8, 16, 32)  # pixels per cell
     local_radius: tuple[int, ...] = (2, 2, 2, 1)  # (2r + 1)² tokens a level, the finest without its centre; −1: none
     adaptive_points: int = 8  # further tokens of the finest level (of each pooled one), at learned offsets

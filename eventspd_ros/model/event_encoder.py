@@ -17,6 +17,7 @@ from eventspd_ros.events.types import EventWindow
 from eventspd_ros.model.blocks import ConvNeXtBlock, LayerNorm2d, init_weights
 from eventspd_ros.model.config import EncoderConfig, ModelConfig
 from eventspd_ros.model.grid_encoding import GridEncoding, gather_events
+from eventspd_ros.model.stages import Phase, Stage
 
 
 class EventEncoder(nn.Module):
@@ -65,9 +66,9 @@ class EventEncoder(nn.Module):
         """Memory that prepare() takes for a sensor size."""
         return self.grids.bytes_for(height, width)
 
-    def prepare(self, height: int, width: int, table_dtype: torch.dtype | None = None) -> None:
+    def prepare(self, height: int, width: int) -> None:
         """Build the voxel table of a sensor size once weights stand; without it every window is hashed."""
-        self.grids.prepare(height, width, table_dtype)
+        self.grids.prepare(height, width)
 
     def drop_tables(self) -> None:
         """Let go of what prepare() built."""
@@ -106,6 +107,10 @@ class FeatureField(nn.Module):
         cell_pixels = config.encoder.stride**2
         self.pred = nn.Conv2d(self.encoder.channels, cell_pixels * config.encoder.time_bins, 1)
         self.pred.apply(init_weights)
+
+    def stages(self) -> dict[str, Stage]:
+        """See stages.py."""
+        return {"a1": Stage(self.encoder, Phase.A), "pred": Stage(self.pred, Phase.A)}
 
     def forward(self, field: Tensor) -> Tensor:
         """Field (B, L·F, H, W) -> logits (B, time_bins, H, W): does this pixel see an event in that future 1 ms bin?"""

@@ -37,11 +37,19 @@ from eventspd_ros.model.geometry import bilinear_read
 from eventspd_ros.model.heads import Calibration, SharedScale, calibrated_depth
 from eventspd_ros.model.memory import ConvGRU
 from eventspd_ros.model.point_depth import PointDepthModel
-from eventspd_ros.model.pyramid import Pyramid, level_cells
+from eventspd_ros.model.pyramid import LEVELS, Pyramid, decoder_levels, level_cells
 from eventspd_ros.model.query_decoder import DecoderContext, QueryDecoder
-from eventspd_ros.model.token_merging import check_share
+from eventspd_ros.model.stages import Phase, Stage
 
-PYRAMID_LEVELS = 4
+# Of the decoder: the name that each stage's time is added up under, "" for the rest.
+DECODER_STAGES = {
+    "b1": "B1 tokens",
+    "b2": "B2 local",
+    "b3": "B3 global",
+    "b4": "B4 deformable",
+    "b5": "B5 fused",
+    "sigma": "",
+}
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ class EventSPD(PointDepthModel):
         head, channels = config.head, config.pyramid.channels
         self.pyramid = Pyramid(config.pyramid, self.encoder.channels)
         self.fine = None
-        if len(config.decoder.strides) > PYRAMID_LEVELS:
+        if len(config.decoder.strides) > LEVELS:
             # F³ ends in a plain sum. The image encoder ends in a norm and a GELU already.
             after_f3 = nn.Sequential(LayerNorm2d(self.encoder.channels), nn.GELU())
             self.fine = after_f3 if config.image is None else nn.Identity()
@@ -79,19 +87,6 @@ class EventSPD(PointDepthModel):
         self.prior = CoarsePrior(channels[1:], head.median_depth_m) if head.prior else None
         self.shared_scale = SharedScale(channels[3], stddev) if head.shared_scale else None
         self._start_at_the_median()
-        self._merge_tokens = 0.0
-
-    @property
-    def merge_tokens(self) -> float:
-        """The share of L4's cells that are merged with similar cells for attention, 0 (off) to 0.75: token_merging.py.
-
-        In training it has no effect.
-        """
-        return self._merge_tokens
-
-    @merge_tokens.setter
-    def merge_tokens(self, share: float) -> None:
-        self._merge_tokens = check_share(share)
 
     def phase_a(self, field: Tensor, memory: Tensor | None = None) -> tuple[EventSPDTensors, Tensor | None]:
         """A1–A4, from the event field (B, 8, H, W) and the memory h (B, C_4, H_4, W_4), None at a stream's start.
@@ -99,7 +94,7 @@ class EventSPD(PointDepthModel):
         Returns what phase_b() reads, and the next h, None for a model without memory. The windows of a batch belong to
         different streams. Nothing is detached: over several windows gradients flow through h (BPTT).
         """
-        *fine, l4 = self._maps(field, memory)
+        *fine, l4 = self._maps(field)
         if self.memory is None:
             return self._cache(fine, l4.to(field.dtype), field.shape[-2:]), None
 
@@ -108,14 +103,14 @@ class EventSPD(PointDepthModel):
 
         return self._cache(fine, g4, field.shape[-2:]), g4
 
-    def _maps(self, field: Tensor, memory: Tensor | None = None) -> list[Tensor]:
+    def _maps(self, field: Tensor) -> list[Tensor]:
         """A1, and A2 without the step of the memory -> the levels that the decoder reads, finest first."""
         # A1. F³: the event field at full resolution → F_t at stride 2 (Eq. 2); of an image, a stem of convolutions.
         features = self.encoder(field)
 
         # A2. The pyramid; plan v9 also reads F_t itself.
         finest = [] if self.fine is None else [self.fine(features)]
-        return [*finest, *self.pyramid(features, memory, 0.0 if self.training else self.merge_tokens)]
+        return [*finest, *self.pyramid(features)]
 
     def unroll(self, late: Tensor, early: Tensor | None = None) -> EventSPDTensors:
         """For training: the fields (n, B, 8, H, W) of n windows from a stream's start -> the last window's tensors.
@@ -196,7 +191,7 @@ class EventSPD(PointDepthModel):
     @property
     def level_strides(self) -> tuple[int, ...]:
         """Pixels per cell of the pyramid's four levels."""
-        return self.config.decoder.strides[-PYRAMID_LEVELS:]
+        return self.config.decoder.strides[-LEVELS:]
 
     def memory_shape(self, height: int, width: int) -> tuple[int, int, int] | None:
         """(C_4, H_4, W_4) for a sensor of that size in pixels, None without a memory."""
@@ -204,6 +199,18 @@ class EventSPD(PointDepthModel):
         # Computed for models without a memory too, as it raises ValueError for a sensor that is too small.
         coarsest = level_cells(height, width, pyramid, self.config.stem.stride)[3]
         return (pyramid.channels[3], *coarsest) if pyramid.memory else None
+
+    def stages(self) -> dict[str, Stage]:
+        """As PointDepthModel.stages()."""
+        a, pyramid, decoder = Phase.A, self.pyramid, self.decoder
+        stages = super().stages() | ({} if self.fine is None else {"fine": Stage(self.fine, a)})
+        for name in ("stem", "l1", "l2", "l3", "l4", "downs"):
+            stages[name] = Stage(getattr(pyramid, name), a, "A2 pyramid")
+        stages["convgru"] = Stage(self.memory or nn.Identity(), a, "A2 memory")
+        stages |= {} if self.prior is None else {"prior": Stage(self.prior, a, "dense prior")}
+        stages |= {} if self.shared_scale is None else {"scale": Stage(self.shared_scale, a)}
+        stages |= {"a3": Stage(decoder.a3, a), "a4": Stage(self.calibration or nn.Identity(), a)}
+        return stages | {name: Stage(getattr(decoder, name), Phase.B, timed) for name, timed in DECODER_STAGES.items()}
 
     def slow_parameters(self) -> list[nn.Parameter]:
         """The parameters that train at a tenth of the learning rate: the offset head of B4 (Eq. 15)."""
@@ -226,11 +233,10 @@ def _check_levels(config: ModelConfig) -> None:
     """ValueError: the decoder does not read the levels that the pyramid makes."""
     if config.pyramid is None or config.decoder is None:
         raise ValueError(f"model config of preset {config.preset!r}: family 'eventspd' needs pyramid and decoder")
-    finest = config.stem.stride * config.pyramid.stem_stride
-    strides, channels = tuple(finest * 2**level for level in range(PYRAMID_LEVELS)), config.pyramid.channels
-    if len(config.decoder.strides) > PYRAMID_LEVELS:  # then the encoder's own map is the finest level
-        strides, channels = (config.stem.stride, *strides), (config.stem.channels, *channels)
-    if config.decoder.strides != strides:
-        raise ValueError(f"decoder.strides={config.decoder.strides}: encoder and pyramid make levels at {strides}")
-    if config.decoder.channels != channels:
-        raise ValueError(f"decoder.channels={config.decoder.channels}: the pyramid has {channels}")
+    made = decoder_levels(config.stem, config.pyramid, with_stem=len(config.decoder.strides) > LEVELS)
+    if config.decoder.strides != made["strides"]:
+        raise ValueError(
+            f"decoder.strides={config.decoder.strides}: encoder and pyramid make levels at {made['strides']}"
+        )
+    if config.decoder.channels != made["channels"]:
+        raise ValueError(f"decoder.channels={config.decoder.channels}: the pyramid has {made['channels']}")

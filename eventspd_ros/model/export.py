@@ -18,6 +18,7 @@ from torch import nn
 from eventspd_ros.events.pitch import seen_hw
 from eventspd_ros.model.checkpoints import load_checkpoint
 from eventspd_ros.model.config import ModelConfig
+from eventspd_ros.model.keypoint_model import KeypointModel
 from eventspd_ros.model.point_depth import PointDepthModel
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.model.stepped import FEWEST_EVENTS, FEWEST_QUERIES, MOST_QUERIES, SteppedModel
@@ -111,6 +112,7 @@ def _one_line(error: Exception) -> str:
     return lines[0][:300] if lines else type(error).__name__
 
 
-def load_model(path: str | Path, device: torch.device | str = "cpu") -> PointDepthModel | SteppedModel:
-    """A checkpoint (a file) or an exported package (a folder), ready for a Predictor. ValueError as theirs."""
+def load_model(path: str | Path, device: torch.device | str = "cpu") -> KeypointModel | nn.Module:
+    """A checkpoint (a file) or an exported package (a folder), ready for a Predictor unless it is of an encoder.
+    ValueError as theirs."""
     return load_package(path, device) if Path(path).is_dir() else load_checkpoint(path, device)

@@ -142,13 +142,11 @@ class GridEncoding(nn.Module):
         return super()._apply(fn, recurse)
 
     @torch.no_grad()
-    def prepare(self, height: int, width: int, dtype: torch.dtype | None = None) -> None:
-        """Build the voxel table of a sensor size, stored in dtype. For inference: does nothing in training mode."""
+    def prepare(self, height: int, width: int) -> None:
+        """Build the voxel table of a sensor size. For inference: does nothing in training mode."""
         if self.training:
             return
-        table = self.planes(height, width).flatten(0, 1)
-        table = table.to(dtype or table.dtype)
-        self._voxels[height, width] = (self._weights_version, table)
+        self._voxels[height, width] = (self._weights_version, self.planes(height, width).flatten(0, 1))
 
     def planes(self, height: int, width: int) -> Tensor:
         """Every time node of every level, spatially interpolated at every pixel: (H·W, time_nodes, F).
@@ -202,7 +200,7 @@ class GridEncoding(nn.Module):
         area = events.height * events.width
         field = self.table.new_zeros(events.windows, area, len(self.levels), self.table.shape[1])
         voxels = self._voxel_table(events)
-        if voxels is not None and voxels.device.type == "cpu" and voxels.dtype == field.dtype == torch.float32:
+        if voxels is not None and voxels.device.type == "cpu" and field.dtype == torch.float32:
             voxels = voxels.view(-1, self.time_nodes, self.table.shape[1])
             sum_events(events, voxels, (self.node_index, self.node_weight), field)
             return field.view(-1, self.channels)
@@ -247,7 +245,7 @@ class GridEncoding(nn.Module):
         count, levels, terms = index.shape
         weight = weight.reshape(-1, terms).to(rows.dtype)
         bags = F.embedding_bag(index.reshape(-1, terms).int(), rows, per_sample_weights=weight, mode="sum")
-        return bags.reshape(count, levels * rows.shape[1]).to(self.table.dtype)
+        return bags.reshape(count, levels * rows.shape[1])
 
 
 def _drop_tables(grids: GridEncoding, _) -> None:

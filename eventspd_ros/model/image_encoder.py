@@ -39,7 +39,7 @@ class ImageEncoder(nn.Sequential):
     def device(self) -> torch.device:
         return self[0][0].weight.device
 
-    def prepare(self, height: int, width: int, table_dtype: torch.dtype | None = None) -> None:
+    def prepare(self, height: int, width: int) -> None:
         """Nothing depends on the sensor's size, and there is no table."""
 
     def drop_tables(self) -> None:

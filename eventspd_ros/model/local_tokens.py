@@ -66,6 +66,7 @@ class Neighbourhood(nn.Module):
         channels, radius = config.channels[level], max(config.local_radius[level], 0)
         self.stride, self.reach_cells = config.strides[level], config.adaptive_reach[level]
         self.points = (2 * radius + 1) ** 2 - 1 + config.adaptive_points
+        self.offsets = None
         if config.adaptive_points:
             # Default initialisation: offsets that start alike would have equal gradients and stay alike.
             self.offsets = nn.Linear(channels, 2 * config.adaptive_points)  # W_off
@@ -84,7 +85,7 @@ class Neighbourhood(nn.Module):
         features = [grid[:, :, :middle], grid[:, :, middle + 1 :]]
         encoded = self._encode(torch.cat((self.grid_0[:middle], self.grid_0[middle + 1 :])), grid.dtype)
         encoded = [encoded.expand(*uv_px.shape[:2], -1, -1)]
-        if hasattr(self, "offsets"):
+        if self.offsets is not None:
             # A read of its own: only these coordinates have a gradient.
             offsets = self._adaptive_offsets(centre)
             features.append(read_table(table, *border_read(cells + offsets, cells_hw)))

@@ -17,6 +17,7 @@ from eventspd_ros.model.config import ModelConfig
 from eventspd_ros.model.geometry import bilinear_read
 from eventspd_ros.model.heads import StddevHead
 from eventspd_ros.model.point_depth import PointDepthModel
+from eventspd_ros.model.stages import Phase, Stage
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,11 @@ class MinimalModel(PointDepthModel):
         self.hidden.apply(init_weights)
         self.log_depth.apply(init_weights)
         nn.init.constant_(self.log_depth.bias, math.log(config.head.median_depth_m))
+
+    def stages(self) -> dict[str, Stage]:
+        """As PointDepthModel.stages()."""
+        head = nn.ModuleList([self.hidden, self.log_depth])
+        return super().stages() | {"head": Stage(head, Phase.B), "sigma": Stage(self.stddev, Phase.B)}
 
     def phase_a(self, field: Tensor, memory: None = None) -> tuple[MinimalTensors, None]:
         """Event field (B, 8, H, W) -> features."""

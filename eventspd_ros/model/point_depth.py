@@ -20,15 +20,19 @@ from eventspd_ros.model.config import ModelConfig
 from eventspd_ros.model.event_encoder import EventEncoder
 from eventspd_ros.model.feature_cache import FeatureCache, StreamState, map_tensors
 from eventspd_ros.model.image_encoder import ImageEncoder
+from eventspd_ros.model.stages import Phase, Stage
 
 
 class PointDepthModel(nn.Module):
-    """Canonical depth (metres at fx = sensor width) and its standard deviation at keypoints, from events.
+    """Canonical depth (metres at fx = sensor width) and its standard deviation at keypoints, from events: a
+    KeypointModel of weights and PyTorch alone.
 
     trained: whether weights were loaded; an untrained model answers its configured median depth, more or less.
     bfloat16: run encode() and decode() in bfloat16, but for routing, softmax, heads and the memory; weights stay
     float32. Set it before the first window: a cache is decoded in the precision that made it.
     """
+
+    sensor_hw: tuple[int, int] | None = None  # any sensor's windows
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -39,13 +43,13 @@ class PointDepthModel(nn.Module):
     def device(self) -> torch.device:
         return self.encoder.device
 
-    def prepare(self, height: int, width: int, table_dtype: torch.dtype | None = None) -> None:
+    def prepare(self, height: int, width: int) -> None:
         """Build the F³ voxel table for a sensor of that size. Call it when weights stand, before a stream's first
-        window; a model that is never prepared hashes every event instead, to the same numbers. table_dtype: float16
-        halves the table and rounds what it holds. ValueError: the model needs a larger sensor."""
+        window; a model that is never prepared hashes every event instead, to the same numbers. ValueError: the model
+        needs a larger sensor."""
         height, width = seen_hw(self.config, height, width)
         self.memory_shape(height, width)
-        self.encoder.prepare(height, width, table_dtype)
+        self.encoder.prepare(height, width)
 
     def drop_tables(self) -> None:
         """Forget all that prepare() built."""
@@ -103,6 +107,14 @@ class PointDepthModel(nn.Module):
     def memory_shape(self, height: int, width: int) -> tuple[int, int, int] | None:
         """(C, rows, columns) of the memory for what the model sees, or None for a model without one."""
         return None
+
+    def stages(self) -> dict[str, Stage]:
+        """The model's stages by name, in order (stages.py)."""
+        return {"a1": Stage(self.encoder, Phase.A, "A1 F³")}
+
+    def slow_parameters(self) -> list[nn.Parameter]:
+        """What trains at a tenth of the learning rate: nothing."""
+        return []
 
     def precision(self) -> AbstractContextManager:
         """What both phases run under: bfloat16 where that is on, otherwise what the caller does, as in training."""

@@ -21,6 +21,7 @@ from eventspd_ros.model.config import (
 from eventspd_ros.model.event_encoder import FeatureField
 from eventspd_ros.model.eventspd import EventSPD
 from eventspd_ros.model.minimal import MinimalModel
+from eventspd_ros.model.pyramid import decoder_levels
 
 
 def _encoder(dims: tuple[int, int], bottleneck: int, **changes) -> EncoderConfig:
@@ -63,17 +64,18 @@ def _models() -> dict[str, ModelConfig]:
 
 def _lite() -> ModelConfig:
     """The family for a CPU: F³ at stride 4, a narrow pyramid, a dense prior, no anchors; any sensor at one pitch."""
-    channels = (32, 64, 96, 128)
+    encoder = _encoder((32, 32), 2, dsstrides=(4, 1), dskernels=(5, 1), blocks=(1, 1), levels=LEVELS_MVSEC)
+    pyramid = PyramidConfig((32, 64, 96, 128), stem_stride=1, blocks=(1, 2, 2, 1), heads=(4, 4), residual=True)
     return ModelConfig(
         "eventspd_lite",
         "eventspd",
-        _encoder((32, 32), 2, dsstrides=(4, 1), dskernels=(5, 1), blocks=(1, 1), levels=LEVELS_MVSEC),
+        encoder,
         head=HeadConfig(prior=True, shared_scale=True),
-        pyramid=PyramidConfig(channels, stem_stride=1, blocks=(1, 2, 2, 1), heads=(4, 4), residual=True),
+        pyramid=pyramid,
         decoder=DecoderConfig(
             dim=64,
             heads=4,
-            channels=channels,
+            **decoder_levels(encoder, pyramid),
             local_layers=2,
             global_layers=1,
             fused_layers=0,
@@ -85,15 +87,16 @@ def _lite() -> ModelConfig:
 
 def _v9() -> ModelConfig:
     """Research plan v9: F³'s own map as L1, a stride-4 intermediate, pooled surroundings, no memory."""
+    encoder = _encoders()["ds2"]
+    pyramid = PyramidConfig(blocks=(0, 2, 4, 2), kernels=(7, 7), memory=False)
     return ModelConfig(
         "eventspd_v9",
         "eventspd",
-        _encoders()["ds2"],
+        encoder,
         head=HeadConfig(parametrization="inverse"),
-        pyramid=PyramidConfig(blocks=(0, 2, 4, 2), kernels=(7, 7), memory=False),
+        pyramid=pyramid,
         decoder=DecoderConfig(
-            channels=(64, 64, 128, 192, 384),
-            strides=(2, 4, 8, 16, 32),
+            **decoder_levels(encoder, pyramid, with_stem=True),
             local_radius=(2, 1, 0, 0, 0),
             pooled_levels=2,
             adaptive_reach=(6.0, 4.0),

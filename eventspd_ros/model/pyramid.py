@@ -28,8 +28,9 @@ from eventspd_ros.model.blocks import (
     SwinBlock,
     init_weights,
 )
-from eventspd_ros.model.config import PyramidConfig
-from eventspd_ros.model.token_merging import plan_merging
+from eventspd_ros.model.config import EncoderConfig, ImageConfig, PyramidConfig
+
+LEVELS = 4
 
 
 class Pyramid(nn.Module):
@@ -65,32 +66,21 @@ class Pyramid(nn.Module):
         shifts = (0, config.window // 2)
         self.l3 = nn.Sequential(*(SwinBlock(c3, config.heads[0], config.window, shifts[i % 2]) for i in range(n3)))
 
-    def forward(
-        self, features: Tensor, memory: Tensor | None = None, merge_tokens: float = 0.0
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(B, C, H, W) -> L1…L4, each (B, C_l, H_l, W_l).
-
-        merge_tokens: the share of L4's cells that attend as one with others; memory: the previous window's, for that.
-        """
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(B, C, H, W) -> L1…L4, each (B, C_l, H_l, W_l)."""
         l1 = self.l1(self.stem(features))
         l2 = self.l2(self.downs[0](l1))
         l3 = self.downs[1](l2)
         l3 = self.l3(l3) if self.config.residual else self.l3(l3.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        return l1, l2, l3, self.top(l3, memory, merge_tokens)
+        return l1, l2, l3, self._top(l3)
 
-    def top(self, l3: Tensor, memory: Tensor | None, merge_tokens: float) -> Tensor:
+    def _top(self, l3: Tensor) -> Tensor:
         """L4 of L3, (B, C_3, H_3, W_3) -> (B, C_4, H_4, W_4)."""
         l4 = self.downs[2](l3)
         rows, columns = l4.shape[-2:]
         tokens = l4.flatten(2).transpose(1, 2)
         tokens = tokens + position_code(rows, columns, tokens.shape[-1], tokens.device).to(tokens.dtype)
-        if merge_tokens:
-            merging = plan_merging(tokens, (rows, columns), merge_tokens, memory)
-            for block in self.l4:
-                tokens = block(tokens, merging)
-        else:
-            tokens = self.l4(tokens)
-        return tokens.unflatten(1, (rows, columns)).permute(0, 3, 1, 2)
+        return self.l4(tokens).unflatten(1, (rows, columns)).permute(0, 3, 1, 2)
 
 
 def _down(channels: int, out_channels: int) -> nn.Sequential:
@@ -108,6 +98,18 @@ def position_code(rows: int, columns: int, channels: int, device: torch.device) 
     across = torch.cat((x.sin(), x.cos()), dim=-1).expand(rows, -1, -1)
     down = torch.cat((y.sin(), y.cos()), dim=-1)[:, None].expand(-1, columns, -1)
     return torch.cat((across, down), dim=-1).flatten(0, 1)
+
+
+def decoder_levels(
+    stem: EncoderConfig | ImageConfig, pyramid: PyramidConfig, with_stem: bool = False
+) -> dict[str, tuple[int, ...]]:
+    """The levels that a decoder reads, as DecoderConfig's fields "channels" and "strides" (pixels a cell): L1 to L4,
+    and ahead of them, with_stem, A1's own map, as in plan v9."""
+    finest = stem.stride * pyramid.stem_stride
+    strides, channels = tuple(finest * 2**level for level in range(LEVELS)), pyramid.channels
+    if with_stem:
+        strides, channels = (stem.stride, *strides), (stem.channels, *channels)
+    return {"channels": channels, "strides": strides}
 
 
 def level_cells(height: int, width: int, config: PyramidConfig, encoder_stride: int) -> tuple[tuple[int, int], ...]:

@@ -39,7 +39,7 @@ class SteppedModel:
     def __init__(self, model: PointDepthModel, sensor_hw: tuple[int, int], encode: Step, decode: Step, device="cpu"):
         """model: the one the steps are made of, or for a package one of its config, for the layout of the cache."""
         self.config, self.trained = model.config, model.trained
-        self.sensor_hw = tuple(sensor_hw)
+        self.sensor_hw: tuple[int, int] | None = tuple(sensor_hw)
         self.device = torch.device(device)
         self.encode_step, self.decode_step = encode, decode
         seen = seen_hw(model.config, *sensor_hw)

@@ -18,7 +18,7 @@ from eventspd_ros.model.point_depth import PointDepthModel
 class PackedField(nn.Module):
     """Packed events -> event field (1, L·F, H, W) float32, from the voxel table: one gather, one scatter-add."""
 
-    def __init__(self, model: PointDepthModel, height: int, width: int, table_dtype: torch.dtype | None = None):
+    def __init__(self, model: PointDepthModel, height: int, width: int):
         super().__init__()
         if model.config.input != "events":
             raise ValueError(f"a model with input {model.config.input!r} has no packed events: it runs as it is only")
@@ -26,8 +26,7 @@ class PackedField(nn.Module):
         if grids.time_bins > PADDING:
             raise ValueError(f"encoder.time_bins={grids.time_bins}: packed events hold ages below {PADDING} ms")
         self.height, self.width = height, width
-        table = grids.planes(height, width).detach()
-        self.register_buffer("table", table.to(table_dtype or table.dtype).flatten(0, 1))  # (H·W·nodes, F)
+        self.register_buffer("table", grids.planes(height, width).detach().flatten(0, 1))  # (H·W·nodes, F)
         self.nodes = grids.time_nodes
         self.register_buffer("node_index", grids.node_index)
         # Whatever the bin, a weight: those beyond the window's, which mark padding, weigh nothing.
@@ -37,7 +36,7 @@ class PackedField(nn.Module):
     def forward(self, packed: Tensor) -> Tensor:
         pixel, age_bin = (packed >> BIN_BITS).long(), (packed & PADDING).long()
         index = self.node_index[age_bin.clamp_max(len(self.node_index) - 1)]  # (N, L, 2)
-        rows = self.table[(pixel * self.nodes)[:, None, None] + index].to(self.node_weight.dtype)
+        rows = self.table[(pixel * self.nodes)[:, None, None] + index]
         encoded = (rows * self.node_weight[age_bin].unsqueeze(-1)).sum(dim=2).flatten(1)
         field = encoded.new_zeros(self.height * self.width, encoded.shape[1]).index_add(0, pixel, encoded)
         return field.view(1, self.height, self.width, -1).permute(0, 3, 1, 2)
@@ -46,9 +45,9 @@ class PackedField(nn.Module):
 class EncodeStep(nn.Module):
     """Phase A of one window."""
 
-    def __init__(self, model: PointDepthModel, height: int, width: int, table_dtype: torch.dtype | None = None):
+    def __init__(self, model: PointDepthModel, height: int, width: int):
         super().__init__()
-        self.model, self.field = model, PackedField(model, height, width, table_dtype)
+        self.model, self.field = model, PackedField(model, height, width)
 
     def forward(self, packed: Tensor, memory: Tensor | None = None) -> tuple[Tensor, ...]:
         """memory: h (1, C, H_4, W_4), for models that have one; zeros at a stream's start."""

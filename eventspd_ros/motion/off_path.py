@@ -29,7 +29,7 @@ def off_path(t_ns: int, seen: SeenScene, rays, log_depth, level) -> tuple[np.nda
     the span of the slices, s. NaN: not known."""
     lag_s = (t_ns - seen.middle_ns) * 1e-9
     out = np.full((len(rays), 5), np.nan)
-    _all(seen.columns, seen.strides, seen.lens, lag_s, rays, np.exp(-log_depth), level, out)
+    _all_off_path(seen.columns, seen.strides, seen.lens, lag_s, rays, np.exp(-log_depth), level, out)
     span_s = out[:, 4]
     return out[:, 2:4], out[:, 0] / span_s, (1 / out[:, 1] + NOISE_PX**2) / span_s**2, span_s
 
@@ -93,7 +93,7 @@ def _one(scene, strides, lens, lag_s, x, y, rho, level, moved, grid, patches, ou
 
 
 @loop
-def _all(scene, strides, lens, lag_s, rays, rhos, levels, out):
+def _all_off_path(scene, strides, lens, lag_s, rays, rhos, levels, out):
     moved, grid, patches = np.zeros((SLICES, 3)), np.zeros((3, 3)), scratch_patches()
     for n in range(len(rays)):
         _one(scene, strides, lens, lag_s, rays[n, 0], rays[n, 1], rhos[n], levels[n], moved, grid, patches, out[n])

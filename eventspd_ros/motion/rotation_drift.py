@@ -85,22 +85,16 @@ class RotationDrift:
             self._before = kept * self._information, kept * self._vector, self.white_rad
             self._last_ns = t_ns
         self._information, self._vector, self.white_rad = self._before
-        if len(rows) < MIN_ANCHORS:
-            self._solve()
-            return
         predicted = self._solve()
-        lever = 1.5 / max(np.median(span_s[known]), 1e-3) ** 2
-        own, own_vector = np.zeros((3, 3)), np.zeros(3)
-        information, vector, covariance, rate = (
-            *(each.copy() for each in self._before[:2]),
-            np.zeros((3, 3)),
-            np.zeros(3),
-        )
-        least, common = self._least, lever * self.white_rad**2
-        points, state = (rows, measured, variance), (information, vector, rate, covariance)
-        self._size = _fit(points, self._before[:2], (self._share, common, least, self._size), state, (own, own_vector))
+        few = len(rows) < MIN_ANCHORS
+        lever = 0.0 if few else 1.5 / max(np.median(span_s[known]), 1e-3) ** 2
+        numbers = self._share, lever * self.white_rad**2, self._least, self._size
+        points = (rows[:0], measured[:0], variance[:0]) if few else (rows, measured, variance)
+        state, request = (np.zeros((3, 3)), np.zeros(3), np.zeros(3), np.zeros((3, 3))), (np.zeros((3, 3)), np.zeros(3))
+        self._size = _fit_rate(points, self._before[:2], numbers, state, request)
         self._information, self._vector, self.rate_rad_s, self.covariance = state
-        self._learn_white(own, own_vector, predicted, lever)
+        if not few:
+            self._learn_white(*request, predicted, lever)
 
     def _learn_white(self, own, own_vector, predicted, lever) -> None:
         """How much a request's own rate differs from the one predicted, beyond what both say of themselves."""
@@ -120,7 +114,7 @@ class RotationDrift:
 
     def _solve(self) -> tuple[np.ndarray, np.ndarray]:
         self.rate_rad_s, self.covariance = np.zeros(3), np.zeros((3, 3))
-        self._size = _solve(
+        self._size = _solve_rate(
             self._information, self._vector, self._least, self._size, self.rate_rad_s, self.covariance, np.zeros((3, 3))
         )
         return self.rate_rad_s, self.covariance
@@ -166,12 +160,12 @@ def _solved(information, vector, least, size, rate, covariance, scratch):
 
 
 @loop
-def _solve(information, vector, least, size, rate, covariance, scratch):
+def _solve_rate(information, vector, least, size, rate, covariance, scratch):
     return _solved(information, vector, least, size, rate, covariance, scratch)
 
 
 @loop
-def _fit(points, before, numbers, state, request):
+def _fit_rate(points, before, numbers, state, request):
     """Weighted least squares over points (rows (A, 3), measured (A,), variance (A,)) and what was known before; into
     state what is known now, into request what this one says alone. numbers: the request's share, the variance that its
     points have in common, and of s² the least and the last. Returns s²."""

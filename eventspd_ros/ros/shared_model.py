@@ -13,6 +13,7 @@ from eventspd_ros.events.windows import window_slicer
 from eventspd_ros.inputs.camera_model import CameraModel
 from eventspd_ros.model.devices import choose_device
 from eventspd_ros.model.export import load_model
+from eventspd_ros.model.keypoint_model import KeypointModel
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.motion.depth_from_motion import MotionDepth, Points
 from eventspd_ros.motion.learned_scale import LearnedScale
@@ -21,12 +22,12 @@ from eventspd_ros.predictor import Predictor, QueryMode
 from eventspd_ros.resources import find_weights
 
 
-def model_for(parameters):
+def model_for(parameters) -> KeypointModel:
     """The model the parameters name, on its device, ready for inference. ValueError says what does not fit."""
     device = choose_device(parameters.device)
     weights = parameters.weights
     model = load_model(find_weights(weights), device) if weights else build_model(parameters.preset).to(device)
-    if not hasattr(model, "decode"):
+    if not isinstance(model, KeypointModel):
         raise ValueError(f"{weights or parameters.preset} is an encoder: it answers no keypoints")
     if parameters.input != model.config.input:
         raise ValueError(
@@ -37,10 +38,10 @@ def model_for(parameters):
     return model.to(device).eval() if parameters.input == "image" else model
 
 
-def warm_up(model, motion: bool = False) -> None:
+def warm_up(model: KeypointModel, motion: bool = False) -> None:
     """Compile the decoders and what encodes, and wake torch's threads now, not on the first packets. motion: what makes
     depth of it, too."""
-    height, width = getattr(model, "sensor_hw", (64, 64))  # an exported model answers for one sensor only
+    height, width = model.sensor_hw or (64, 64)  # an exported model answers for one sensor only
     model.prepare(height, width)  # as streams do: other loops run with a table
     predictor = Predictor(model, height, width, fx_px=64.0, allow_untrained=True)
     if model.config.input == "image":
@@ -83,7 +84,7 @@ def warm_up_motion() -> None:
 class SensorTables:
     """Keeps the model prepared for the sensors that streams have now, and for no other: a table is 134 MB at 720p."""
 
-    def __init__(self, model):
+    def __init__(self, model: KeypointModel):
         self._model = model
         self._lock = threading.Lock()
         self._sizes: dict[str, tuple[int, int]] = {}

@@ -61,7 +61,7 @@ class CentreHead(nn.Module):
 
     def __init__(self, model: nn.Module):
         super().__init__()
-        if not hasattr(model, "decoder"):
+        if "b1" not in model.stages():
             raise ValueError(f"losses.centre: preset {model.config.preset!r} has no query decoder; set it to 0")
         dim = model.config.decoder.dim
         self.code = nn.Sequential(nn.Linear(dim, dim // 2), nn.GELU(), nn.Linear(dim // 2, 1))
@@ -92,7 +92,7 @@ class DepthTask(Task):
         losses = config.losses
         if losses.joint and not self.model.config.head.shared_scale:
             raise ValueError(f"losses.joint={losses.joint}: the joint loss needs head.shared_scale=True")
-        dense = hasattr(self.model, "pyramid") and (losses.dense_l2 or losses.dense_l3)
+        dense = {"l2", "l3"} <= set(self.model.stages()) and (losses.dense_l2 or losses.dense_l3)
         self.dense = DenseHeads(self.model) if dense else None
         self.centre = CentreHead(self.model) if losses.centre else None
         self.teacher, self.features = None, None
@@ -273,7 +273,7 @@ class DepthTask(Task):
             self.loss_maps[height, width].values[:] = values.numpy()
 
     def learning_rates(self, offset_share: float, encoder_share: float) -> list[tuple[float, list[nn.Parameter]]]:
-        slow = self.model.slow_parameters() if hasattr(self.model, "slow_parameters") else []
+        slow = self.model.slow_parameters()
         encoder = list(self.model.encoder.parameters())
         apart = {id(parameter) for parameter in (*slow, *encoder)}
         others = [parameter for parameter in self.parameters() if id(parameter) not in apart]

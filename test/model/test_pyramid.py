@@ -8,7 +8,7 @@ from eventspd_ros.model.config import PyramidConfig
 from eventspd_ros.model.event_encoder import EventEncoder
 from eventspd_ros.model.memory import ConvGRU
 from eventspd_ros.model.presets import build_model, preset_config
-from eventspd_ros.model.pyramid import Pyramid, level_cells, position_code
+from eventspd_ros.model.pyramid import Pyramid, decoder_levels, level_cells, position_code
 
 SENSORS = [(720, 1280), (480, 640), (640, 640), (260, 346), (180, 240)]
 
@@ -17,6 +17,17 @@ def test_cells_of_the_document_and_of_an_odd_sensor():
     config = PyramidConfig()
     assert level_cells(720, 1280, config, 2) == ((180, 320), (90, 160), (45, 80), (22, 40))
     assert level_cells(260, 346, config, 2) == ((65, 87), (32, 43), (16, 21), (8, 10))
+
+
+def test_levels_that_the_decoder_reads_follow_from_encoder_and_pyramid():
+    """The document's table, and plan v9's with F³'s own map as the finest."""
+    encoder, pyramid = preset_config("eventspd").encoder, PyramidConfig()
+    document = {"channels": (64, 128, 192, 384), "strides": (4, 8, 16, 32)}
+    assert decoder_levels(encoder, pyramid) == document
+    plan_v9 = {"channels": (64, 64, 128, 192, 384), "strides": (2, 4, 8, 16, 32)}
+    assert decoder_levels(encoder, pyramid, with_stem=True) == plan_v9
+    other = PyramidConfig((8, 12, 24, 48), stem_stride=1, heads=(2, 2))
+    assert decoder_levels(encoder, other) == {"channels": (8, 12, 24, 48), "strides": (2, 4, 8, 16)}
 
 
 @pytest.mark.parametrize("preset", ["eventspd", "eventspd_lite"])

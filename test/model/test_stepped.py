@@ -43,9 +43,6 @@ def test_padding_and_the_table_change_no_field(model):
         expected = model.encoder.scatter([window])
         torch.testing.assert_close(field(packed(window, 3000)), expected, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(field(packed(window, 5000)), expected, rtol=1e-5, atol=1e-5)
-        half = PackedField(model, HEIGHT, WIDTH, torch.float16)(packed(window, 3000))
-    assert half.dtype == torch.float32 and not torch.equal(half, expected)
-    torch.testing.assert_close(half, expected, rtol=2e-3, atol=2e-3)
 
 
 @pytest.mark.parametrize("wrap", [lambda step: step, CapturedStep], ids=["called", "captured"])

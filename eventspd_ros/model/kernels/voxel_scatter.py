@@ -33,7 +33,7 @@ def _scatter(
         node = tl.load(node_index + pair + side, mask=real, other=0)
         weight = tl.load(node_weight + pair + side, mask=real, other=0.0)
         row = pixel[:, None] * nodes + node
-        encoded += weight * tl.load(table + row * FEATURES + feature, mask=real, other=0.0).to(tl.float32)
+        encoded += weight * tl.load(table + row * FEATURES + feature, mask=real, other=0.0)
     tl.atomic_add(field + pixel[:, None] * CHANNELS + channel, encoded, mask=real)
 
 
