@@ -73,11 +73,14 @@ class PyramidConfig:
     heads: tuple[int, ...] = (6, 6)  # of L3 and L4
     residual: bool = False  # L1 to L3 of dense 3×3 residual blocks: they learn from less; kernels and window are unused
     memory: bool = True  # a ConvGRU carries L4 from window to window; without it windows are independent
+    memory_keep: float = 1.0  # the share of the memory that each window leaves: streams outlast what training unrolled
 
     def __post_init__(self):
         for name, count in (("channels", 4), ("blocks", 4), ("kernels", 2), ("heads", 2)):
             if len(getattr(self, name)) != count:
                 raise ValueError(f"pyramid.{name}={getattr(self, name)}: expected {count} values")
+        if not 0 < self.memory_keep <= 1:
+            raise ValueError(f"pyramid.memory_keep={self.memory_keep}: expected more than 0 and at most 1")
         for channels, heads in zip(self.channels[2:], self.heads, strict=True):
             if channels % heads:
                 raise ValueError(

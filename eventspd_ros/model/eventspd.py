@@ -78,7 +78,7 @@ class EventSPD(PointDepthModel):
             # F³ ends in a plain sum. The image encoder ends in a norm and a GELU already.
             after_f3 = nn.Sequential(LayerNorm2d(self.encoder.channels), nn.GELU())
             self.fine = after_f3 if config.image is None else nn.Identity()
-        self.memory = ConvGRU(channels[3]) if config.pyramid.memory else None
+        self.memory = ConvGRU(channels[3], config.pyramid.memory_keep) if config.pyramid.memory else None
         # Where the window's scale and the single query both have an uncertainty, each starts with half the variance.
         stddev = head.initial_stddev / math.sqrt(2) if head.shared_scale else head.initial_stddev
         self.decoder = QueryDecoder(config.decoder, stddev)

@@ -91,6 +91,20 @@ def test_the_update_gate_keeps_or_replaces(bias, kept):
 
 
 @torch.no_grad()
+def test_of_the_past_a_share_is_kept_and_so_it_fades():
+    """With a gate that keeps everything h falls by that share a window, and nothing a stream began with lasts."""
+    gru, plain = randomise(ConvGRU(6, keep=0.9)), ConvGRU(6)
+    plain.load_state_dict(gru.state_dict())
+    x, h = torch.randn(1, 6, 5, 4), torch.randn(1, 6, 5, 4)
+    torch.testing.assert_close(gru(x, h), plain(x, 0.9 * h))
+    gru.update.pointwise.bias.fill_(-50.0)
+    then = h
+    for _ in range(20):
+        then = gru(torch.randn(1, 6, 5, 4), then)
+    torch.testing.assert_close(then, 0.9**20 * h)
+
+
+@torch.no_grad()
 def test_the_state_stays_in_float32():
     gru = ConvGRU(6)
     with torch.autocast("cpu", torch.bfloat16):
