@@ -44,7 +44,7 @@ def test_undisturbed_rows_are_the_evaluation(swept, model, sequences):
         assert row["points"] == plain["points"] and row["abs_log"] == pytest.approx(plain["abs_log"], rel=1e-4)
         errors = [other["abs_log"] for other in swept[name]]
         assert len(set(errors)) == len(errors), "everything that happens to events is seen"
-    assert [row["preset"] for row in swept["sensor_preset"]] == ["normal", "clean", "night", "realistic"]
+    assert [row["preset"] for row in swept["sensor_preset"]] == ["normal", "clean", "night", "realistic", "arbiter"]
 
 
 def test_keypoints_do_not_see_one_another(swept):
