@@ -104,6 +104,12 @@ def test_of_the_past_a_share_is_kept_and_so_it_fades():
     torch.testing.assert_close(then, 0.9**20 * h)
 
 
+@pytest.mark.parametrize("keep", [0.0, -0.5, 1.01, float("nan")])
+def test_a_memory_can_keep_no_more_than_all(keep):
+    with pytest.raises(ValueError, match="memory_keep"):
+        PyramidConfig(memory_keep=keep)
+
+
 @torch.no_grad()
 def test_the_state_stays_in_float32():
     gru = ConvGRU(6)

@@ -1,10 +1,25 @@
-"""Depth from events and poses, end to end: a camera that glides through the simulated hall."""
+"""Depth from events and poses, end to end, of a camera that glides through the simulated hall."""
 
-from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from reference.gliding_hall import (
+    ASKED_NS,
+    CAMERA,
+    COLUMNS,
+    MS,
+    OFFSET_NS,
+    POSE_NS,
+    RECORDED,
+    Glide,
+    PinholeLens,
+    ask,
+    feed,
+    same,
+    stream,
+    wrong,
+)
 
 from eventspd_ros import rotations
 from eventspd_ros.evaluation.uncertainty import interval_half_width
@@ -12,110 +27,18 @@ from eventspd_ros.motion import fusion, learned_scale, likelihood, tracks
 from eventspd_ros.motion.depth_from_motion import (
     SUFFICIENT_STDDEV,
     Basis,
-    MotionAnswer,
     MotionDepth,
     Points,
-    PoseErrors,
 )
-from eventspd_ros.motion.learned_scale import MIN_TRUST, START_STDDEV
+from eventspd_ros.motion.learned_scale import START_STDDEV
 from eventspd_ros.motion.rotation_drift import RotationDrift
 from eventspd_ros.motion.slices import LATE_NS, SLICE_NS
 from eventspd_ros.motion.trajectory import StampedPose, Trajectory
-from eventspd_ros.simulation.camera import PinholeCamera, Pose, rotation_from_vector
 from eventspd_ros.simulation.keypoints import event_corners
 from eventspd_ros.simulation.renderer import Renderer
-from eventspd_ros.simulation.scenes import hall
-from eventspd_ros.simulation.stream import SimulationConfig, World, concatenate, simulate_stream
+from eventspd_ros.simulation.stream import SimulationConfig, concatenate, simulate_stream
 
 pytestmark = pytest.mark.filterwarnings("error")
-
-MS = 1_000_000
-POSE_NS = 5 * MS
-ASKED_NS = 440 * MS
-OFFSET_NS = 1_700_000_000 * 10**9  # of ROS time from the sensor's clock
-CAMERA = PinholeCamera.centred(173, 130)
-COLUMNS = [field.name for field in fields(MotionAnswer)]
-
-
-@dataclass(frozen=True)
-class Glide:
-    """Constant velocity (world, m/s) and rate (rad/s)."""
-
-    velocity: tuple = (0.6, 0.05, 0.2)
-    rate: tuple = (0.0, 0.1, 0.0)
-
-    def pose(self, t_s: float) -> Pose:
-        return Pose(rotation_from_vector(np.array(self.rate) * t_s), np.array(self.velocity) * t_s)
-
-
-class PinholeLens:
-    def __init__(self, camera=CAMERA):
-        self.camera, self.k = camera, np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])
-
-    def rays(self, uv_px):
-        return self.camera.rays(uv_px)
-
-
-class Recorded:
-    """The hall's events of 500 ms, and corners at ASKED_NS with their log depth."""
-
-    world = World(hall(np.random.default_rng(3)), Glide())
-
-    @cached_property
-    def chunks(self):
-        config = SimulationConfig(camera=CAMERA, duration_s=0.5, seed=3)
-        return [chunk.events for chunk in simulate_stream(config, self.world)]
-
-    @cached_property
-    def corners(self):
-        before = [events for events in self.chunks if len(events) and events.t_ns[-1] < ASKED_NS]
-        uv_px = event_corners(concatenate(before[-8:]), CAMERA.height, CAMERA.width, 120).astype(np.float64)
-        log_depth = np.log(
-            Renderer(self.world.scene, CAMERA).depth_at(self.world.pose(ASKED_NS), uv_px, ASKED_NS / 1e9)
-        )
-        return uv_px[np.isfinite(log_depth)], log_depth[np.isfinite(log_depth)]
-
-    def poses(self, until_ns=ASKED_NS, offset_ns=OFFSET_NS):
-        for t_ns in range(0, until_ns + 1, POSE_NS):
-            pose = self.world.pose(t_ns)
-            yield StampedPose(t_ns + offset_ns, pose.position_W, rotations.from_matrix(pose.rotation_WC))
-
-
-RECORDED = Recorded()
-
-
-def stream(poses=None, until_ns=ASKED_NS, lens="default", **arguments):
-    """A MotionDepth that has had the events until then, and poses."""
-    motion = MotionDepth(CAMERA.height, CAMERA.width, Trajectory(), **arguments)
-    motion.set_lens(PinholeLens() if lens == "default" else lens)
-    feed(motion, 0, until_ns)
-    for pose in RECORDED.poses() if poses is None else poses:
-        motion.trajectory.add(pose)
-    return motion
-
-
-def feed(motion, start_ns, end_ns):
-    for events in RECORDED.chunks:
-        part = (events.t_ns >= start_ns) & (events.t_ns < end_ns)
-        if part.any():
-            motion.add(events.x[part], events.y[part], events.p[part], events.t_ns[part])
-
-
-def wrong(bias=0.5, spread=0.1, stddev=0.4, seed=0):
-    """The corners with learned depths that are off by so much, and the true log depth."""
-    uv_px, truth = RECORDED.corners
-    error = bias + np.random.default_rng(seed).normal(0, spread, len(truth))
-    return Points(uv_px, truth + error, np.full(len(truth), stddev)), truth
-
-
-def ask(motion, points, until_ns=ASKED_NS):
-    return motion.answer(points, ASKED_NS, until_ns, OFFSET_NS)
-
-
-def same(a, b):
-    """To the bit, NaN included."""
-    for name in COLUMNS:
-        np.testing.assert_array_equal(getattr(a, name), getattr(b, name), err_msg=name)
 
 
 def is_the_learned_depth(answer, points):
@@ -420,70 +343,3 @@ def test_a_lens_with_distortion_bends_the_events_back(monkeypatch):
         corner = np.abs(uv_px - (86, 65)).max(axis=1) > 40
         errors[lens.camera is bent] = np.median(np.abs(np.log(answer.depth_m) - truth)[corner])
     assert errors[True] < 0.06 and errors[True] < 0.8 * errors[False]
-
-
-# Declared errors
-
-
-@pytest.mark.parametrize("rad_s", [0.03, 0.1])
-def test_a_drifting_rotation_is_an_error_of_depth_that_no_number_of_neighbours_makes_smaller(rad_s):
-    """A displacement of f δθ against that of a depth's own, twice its parallax to the double; never wider than what is
-    known without motion. Of δθ what events do not show counts, along the points' way."""
-    points, _ = wrong(0.0, 0.05, 0.3)
-    motion = stream(errors=PoseErrors(rotation_rad_s=rad_s))
-    answer = ask(motion, points)
-    moved = (answer.basis & Basis.MOTION) > 0
-    left_rad_s = np.sqrt(np.linalg.eigvalsh(motion.drift.covariance))
-    assert moved.any() and (left_rad_s <= 1.01 * rad_s).all()
-    assert rad_s > 0.05 or left_rad_s[0] < 0.2 * rad_s  # where it may be huge no point is sharp enough to tell
-    way = CAMERA.rays(points.uv_px) * 0.2 - (0.6, 0.05)
-    way /= np.linalg.norm(way, axis=1, keepdims=True)
-    px_s = motion.drift.stddev_px_s(CAMERA.rays(points.uv_px), way, (CAMERA.fx, CAMERA.fy))[moved]
-    drift = px_s * 0.08 / (2 * answer.parallax_px[moved])
-    assert ((answer.depth_stddev_m / answer.depth_m)[moved] > 0.9 * np.minimum(drift, MIN_TRUST * 0.3)).all()
-
-
-def test_a_drift_that_nobody_declared_is_seen_and_taken_out(monkeypatch):
-    """Poses that turn by 2 °/s too much about an oblique axis, asked for 0.2 s; what is not seen of it is in σ."""
-    points, truth = wrong(0.3)
-    found = {}
-    for learns in (True, False):
-        if not learns:
-            monkeypatch.setattr(RotationDrift, "learn", lambda *args: None)
-        motion = stream(poses=turning(np.radians([1.0, 1.5, 1.0])))
-        for t_ns in range(ASKED_NS - 200 * MS, ASKED_NS, 33 * MS):
-            motion.answer(points, t_ns, t_ns, OFFSET_NS)
-        answer = ask(motion, points)
-        moved = (answer.basis & Basis.MOTION) > 0
-        error = np.abs(np.log(answer.depth_m) - truth)[moved]
-        inside = error < interval_half_width((answer.depth_stddev_m / answer.depth_m)[moved], 0.95)
-        found[learns] = np.median(error), inside.mean()
-    assert found[True][0] < 0.05 < 0.08 < found[False][0]
-    assert found[True][1] > 0.9 > 0.5 > found[False][1]
-
-
-def turning(rate_rad_s):
-    """The poses, with a rotation that runs away at that rate (camera)."""
-    for pose in RECORDED.poses():
-        turn = rotations.from_rotation_vector(rate_rad_s * (pose.stamp_ns - OFFSET_NS) * 1e-9)
-        yield replace(pose, quaternion=rotations.multiply(pose.quaternion, turn))
-
-
-def test_what_is_declared_of_the_poses_errors_widens_the_answer():
-    points, truth = wrong(0.2)
-    exact = ask(stream(), points)
-    moved = (exact.basis & Basis.MOTION) > 0
-    for errors in (
-        PoseErrors(rotation_rad_s=0.1),
-        PoseErrors(translation_share=0.3),
-        PoseErrors(white_rotation_rad=0.02),
-        PoseErrors(translation_m_s=0.5),
-        PoseErrors(white_translation_m=0.05),
-    ):
-        wide = ask(stream(errors=errors), points)
-        ratio = (wide.depth_stddev_m / wide.depth_m)[moved] / (exact.depth_stddev_m / exact.depth_m)[moved]
-        assert np.median(ratio) > 1.3, errors
-    said = stream(poses=[replace(pose, rate_stddev_rad_s=0.1) for pose in RECORDED.poses()])
-    same(ask(said, points), ask(stream(errors=PoseErrors(rotation_rad_s=0.1)), points))
-    half_95 = interval_half_width((exact.depth_stddev_m / exact.depth_m)[moved], 0.95)
-    assert (np.abs(np.log(exact.depth_m) - truth)[moved] < half_95).mean() > 0.85

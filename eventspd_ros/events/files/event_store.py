@@ -102,7 +102,6 @@ class EventStore:
         entries = len(h5_file.find(self.path, self.ms_index, (None,), "iu"))
         first_ms = (start_ns - self.offset_ns) // NS_PER_MS - 1
         last_ms = -(-(end_ns - self.offset_ns) // NS_PER_MS) + 1
-        entries = len(h5_file.find(self.path, self.ms_index, (None,), "iu"))
         # What lies past the index's end is between its last entry and the last event.
         first = self._entry(min(first_ms, entries - 1)) if first_ms >= 0 and entries else 0
         last = 0 if last_ms < 0 else self._entry(last_ms) if last_ms < entries else self.count
