@@ -21,6 +21,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from eventspd_ros import rotations
+from eventspd_ros.events.messages import time_to_ns
 from eventspd_ros.inputs.intake import CLOCK_SLACK_NS, Reports
 from eventspd_ros.motion.trajectory import StampedPose, Trajectory
 
@@ -53,8 +54,7 @@ class PoseSource:
 
         The camera's velocity is that of the child frame and the rate times the lever between them; so are the errors.
         """
-        stamp = msg.header.stamp
-        stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
+        stamp_ns = time_to_ns(msg.header.stamp)
         if stamp_ns <= 0:
             raise ValueError(f"its stamp is {stamp_ns} ns; poses are stamped when they were measured")
         pose = getattr(msg.pose, "pose", msg.pose)

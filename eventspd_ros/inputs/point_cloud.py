@@ -1,4 +1,4 @@
-"""Makes an answer the points of a PointCloud2: x, y, z, depth_stddev (float32, m), id and, if asked for, covariance.
+"""Makes an answer a PointCloud2 of x, y, z, depth_stddev (float32, m), id and, if asked for, covariance.
 
 id is a uint64 declared as two UINT32, low half first: PointField has no 64-bit integers before 2026's ROS 2, and
 sensor_msgs_py refuses a cloud with a field it does not know.
@@ -6,8 +6,11 @@ sensor_msgs_py refuses a cloud with a field it does not know.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from eventspd_ros.events.messages import HEADER, POINT_CLOUD2, POINT_FIELD, New
 from eventspd_ros.inputs.camera_model import CameraModel
 from eventspd_ros.inputs.keypoints import FLOAT32, UINT32
 from eventspd_ros.predictor import Status
@@ -24,36 +27,51 @@ def _point(count: int) -> np.dtype:
 
 
 POINT, POINT_WITH_COVARIANCE = _point(5), _point(11)
-# Of KeypointDepthArray, in the order that keypoint_cloud() takes them.
-CLOUD_COLUMNS = ("id", "u", "v", "depth", "depth_stddev", "status")
 STEP_PX = 0.5  # from a pixel to where its neighbouring rays are taken
 
 
-def cloud_fields(point: np.dtype) -> list[tuple[str, int, int, int]]:
-    """Name, offset, datatype and count of its PointFields."""
-    kinds = {"id": (UINT32, 2)}
-    return [(name, point.fields[name][1], *kinds.get(name, (FLOAT32, 1))) for name in point.names]
+def new_point_cloud(new: New, answer, camera: CameraModel, noise_px: float | None = None) -> Any:
+    """The points of keypoint_points(), under optical_header(). answer: a KeypointDepthArray. new: see
+    events/messages.py."""
+    points = keypoint_points(answer, camera, noise_px)
+    return new(
+        POINT_CLOUD2,
+        header=optical_header(new, answer, camera),
+        height=1,
+        width=len(points),
+        fields=point_fields(new, points.dtype),
+        is_bigendian=False,
+        point_step=points.itemsize,
+        row_step=points.nbytes,
+        data=points.view(np.uint8).ravel(),
+        is_dense=True,
+    )
 
 
-CLOUD_FIELDS = cloud_fields(POINT)
+def optical_header(new: New, answer, camera: CameraModel) -> Any:
+    """The answer's stamp in the camera's own frame: front-ends put their request into "world" or leave it empty."""
+    return new(HEADER, stamp=answer.header.stamp, frame_id=camera.frame_id or answer.header.frame_id)
 
 
-def keypoint_cloud(
-    camera: CameraModel,
-    ids: np.ndarray,
-    u_px: np.ndarray,
-    v_px: np.ndarray,
-    depth_m: np.ndarray,
-    depth_stddev_m: np.ndarray,
-    status: np.ndarray,
-    noise_px: float | None = None,
-) -> np.ndarray:
-    """Turn the keypoints (K,) that have a depth into POINTs in the optical frame, with the distortion removed.
+def point_fields(new: New, point: np.dtype) -> list:
+    """Its PointFields."""
+    kinds = {name: (UINT32, 2) if name == "id" else (FLOAT32, 1) for name in point.names}
+    return [
+        new(POINT_FIELD, name=name, offset=point.fields[name][1], datatype=datatype, count=count)
+        for name, (datatype, count) in kinds.items()
+    ]
+
+
+def keypoint_points(answer, camera: CameraModel, noise_px: float | None = None) -> np.ndarray:
+    """The keypoints of a KeypointDepthArray that have a depth as POINTs in the optical frame, distortion removed.
 
     Keypoints for which the lens has no ray are left out. noise_px: standard deviation of u and of v; if it is given,
     the points are POINT_WITH_COVARIANCE.
     """
-    ok = status == Status.OK
+    ids, u_px, v_px, depth_m, depth_stddev_m = (
+        np.asarray(getattr(answer, name)) for name in ("id", "u", "v", "depth", "depth_stddev")
+    )
+    ok = np.asarray(answer.status) == Status.OK
     uv_px = np.stack((u_px, v_px), axis=1).astype(np.float64)[ok]
     rays = camera.rays(uv_px)
     slopes = np.zeros((len(rays), 2, 2)) if noise_px is None else _slopes(camera, uv_px)

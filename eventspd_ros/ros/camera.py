@@ -7,6 +7,8 @@ from collections.abc import Callable
 from sensor_msgs.msg import CameraInfo
 
 from eventspd_ros.events.hot_pixels import HotPixelFilter, load_filter
+from eventspd_ros.events.messages import new_keypoints, time_to_ns
+from eventspd_ros.inputs.answers import new_answer
 from eventspd_ros.inputs.camera_model import CameraModel
 from eventspd_ros.inputs.event_intake import EventIntake
 from eventspd_ros.inputs.image_intake import ImageIntake
@@ -20,15 +22,7 @@ from eventspd_ros.ros.desk import Request
 from eventspd_ros.ros.encoder import EncoderThread
 from eventspd_ros.ros.images import IMAGE_INPUT
 from eventspd_ros.ros.live_parameters import LiveParameters
-from eventspd_ros.ros.messages import (
-    CAMERA_INFO_QOS,
-    KEYPOINTS_QOS,
-    answer_to_msg,
-    event_input,
-    keypoints_to_msg,
-    message_class,
-    time_to_ns,
-)
+from eventspd_ros.ros.messages import CAMERA_INFO_QOS, KEYPOINTS_QOS, event_input, message_class, new_message
 from eventspd_ros.ros.motion_parameters import MotionParameters
 from eventspd_ros.ros.outputs import Outputs
 from eventspd_ros.ros.parameters import MAX_SENSOR_SIDE
@@ -195,13 +189,13 @@ class Camera:
         stamp_ns = time_to_ns(msg.header.stamp) or self._node.get_clock().now().nanoseconds
         k = self._keypoints.read(msg, self.camera_model())
         points = k.uv_px if k.refusal is None else None
-        request = Request(
-            keypoints_to_msg(k, msg.header), points, len(k.id), stamp_ns, refusal=k.refusal, reason=k.reason, ids=k.id
+        asked = new_keypoints(new_message, msg.header, k.id, k.uv_px)
+        self.stream.put_request(
+            Request(asked, points, len(k.id), stamp_ns, refusal=k.refusal, reason=k.reason, ids=k.id)
         )
-        self.stream.put_request(request)
 
     def publish(self, request: KeypointArray, answer: Answer, window_ns: tuple[int, int]) -> None:
-        message = answer_to_msg(request, answer, window_ns)
+        message = new_answer(new_message, request, answer, window_ns)
         self.topics.answers.publish(message)
         self.outputs.put(message, self.camera_model(), self.stream.window_of(answer))
 

@@ -7,7 +7,6 @@ stream nothing, so that no keypoint's answer depends on who listens.
 
 from __future__ import annotations
 
-import array
 import copy
 import time
 from collections.abc import Callable
@@ -16,12 +15,13 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 
+from eventspd_ros.events.messages import new_header, new_image, new_keypoints
+from eventspd_ros.inputs.answers import new_answer
 from eventspd_ros.inputs.camera_model import CameraModel
 from eventspd_ros.model.feature_cache import FeatureCache
-from eventspd_ros.msg import KeypointArray
 from eventspd_ros.predictor import Answer, Predictor
-from eventspd_ros.ros.messages import answer_to_msg, ns_to_time
-from eventspd_ros.ros.outputs import OUTPUTS_QOS, image_message, is_heard, point_cloud
+from eventspd_ros.ros.messages import new_message
+from eventspd_ros.ros.outputs import OUTPUTS_QOS, is_heard, point_cloud
 from eventspd_ros.ros.queues import WorkQueue
 from eventspd_ros.ros.workers import Reporter, Worker
 
@@ -70,11 +70,11 @@ class CoarseDepth:
         hw, uv_px = coarse_grid(predictor.height, predictor.width, step_px)
         answer = predictor.query(uv_px, cache.end_ns, cache, offset_ns=offset_ns, teaches=False)
         window_ns = cache.start_ns + offset_ns, cache.end_ns + offset_ns
-        header = Header(stamp=ns_to_time(window_ns[1]), frame_id=camera.frame_id)
+        header = new_header(new_message, window_ns[1], camera.frame_id)
         if is_heard(self.points):
             self.points.publish(_cloud(header, uv_px, answer, window_ns, camera))
-        self.image.publish(image_message(header, answer.depth_m.reshape(hw), "32FC1"))
-        self.stddev.publish(image_message(header, answer.depth_stddev_m.reshape(hw), "32FC1"))
+        self.image.publish(new_image(new_message, header, answer.depth_m.reshape(hw), "32FC1"))
+        self.stddev.publish(new_image(new_message, header, answer.depth_stddev_m.reshape(hw), "32FC1"))
         self.info.publish(coarse_camera_info(header, camera, hw, step_px))
 
 
@@ -103,6 +103,5 @@ def coarse_camera_info(header: Header, camera: CameraModel, hw: tuple[int, int],
 def _cloud(
     header: Header, uv_px: np.ndarray, answer: Answer, window_ns: tuple[int, int], camera: CameraModel
 ) -> PointCloud2:
-    u, v = (array.array("f", column.tobytes()) for column in np.ascontiguousarray(uv_px.T))
-    request = KeypointArray(header=header, id=array.array("Q", range(len(uv_px))), u=u, v=v)
-    return point_cloud(answer_to_msg(request, answer, window_ns), camera)
+    request = new_keypoints(new_message, header, np.arange(len(uv_px)), uv_px)
+    return point_cloud(new_answer(new_message, request, answer, window_ns), camera)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image
 
+from eventspd_ros.events.messages import time_to_ns
 from eventspd_ros.inputs.image_intake import ImageFrame
-from eventspd_ros.ros.messages import WindowInput, time_to_ns
+from eventspd_ros.ros.messages import WindowInput, read_message
 
 # Only the newest are of use: an image is large, and one that waits is late.
 IMAGES_QOS = QoSProfile(depth=2, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -60,10 +60,7 @@ def _through_cv_bridge(msg: Image) -> np.ndarray:
 
 def frame_from_bytes(raw: bytes) -> ImageFrame:
     """A serialized sensor_msgs/Image. ValueError, one line: the bytes are none, or its encoding is not known."""
-    try:
-        msg = deserialize_message(raw, Image)
-    except Exception as error:  # rclpy has a type of its own for each middleware
-        raise ValueError(f"{len(raw)} bytes are no Image ({type(error).__name__}); drop the message") from None
+    msg = read_message(raw, Image)
     return ImageFrame(image_from_msg(msg), time_to_ns(msg.header.stamp))
 
 

@@ -6,20 +6,21 @@ are filled here, an array each, without sensor_msgs_py and cv_bridge, which a RO
 
 from __future__ import annotations
 
-import array
 import copy
 from collections.abc import Callable
 
 import cv2
 import numpy as np
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2, PointField
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 
+from eventspd_ros.events.messages import new_image
 from eventspd_ros.events.types import EventWindow, ImageWindow
 from eventspd_ros.inputs.camera_model import CameraModel
-from eventspd_ros.inputs.point_cloud import CLOUD_COLUMNS, cloud_fields, keypoint_cloud
+from eventspd_ros.inputs.point_cloud import new_point_cloud, optical_header
 from eventspd_ros.msg import KeypointDepthArray
+from eventspd_ros.ros.messages import new_message
 from eventspd_ros.ros.queues import WorkQueue
 from eventspd_ros.ros.workers import Reporter, Worker
 
@@ -101,30 +102,10 @@ def _ok(answer: KeypointDepthArray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return np.asarray(answer.status) == KeypointDepthArray.OK, uv_px, np.asarray(answer.depth, np.float32)
 
 
-def _optical_header(answer: KeypointDepthArray, camera: CameraModel) -> Header:
-    """The answer's stamp in the camera's own frame: front-ends put their request into "world" or leave it empty."""
-    return Header(stamp=answer.header.stamp, frame_id=camera.frame_id or answer.header.frame_id)
-
-
 def point_cloud(answer: KeypointDepthArray, camera: CameraModel, noise_px: float | None = None) -> PointCloud2:
     """The keypoints that have a depth as points in the optical frame, distortion removed: inputs/point_cloud.py.
     noise_px: of the keypoints, for the points' covariance; None: without it."""
-    columns = (np.asarray(getattr(answer, name)) for name in CLOUD_COLUMNS)
-    points = keypoint_cloud(camera, *columns, noise_px=noise_px)
-    fields = [
-        PointField(name=n, offset=at, datatype=kind, count=count) for n, at, kind, count in cloud_fields(points.dtype)
-    ]
-    return PointCloud2(
-        header=_optical_header(answer, camera),
-        height=1,
-        width=len(points),
-        fields=fields,
-        is_bigendian=False,
-        point_step=points.itemsize,
-        row_step=points.nbytes,
-        data=array.array("B", points.tobytes()),
-        is_dense=True,
-    )
+    return new_point_cloud(new_message, answer, camera, noise_px)
 
 
 def depth_image(answer: KeypointDepthArray, camera: CameraModel) -> Image:
@@ -137,7 +118,7 @@ def depth_image(answer: KeypointDepthArray, camera: CameraModel) -> Image:
     # Pixel u reaches from u - 0.5 to u + 0.5.
     columns, rows = np.floor(uv_px[ok].T + 0.5).astype(np.int64)
     np.fmin.at(image, (rows.clip(0, camera.height - 1), columns.clip(0, camera.width - 1)), depth_m[ok])
-    return image_message(_optical_header(answer, camera), image, "32FC1")
+    return new_image(new_message, optical_header(new_message, answer, camera), image, "32FC1")
 
 
 def camera_info_at(header: Header, camera: CameraModel) -> CameraInfo:
@@ -166,7 +147,7 @@ def overlay_image(answer: KeypointDepthArray, events: Seen) -> Image:
     for (u, v), colour in zip(uv_px[inside & ok], depth_colours(depth_m[inside & ok]), strict=True):
         cv2.circle(image, (round(u), round(v)), radius, colour.tolist(), cv2.FILLED, cv2.LINE_AA)
     _draw_scale(image)
-    return image_message(answer.header, image, "rgb8")
+    return new_image(new_message, answer.header, image, "rgb8")
 
 
 def depth_colours(depth_m: np.ndarray) -> np.ndarray:
@@ -185,18 +166,3 @@ def _draw_scale(image: np.ndarray) -> None:
     size = max(0.3, height / 1000)
     for text, u in ((f"{NEAR_M:g} m", 0), (f"{FAR_M:g} m", length)):
         cv2.putText(image, text, (u, height - thickness - 2), cv2.FONT_HERSHEY_SIMPLEX, size, (0, 0, 0), 1, cv2.LINE_AA)
-
-
-def image_message(header: Header, pixels: np.ndarray, encoding: str) -> Image:
-    """An image message of an array (H, W) or (H, W, C)."""
-    height, width = pixels.shape[:2]
-    little = pixels.astype(pixels.dtype.newbyteorder("<"), copy=False)
-    return Image(
-        header=header,
-        height=height,
-        width=width,
-        encoding=encoding,
-        is_bigendian=0,
-        step=pixels.nbytes // height,
-        data=array.array("B", little.tobytes()),
-    )

@@ -14,6 +14,7 @@ from typing import Any
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 
+from eventspd_ros.events.messages import EVENT_TYPES
 from eventspd_ros.events.support import MAX_MS
 from eventspd_ros.inputs.camera_model import COORDINATES
 from eventspd_ros.inputs.keypoints import LAYOUTS
@@ -22,7 +23,6 @@ from eventspd_ros.model.acceleration import Acceleration
 from eventspd_ros.motion.depth_from_motion import PoseErrors
 from eventspd_ros.predictor import QueryMode
 from eventspd_ros.resources import DEFAULT_WEIGHTS
-from eventspd_ros.ros.messages import EVENT_TYPES
 
 MAX_SENSOR_SIDE = 4096  # px
 

@@ -9,9 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from rclpy.serialization import deserialize_message
-
 from eventspd_ros.inputs.odometry import PoseIntake, is_pose_due
+from eventspd_ros.ros.messages import read_message
 from eventspd_ros.ros.queues import WorkQueue
 from eventspd_ros.ros.workers import Reporter, Worker
 
@@ -50,13 +49,7 @@ class TopicMessages:
 
     def get(self) -> Any | None:
         raw = self._waiting.get()
-        if raw is None:
-            return None
-        try:
-            return deserialize_message(raw, self.message_type)
-        except Exception as error:  # rclpy has a type of its own for each middleware
-            kind = self.message_type.__name__
-            raise ValueError(f"{len(raw)} bytes are no {kind} ({type(error).__name__}); drop the message") from None
+        return None if raw is None else read_message(raw, self.message_type)
 
     def ros_clock_fell(self) -> None:
         """Messages have stamps: the trajectory sees it by itself."""

@@ -8,22 +8,28 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
-from rosbags.rosbag2 import StoragePlugin, Writer
 
 from eventspd_ros import rotations
-from eventspd_ros.events.files.rosbag import EVENT_PACKET, KEYPOINT_ARRAY, bag_typestore
+from eventspd_ros.events.files.bag_writer import BagWriter, new_bag
+from eventspd_ros.events.messages import (
+    CAMERA_INFO,
+    EVENT_PACKET,
+    IMAGE,
+    KEYPOINT_ARRAY,
+    New,
+    new_event_packet,
+    new_header,
+    new_image,
+    new_keypoints,
+)
 from eventspd_ros.events.types import EventPacket
 from eventspd_ros.simulation.camera import PinholeCamera
 from eventspd_ros.simulation.odometry import OdometryMessage
 from eventspd_ros.simulation.stream import CHUNK_NS, Observation, SimulationConfig, World, simulate_recording
-from eventspd_ros.whole import whole_folder
 
 FRAME_ID = "event_camera_optical_frame"
-CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
-IMAGE = "sensor_msgs/msg/Image"
 ODOMETRY = "nav_msgs/msg/Odometry"
 WORLD_FRAME_ID = "world"  # y points down, like the camera's
-STORAGES = {"mcap": StoragePlugin.MCAP, "sqlite3": StoragePlugin.SQLITE3}
 
 
 class Topic(NamedTuple):
@@ -60,37 +66,21 @@ def write_bag(
     keypoints and depth (32FC1, m) share their stamps. Returns the path. ValueError if it exists, or for another
     storage than mcap and sqlite3.
     """
-    path = Path(path)
-    if path.exists():
-        raise ValueError(f"{path}: exists already; remove it or name another folder")
-    if storage not in STORAGES:
-        raise ValueError(f"storage {storage!r}: must be one of {', '.join(STORAGES)}")
-    world = world or World.of(config)
-    # The storage file is named after the folder, which has its final name from the start.
-    with whole_folder(path) as unfinished, Writer(unfinished, version=9, storage_plugin=STORAGES[storage]) as writer:
-        _write_messages(writer, config, world, progress or (lambda chunks: None))
-    return path
+    with new_bag(path, storage) as bag:
+        _write_messages(bag, config, world or World.of(config), progress or (lambda chunks: None))
+    return Path(path)
 
 
-def _write_messages(writer: Writer, config: SimulationConfig, world: World, progress: Callable[[int], object]) -> None:
-    make = MessageMaker(config.camera)
-    connections = {
-        topic.name: writer.add_connection(
-            topic.name, topic.msgtype, typestore=make.typestore, offered_qos_profiles=[_qos(topic)]
-        )
-        for topic in TOPICS
-    }
-
-    def write(name: str, arrival_ns: int, message: Any) -> None:
-        connection = connections[name]
-        writer.write(connection, arrival_ns, make.typestore.serialize_cdr(message, connection.msgtype))
-
+def _write_messages(bag: BagWriter, config: SimulationConfig, world: World, progress: Callable[[int], object]) -> None:
+    for topic in TOPICS:
+        bag.add_topic(topic.name, topic.msgtype, [_qos(topic)])
+    make = MessageMaker(config.camera, bag.new)
     # Once ahead of everything, so that whoever plays the bag knows the focal length when the first keypoints come.
-    write(CAMERA_INFO_TOPIC, config.start_ns, make.camera_info(config.start_ns))
+    bag.write(CAMERA_INFO_TOPIC, config.start_ns, make.camera_info(config.start_ns))
     done = 0
     for item in simulate_recording(config, world):
         for name, message in make.messages(item.message):
-            write(name, item.arrival_ns, message)
+            bag.write(name, item.arrival_ns, message)
         chunks = (item.arrival_ns - config.start_ns) // CHUNK_NS
         progress(chunks - done)
         done = chunks
@@ -98,50 +88,32 @@ def _write_messages(writer: Writer, config: SimulationConfig, world: World, prog
 
 
 class MessageMaker:
-    """Turns what the simulation yields into ROS messages of a rosbags typestore."""
+    """Turns what the simulation yields into ROS messages. new: see events/messages.py."""
 
-    def __init__(self, camera: PinholeCamera) -> None:
-        self.camera = camera
-        self.typestore = bag_typestore()
+    def __init__(self, camera: PinholeCamera, new: New) -> None:
+        self.camera, self._new = camera, new
 
     def messages(self, item: EventPacket | Observation | OdometryMessage) -> list[tuple[str, Any]]:
         """(topic, message) pairs."""
         if isinstance(item, EventPacket):
-            return [(EVENTS_TOPIC, self._event_packet(item))]
+            return [(EVENTS_TOPIC, new_event_packet(self._new, item, FRAME_ID))]
         if isinstance(item, OdometryMessage):
             return [(ODOMETRY_TOPIC, self._odometry(item))]
+        header = new_header(self._new, item.stamp_ns, FRAME_ID)
         return [
             (CAMERA_INFO_TOPIC, self.camera_info(item.stamp_ns)),
-            (DEPTH_TOPIC, self._depth(item)),
-            (KEYPOINTS_TOPIC, self._keypoints(item)),
+            (DEPTH_TOPIC, new_image(self._new, header, item.depth_m, "32FC1")),
+            (KEYPOINTS_TOPIC, new_keypoints(self._new, header, item.keypoints.ids, item.keypoints.uv_px)),
         ]
-
-    def _new(self, msgtype: str, stamp_ns: int, frame_id: str = FRAME_ID, **fields) -> Any:
-        types = self.typestore.types
-        stamp = types["builtin_interfaces/msg/Time"](sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)
-        return types[msgtype](header=types["std_msgs/msg/Header"](stamp=stamp, frame_id=frame_id), **fields)
-
-    def _event_packet(self, packet: EventPacket) -> Any:
-        return self._new(
-            EVENT_PACKET,
-            packet.stamp_ns,
-            height=packet.height,
-            width=packet.width,
-            seq=packet.seq,
-            time_base=packet.time_base_ns,
-            encoding=packet.encoding,
-            is_bigendian=False,
-            events=packet.payload,
-        )
 
     def camera_info(self, stamp_ns: int) -> Any:
         """The intrinsics; p describes the image without distortion, at the same focal length."""
         camera = self.camera
         k = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]], np.float64)
-        region = self.typestore.types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False)
+        offsets = {name: 0 for name in ("x_offset", "y_offset", "height", "width")}
         return self._new(
             CAMERA_INFO,
-            stamp_ns,
+            header=new_header(self._new, stamp_ns, FRAME_ID),
             height=camera.height,
             width=camera.width,
             distortion_model="plumb_bob",
@@ -151,36 +123,28 @@ class MessageMaker:
             p=np.hstack([k, np.zeros((3, 1))]).ravel(),
             binning_x=0,
             binning_y=0,
-            roi=region,
+            roi=self._new("sensor_msgs/msg/RegionOfInterest", **offsets, do_rectify=False),
         )
 
     def _odometry(self, item: OdometryMessage) -> Any:
         """The pose of the camera itself, and its velocity in its own frame."""
 
-        def new(name: str, *values) -> Any:
-            return self.typestore.types[f"geometry_msgs/msg/{name}"](*values)
+        def new(name: str, **fields) -> Any:
+            return self._new(f"geometry_msgs/msg/{name}", **fields)
 
-        orientation = new("Quaternion", *rotations.from_matrix(item.T_WC[:3, :3]).tolist())
-        pose = new("Pose", new("Point", *item.T_WC[:3, 3].tolist()), orientation)
-        linear, angular = (new("Vector3", *part.tolist()) for part in (item.twist_C[:3], item.twist_C[3:]))
+        def axes(name: str, values: np.ndarray) -> Any:
+            return new(name, **dict(zip("xyzw", values.tolist(), strict=False)))
+
+        orientation = axes("Quaternion", rotations.from_matrix(item.T_WC[:3, :3]))
+        pose = new("Pose", position=axes("Point", item.T_WC[:3, 3]), orientation=orientation)
+        twist = new("Twist", linear=axes("Vector3", item.twist_C[:3]), angular=axes("Vector3", item.twist_C[3:]))
         return self._new(
             ODOMETRY,
-            item.stamp_ns,
-            WORLD_FRAME_ID,
+            header=new_header(self._new, item.stamp_ns, WORLD_FRAME_ID),
             child_frame_id=FRAME_ID,
-            pose=new("PoseWithCovariance", pose, item.pose_covariance.ravel()),
-            twist=new("TwistWithCovariance", new("Twist", linear, angular), item.twist_covariance.ravel()),
+            pose=new("PoseWithCovariance", pose=pose, covariance=item.pose_covariance.ravel()),
+            twist=new("TwistWithCovariance", twist=twist, covariance=item.twist_covariance.ravel()),
         )
-
-    def _keypoints(self, item: Observation) -> Any:
-        u, v = np.ascontiguousarray(item.keypoints.uv_px.T)
-        return self._new(KEYPOINT_ARRAY, item.stamp_ns, id=item.keypoints.ids, u=u, v=v)
-
-    def _depth(self, item: Observation) -> Any:
-        height, width = item.depth_m.shape
-        data = np.ascontiguousarray(item.depth_m, "<f4").view(np.uint8).ravel()
-        layout = {"height": height, "width": width, "encoding": "32FC1", "is_bigendian": 0, "step": 4 * width}
-        return self._new(IMAGE, item.stamp_ns, **layout, data=data)
 
 
 def _qos(topic: Topic) -> Qos:

@@ -19,8 +19,9 @@ from eventspd_ros.events.codecs import ENCODERS
 from eventspd_ros.events.files import open_events
 from eventspd_ros.events.files.export import decode_to
 from eventspd_ros.events.files.hdf5 import write_events_h5
-from eventspd_ros.events.files.rosbag import EVENT_PACKET, bag_typestore, open_bag
+from eventspd_ros.events.files.rosbag import bag_typestore, open_bag
 from eventspd_ros.events.files.summary import summarise_events
+from eventspd_ros.events.messages import EVENT_PACKET
 
 BAGS = {
     "event_camera_py/test_events_1": ("evt3", 640, 480, 517),

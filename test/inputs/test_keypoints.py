@@ -10,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sensor_msgs.msg import CameraInfo, ChannelFloat32, PointCloud, PointCloud2, PointField
 
+from eventspd_ros.events.messages import new_keypoints
 from eventspd_ros.inputs import keypoints as keypoint_inputs
+from eventspd_ros.inputs.answers import new_answer
 from eventspd_ros.inputs.camera_model import COORDINATES, CameraModel
 from eventspd_ros.inputs.keypoints import DATATYPES, LAYOUTS, KeypointSource
 from eventspd_ros.predictor import Answer, Status
-from eventspd_ros.ros.messages import answer_to_msg, keypoints_to_msg, message_class
+from eventspd_ros.ros.messages import message_class, new_message
 
 W, H = 640, 480
 INFO = CameraInfo(
@@ -221,9 +223,8 @@ def test_what_cannot_be_read_is_malformed_with_a_reason_in_one_line(layout, mess
     keypoints = KeypointSource(layout).read(message, CAMERA)
     assert keypoints.refusal == Status.MALFORMED and said in keypoints.reason and "\n" not in keypoints.reason
     assert keypoints.id.tolist() == ids and keypoints.uv_px.shape == (len(ids), 2)
-    answer = answer_to_msg(
-        keypoints_to_msg(keypoints, message.header), Answer.refused(len(ids), keypoints.refusal), (0, 0)
-    )
+    request = new_keypoints(new_message, message.header, keypoints.id, keypoints.uv_px)
+    answer = new_answer(new_message, request, Answer.refused(len(ids), keypoints.refusal), (0, 0))
     assert list(answer.id) == ids and list(answer.status) == [Status.MALFORMED] * len(ids)
     assert [len(column) for column in (answer.u, answer.v, answer.depth, answer.depth_stddev)] == [len(ids)] * 4
 

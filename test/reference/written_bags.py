@@ -9,7 +9,8 @@ from reference.packets import event_array, joined
 from rosbags.rosbag2 import CompressionFormat, StoragePlugin, Writer
 
 from eventspd_ros.events.codecs import ENCODERS
-from eventspd_ros.events.files.rosbag import EVENT_PACKET, bag_typestore
+from eventspd_ros.events.files.rosbag import bag_typestore
+from eventspd_ros.events.messages import EVENT_PACKET
 
 
 def some_events(count=5000, width=640, height=480, start_us=0):

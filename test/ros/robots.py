@@ -15,8 +15,9 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo
 from spinning import Spinner
 
+from eventspd_ros.events.messages import EVENT_TYPES
 from eventspd_ros.ros.images import IMAGE_INPUT
-from eventspd_ros.ros.messages import EVENT_TYPES, KEYPOINTS_QOS, WindowInput, event_input, ns_to_time
+from eventspd_ros.ros.messages import KEYPOINTS_QOS, WindowInput, event_input, ns_to_time
 from eventspd_ros.ros.node import EventspdNode
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import array
 import threading
 import time
 
@@ -11,13 +10,14 @@ from event_camera_msgs.msg import EventPacket as EventPacketMsg
 from rclpy.serialization import serialize_message
 
 from eventspd_ros.events.codecs.evt3 import encode_evt3
+from eventspd_ros.events.messages import new_event_packet
 from eventspd_ros.events.types import EventArray, EventPacket
 from eventspd_ros.inputs.event_intake import EventIntake
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.predictor import Predictor
 from eventspd_ros.ros.desk import Request
 from eventspd_ros.ros.encoder import EncoderThread
-from eventspd_ros.ros.messages import ns_to_time
+from eventspd_ros.ros.messages import new_message
 from eventspd_ros.ros.stream import Stream, StreamParts, StreamSettings
 from eventspd_ros.ros.workers import Reporter
 
@@ -51,16 +51,7 @@ def make_packets(
 
 def to_msg(packet: EventPacket) -> EventPacketMsg:
     """The packet as a driver publishes it."""
-    msg = EventPacketMsg(
-        height=packet.height,
-        width=packet.width,
-        seq=packet.seq,
-        time_base=packet.time_base_ns,
-        encoding=packet.encoding,
-        events=array.array("B", packet.payload.tobytes()),
-    )
-    msg.header.stamp = ns_to_time(packet.stamp_ns)
-    return msg
+    return new_event_packet(new_message, packet)
 
 
 def serialized(packet: EventPacket) -> bytes:

@@ -15,8 +15,9 @@ from spinning import Spinner
 
 from eventspd_ros.events.files.compressed import zstd
 from eventspd_ros.events.files.rosbag import bag_typestore, open_bag
+from eventspd_ros.events.messages import EVENT_PACKET, new_event_packet, time_to_ns
 from eventspd_ros.ros.bag_player import BagPlayer
-from eventspd_ros.ros.messages import EVENTS_QOS, message_class, time_to_ns
+from eventspd_ros.ros.messages import EVENTS_QOS, message_class
 
 NEVER = QosTime(2147483647, 4294967295)
 BEST_EFFORT = Qos(
@@ -38,18 +39,14 @@ def bag(request, tmp_path_factory):
     path = tmp_path_factory.mktemp("bags") / "bag"
     store = bag_typestore()
     store.register(get_types_from_msg("int32 value", "nobody_msgs/msg/Strange"))
-    packet_type = "event_camera_msgs/msg/EventPacket"
-    kinds = {name: store.types[name] for name in (packet_type, "std_msgs/msg/Header", "builtin_interfaces/msg/Time")}
     with Writer(path, version=9, storage_plugin=request.param) as writer:
         events = writer.add_connection(
-            "/camera/events", packet_type, typestore=store, offered_qos_profiles=[BEST_EFFORT]
+            "/camera/events", EVENT_PACKET, typestore=store, offered_qos_profiles=[BEST_EFFORT]
         )
         strange = writer.add_connection("/strange", "nobody_msgs/msg/Strange", typestore=store)
         for p in streams.make_packets(50):
-            stamp = kinds["builtin_interfaces/msg/Time"](*divmod(p.stamp_ns, 10**9))
-            header = kinds["std_msgs/msg/Header"](stamp, "optical")
-            message = kinds[packet_type](header, p.height, p.width, p.seq, 0, p.encoding, False, p.payload)
-            writer.write(events, p.stamp_ns, store.serialize_cdr(message, packet_type))
+            message = new_event_packet(lambda kind, **fields: store.types[kind](**fields), p, "optical")
+            writer.write(events, p.stamp_ns, store.serialize_cdr(message, EVENT_PACKET))
             strange_bytes = store.serialize_cdr(store.types["nobody_msgs/msg/Strange"](1), "nobody_msgs/msg/Strange")
             writer.write(strange, p.stamp_ns, strange_bytes)
     return path
@@ -114,7 +111,7 @@ def test_a_recorded_clock_stays_in_the_bag(ros, bag, tmp_path, capfd):
     kind, time_kind = store.types["rosgraph_msgs/msg/Clock"], store.types["builtin_interfaces/msg/Time"]
     with Reader(bag) as reader, Writer(tmp_path / "sim", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
         clock = writer.add_connection("/clock", "rosgraph_msgs/msg/Clock", typestore=store)
-        events = writer.add_connection("/camera/events", "event_camera_msgs/msg/EventPacket", typestore=store)
+        events = writer.add_connection("/camera/events", EVENT_PACKET, typestore=store)
         for connection, time_ns, data in reader.messages():
             if connection.topic == "/camera/events":
                 stamp = time_kind(*divmod(time_ns - 3600 * 10**9, 10**9))
@@ -163,7 +160,7 @@ def test_compressed_messages_are_never_published_as_they_are(ros, bag, tmp_path)
     damaged = bytearray(zstd.compress(sent[7][2]))
     damaged[4] ^= 0xFF
     with Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
-        events = writer.add_connection("/camera/events", "event_camera_msgs/msg/EventPacket", typestore=bag_typestore())
+        events = writer.add_connection("/camera/events", EVENT_PACKET, typestore=bag_typestore())
         for k, (_, time_ns, data) in enumerate(sent):
             writer.write(events, time_ns, bytes(damaged) if k == 7 else zstd.compress(data))
     (tmp_path / "bag" / "metadata.yaml").unlink()

@@ -16,11 +16,12 @@ from sensor_msgs.msg import Image
 from streams import ROS_BASE_NS
 from test_image_intake import HEIGHT, WIDTH, frame
 
+from eventspd_ros.events.messages import time_to_ns
 from eventspd_ros.events.types import ImageWindow
 from eventspd_ros.model.checkpoints import load_checkpoint, save_checkpoint
 from eventspd_ros.predictor import Predictor, Status
 from eventspd_ros.ros.images import ENCODINGS, frame_from_bytes, image_from_msg
-from eventspd_ros.ros.messages import ns_to_time, time_to_ns
+from eventspd_ros.ros.messages import ns_to_time
 from eventspd_ros.ros.shared_model import model_for
 
 

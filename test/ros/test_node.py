@@ -16,6 +16,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo
 from std_srvs.srv import Trigger
 
+from eventspd_ros.events.messages import EVENT_TYPES, time_to_ns
 from eventspd_ros.inputs.camera_model import COORDINATES
 from eventspd_ros.inputs.keypoints import LAYOUTS
 from eventspd_ros.inputs.odometry import MESSAGES
@@ -23,7 +24,7 @@ from eventspd_ros.model.checkpoints import save_checkpoint
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.predictor import Status
 from eventspd_ros.ros.diagnostics import NodeDiagnostics
-from eventspd_ros.ros.messages import EVENT_TYPES, EVENTS_QOS, KEYPOINTS_QOS, ns_to_time, time_to_ns
+from eventspd_ros.ros.messages import EVENTS_QOS, KEYPOINTS_QOS, ns_to_time
 from eventspd_ros.ros.workers import Reporter
 
 ROOT = Path(__file__).parents[2]

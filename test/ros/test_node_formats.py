@@ -16,10 +16,11 @@ from sensor_msgs.msg import CameraInfo, ChannelFloat32, Image, PointCloud, Point
 from spinning import Spinner
 
 from eventspd_ros.events.codecs import make_decoder
+from eventspd_ros.events.messages import EVENT_TYPES, time_to_ns
 from eventspd_ros.inputs.point_cloud import POINT
 from eventspd_ros.predictor import Status
 from eventspd_ros.ros.coarse import coarse_grid
-from eventspd_ros.ros.messages import EVENT_TYPES, EVENTS_QOS, KEYPOINTS_QOS, event_input, ns_to_time, time_to_ns
+from eventspd_ros.ros.messages import EVENTS_QOS, KEYPOINTS_QOS, event_input, ns_to_time
 from eventspd_ros.ros.node import EventspdNode
 
 dvs_msgs = pytest.importorskip("dvs_msgs.msg", reason="dvs_msgs is not built; run make")

@@ -20,8 +20,9 @@ from sensor_msgs.msg import Image, PointCloud2
 
 from eventspd_ros import rotations
 from eventspd_ros.events.files.rosbag import open_bag
+from eventspd_ros.events.messages import time_to_ns
 from eventspd_ros.inputs.point_cloud import POINT_WITH_COVARIANCE
-from eventspd_ros.ros.messages import ns_to_time, time_to_ns
+from eventspd_ros.ros.messages import ns_to_time
 from eventspd_ros.ros.node import EventspdNode
 from eventspd_ros.simulation.bag import (
     CAMERA_INFO_TOPIC,

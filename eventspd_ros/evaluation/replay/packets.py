@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 
-from eventspd_ros.events.codecs.event_array import packet_from_event_array
-from eventspd_ros.events.files.rosbag import EVENT_PACKET, Bag, packet_of
+from eventspd_ros.events.files.rosbag import Bag
+from eventspd_ros.events.messages import packet_parser
 from eventspd_ros.events.types import EventWindow
 from eventspd_ros.inputs.event_intake import EventIntake
 
@@ -56,7 +56,7 @@ class PacketReader:
         on_begin: Callable[[int], object] = lambda epoch: None,
         support_filter_ms: float = 0.0,
     ):
-        self._bag, self._msgtype, self._sensor_hw, self._tell = bag, msgtype, sensor_hw, on_begin
+        self._parse, self._sensor_hw, self._tell = packet_parser(msgtype, bag.deserialize), sensor_hw, on_begin
         self.complaints = StderrReporter()
         held = {"history_ns": history_ns, "support_filter_ms": support_filter_ms}
         self.intake = EventIntake(config, self._on_begin, self.complaints, **held)
@@ -71,10 +71,7 @@ class PacketReader:
     def take(self, data: bytes) -> list[EventWindow]:
         """The windows that a message closes; one that cannot be read is counted and left out."""
         try:
-            if self._msgtype == EVENT_PACKET:
-                packet = packet_of(self._bag.deserialize(data, self._msgtype))
-            else:
-                packet = packet_from_event_array(data)
+            packet = self._parse(data)
         except ValueError as error:
             self.intake.reject(f"event packet left out: {error}")
             return []

@@ -16,6 +16,7 @@ from eventspd_ros.evaluation.replay.ground_truth import GroundTruth, depth_at
 from eventspd_ros.evaluation.replay.packets import PacketReader, readable
 from eventspd_ros.evaluation.replay.topics import BagTopics
 from eventspd_ros.events.files.rosbag import Bag
+from eventspd_ros.events.messages import time_to_ns
 from eventspd_ros.events.support import support_ns
 from eventspd_ros.events.types import EventWindow
 from eventspd_ros.inputs.camera_model import CameraModel
@@ -149,8 +150,7 @@ class _Collector:
 
     def take_keypoints(self, message, time_ns: int) -> None:
         points = self.topics.source.read(message, self.lens)
-        stamp = message.header.stamp
-        stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec or time_ns
+        stamp_ns = time_to_ns(message.header.stamp) or time_ns
         kind = np.full(len(points.id), KEYPOINT, np.uint8)
         request = ReplayRequest.of(
             stamp_ns, time_ns, self.found.packets, points.id, points.uv_px, kind, refusal=points.refusal
@@ -163,8 +163,7 @@ class _Collector:
 
     def take_label(self, message, time_ns: int) -> None:
         depth_m = self.truth.depth_m(message)
-        stamp = message.header.stamp
-        stamp_ns = stamp.sec * 1_000_000_000 + stamp.nanosec
+        stamp_ns = time_to_ns(message.header.stamp)
         for request in self.asked:
             request.learn_truth(stamp_ns, depth_m, self.truth.radius_px)
         self.recent.append((stamp_ns, depth_m))

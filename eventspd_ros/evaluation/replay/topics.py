@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from eventspd_ros.events.files.rosbag import EVENT_ARRAYS, EVENT_PACKET, KEYPOINT_ARRAY, Bag
+from eventspd_ros.events.files.rosbag import Bag
+from eventspd_ros.events.messages import CAMERA_INFO, EVENT_PACKET, EVENT_TYPES, IMAGE, KEYPOINT_ARRAY, POINT_CLOUD2
 from eventspd_ros.inputs.camera_model import CameraModel
 from eventspd_ros.inputs.keypoints import LAYOUTS, KeypointSource
 from eventspd_ros.inputs.odometry import MESSAGES
 
-CAMERA_INFO, IMAGE, POINT_CLOUD2 = "sensor_msgs/msg/CameraInfo", "sensor_msgs/msg/Image", "sensor_msgs/msg/PointCloud2"
 DEPTH_ENCODINGS = ("32FC1", "16UC1")
 
 
@@ -55,7 +55,7 @@ class BagTopics:
 
 def choose_topics(bag: Bag, names: TopicNames, has_extrinsics: bool = False) -> BagTopics:
     """ValueError, one line, names what is missing or ambiguous, and what the bag has."""
-    events = _choose(bag, names.events, (EVENT_PACKET, *EVENT_ARRAYS), "events")
+    events = _choose(bag, names.events, EVENT_TYPES, "events")
     if events is None:
         raise ValueError(f"{bag.path}: no events ({EVENT_PACKET} or EventArray); its topics are {bag.contents}")
     if names.lidar and not has_extrinsics:

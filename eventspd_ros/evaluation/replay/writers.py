@@ -7,21 +7,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from rosbags.rosbag2 import StoragePlugin, Writer
 
 from eventspd_ros.evaluation.questions import KINDS
 from eventspd_ros.evaluation.replay.offline import ReplayAnswer
 from eventspd_ros.evaluation.replay.requests import ReplayRequest
-from eventspd_ros.events.files.rosbag import KEYPOINT_DEPTH_ARRAY, bag_typestore
+from eventspd_ros.events.files.bag_writer import new_bag
+from eventspd_ros.events.messages import KEYPOINT_DEPTH_ARRAY, POINT_CLOUD2, new_header, new_keypoints
+from eventspd_ros.inputs.answers import new_answer
 from eventspd_ros.inputs.camera_model import CameraModel
-from eventspd_ros.inputs.point_cloud import CLOUD_FIELDS, keypoint_cloud
+from eventspd_ros.inputs.point_cloud import new_point_cloud
 from eventspd_ros.predictor import Status
-from eventspd_ros.whole import check_output, whole_file, whole_folder
+from eventspd_ros.whole import check_output, whole_file
 
 COLUMNS = ("request", "stamp_ns", "window_start_ns", "window_end_ns", "kind", "id", "u_px", "v_px")
 COLUMNS += ("depth_m", "depth_stddev_m", "status", "true_depth_m", "basis", "log_scale_stddev")
 ANSWERS_TOPIC, POINTS_TOPIC = "/eventspd/keypoint_depths", "/eventspd/points"
-POINT_CLOUD2 = "sensor_msgs/msg/PointCloud2"
 
 
 def check_free(path: Path) -> None:
@@ -54,47 +54,14 @@ def write_answer_bag(
 ) -> None:
     """KeypointDepthArray on ANSWERS_TOPIC and, where the lens is known, PointCloud2 on POINTS_TOPIC, each at the time
     its request came, so that both bags can be played together. It appears only when it is whole."""
-    with whole_folder(path) as unfinished, Writer(unfinished, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
-        maker = _Maker(lens)
-        topics = {ANSWERS_TOPIC: KEYPOINT_DEPTH_ARRAY} | ({} if lens is None else {POINTS_TOPIC: POINT_CLOUD2})
-        connections = {
-            topic: writer.add_connection(topic, kind, typestore=maker.typestore) for topic, kind in topics.items()
-        }
+    with new_bag(path) as bag:
+        bag.add_topic(ANSWERS_TOPIC, KEYPOINT_DEPTH_ARRAY)
+        if lens is not None:
+            bag.add_topic(POINTS_TOPIC, POINT_CLOUD2)
         for request, given in zip(requests, answers, strict=True):
-            for topic, message in maker.messages(request, given).items():
-                data = maker.typestore.serialize_cdr(message, topics[topic])
-                writer.write(connections[topic], request.arrival_ns, data)
-
-
-class _Maker:
-    def __init__(self, lens: CameraModel | None):
-        self.lens, self.typestore = lens, bag_typestore()
-
-    def messages(self, request: ReplayRequest, given: ReplayAnswer) -> dict[str, object]:
-        """By topic."""
-        types, answer = self.typestore.types, given.answer
-        u, v = np.ascontiguousarray(request.uv_px.T)
-        columns = (request.id, u, v, answer.depth_m, answer.depth_stddev_m, answer.status)
-        header = types["std_msgs/msg/Header"](
-            stamp=self._time(request.stamp_ns), frame_id=self.lens.frame_id if self.lens else ""
-        )
-        start, end = map(self._time, given.window_ns)
-        rest = (answer.basis, answer.log_scale_stddev)
-        messages = {ANSWERS_TOPIC: types[KEYPOINT_DEPTH_ARRAY](header, start, end, *columns, *rest)}
-        if self.lens is not None:
-            field, points = types["sensor_msgs/msg/PointField"], keypoint_cloud(self.lens, *columns)
-            messages[POINTS_TOPIC] = types[POINT_CLOUD2](
-                header=header,
-                height=1,
-                width=len(points),
-                fields=[field(*values) for values in CLOUD_FIELDS],
-                is_bigendian=False,
-                point_step=points.itemsize,
-                row_step=points.nbytes,
-                data=points.view(np.uint8).ravel(),
-                is_dense=True,
-            )
-        return messages
-
-    def _time(self, time_ns: int):
-        return self.typestore.types["builtin_interfaces/msg/Time"](time_ns // 10**9, time_ns % 10**9)
+            header = new_header(bag.new, request.stamp_ns, lens.frame_id if lens else "")
+            keypoints = new_keypoints(bag.new, header, request.id, request.uv_px)
+            answer = new_answer(bag.new, keypoints, given.answer, given.window_ns)
+            bag.write(ANSWERS_TOPIC, request.arrival_ns, answer)
+            if lens is not None:
+                bag.write(POINTS_TOPIC, request.arrival_ns, new_point_cloud(bag.new, answer, lens))

@@ -14,20 +14,25 @@ from functools import cache
 from operator import itemgetter
 from pathlib import Path
 
-import numpy as np
 from rosbags.interfaces import Connection, MessageDefinitionFormat
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 
 from eventspd_ros.events.codecs import ENCODINGS
-from eventspd_ros.events.codecs.event_array import packet_from_event_array
 from eventspd_ros.events.files.compressed import ENDING, plain_message
 from eventspd_ros.events.files.source import EventSource, is_bag_file
 from eventspd_ros.events.files.storage import bag_files, open_file, open_folder, reason
+from eventspd_ros.events.messages import (
+    END_OF_TIME_NS,
+    EVENT_PACKET,
+    EVENT_TYPES,
+    KEYPOINT_ARRAY,
+    KEYPOINT_DEPTH_ARRAY,
+    packet_parser,
+)
 from eventspd_ros.events.types import EventPacket
 from eventspd_ros.readable import check_readable
 from eventspd_ros.resources import find_resource
 
-EVENT_PACKET = "event_camera_msgs/msg/EventPacket"
 EVENT_PACKET_MSG = """\
 std_msgs/Header header
 uint32 height
@@ -38,11 +43,7 @@ string encoding
 bool is_bigendian
 uint8[] events
 """
-EVENT_ARRAYS = ("dvs_msgs/msg/EventArray", "prophesee_event_msgs/msg/EventArray")
 KINDS = "a rosbag2 folder, a .mcap or a .db3 file, or one of these compressed (.zstd)"
-# Of builtin_interfaces/Time.
-END_OF_TIME_NS = 2**31 * 10**9
-KEYPOINT_ARRAY, KEYPOINT_DEPTH_ARRAY = "eventspd_ros/msg/KeypointArray", "eventspd_ros/msg/KeypointDepthArray"
 
 
 def bag_typestore(connections: list[Connection] | tuple = ()):
@@ -242,11 +243,10 @@ class RosbagSource(EventSource):
 
     def __init__(self, path: Path, topic: str | None = None):
         with open_bag(path) as bag:
-            events = [c for c in bag.connections if c.msgtype in (EVENT_PACKET, *EVENT_ARRAYS)]
+            events = [c for c in bag.connections if c.msgtype in EVENT_TYPES]
             counts = {c.topic: c.msgcount for c in events}
             if not counts:
-                wanted = " or ".join((EVENT_PACKET, *EVENT_ARRAYS))
-                raise ValueError(f"{path}: no topic of type {wanted}; its topics are {bag.contents}")
+                raise ValueError(f"{path}: no topic of type {' or '.join(EVENT_TYPES)}; its topics are {bag.contents}")
             if topic is None and len(counts) > 1:
                 raise ValueError(f"{path}: events on {len(counts)} topics; name one with --topic: {', '.join(counts)}")
             self.topic = topic or next(iter(counts))
@@ -269,27 +269,11 @@ class RosbagSource(EventSource):
             yield from self._packets(bag)
 
     def _packets(self, bag: Bag) -> Iterator[EventPacket]:
-        if self._msgtype == EVENT_PACKET:
-            for _, _, message in bag.read(self.topic):
-                yield packet_of(message)
-            return
+        parse = packet_parser(self._msgtype, bag.deserialize)
         for _, _, data in bag.messages([self.topic]):
             try:
-                packet = packet_from_event_array(data)
+                packet = parse(data)
             except ValueError as error:
-                raise ValueError(f"{bag.path}: topic {self.topic}: {error}") from None
+                said = str(error).removeprefix(f"{bag.path}: ")
+                raise ValueError(f"{bag.path}: topic {self.topic}: {said}") from None
             yield packet
-
-
-def packet_of(message) -> EventPacket:
-    """An EventPacket from a message of rosbags."""
-    stamp = message.header.stamp
-    return EventPacket(
-        encoding=message.encoding,
-        width=int(message.width),
-        height=int(message.height),
-        payload=np.asarray(message.events, np.uint8),
-        seq=int(message.seq),
-        time_base_ns=int(message.time_base),
-        stamp_ns=stamp.sec * 1_000_000_000 + stamp.nanosec,
-    )

@@ -7,7 +7,6 @@ They are made once; what a driver would write anew, it writes: stamp, number and
 
 from __future__ import annotations
 
-import array
 import hashlib
 import os
 import time
@@ -23,10 +22,11 @@ from event_camera_msgs.msg import EventPacket as EventPacketMsg
 from eventspd_ros.benchmark.machine import conditions
 from eventspd_ros.benchmark.timing import spread
 from eventspd_ros.events.codecs.evt3 import TIME_HIGH, encode_evt3
-from eventspd_ros.events.types import EventArray
+from eventspd_ros.events.messages import new_event_packet, new_header, new_keypoints, time_to_ns
+from eventspd_ros.events.types import EventArray, EventPacket
 from eventspd_ros.msg import KeypointArray, KeypointDepthArray
 from eventspd_ros.predictor import Status
-from eventspd_ros.ros.messages import EVENTS_QOS, KEYPOINTS_QOS, ns_to_time, time_to_ns
+from eventspd_ros.ros.messages import EVENTS_QOS, KEYPOINTS_QOS, new_message, ns_to_time
 from eventspd_ros.ros.outside.node_under_test import NodeUnderTest, driving, stages_ms
 
 TICK_NS = 4_096_000
@@ -48,8 +48,8 @@ def packets_of(rate_hz: float, height: int, width: int, seed: int = 0) -> list[E
         columns = [rng.integers(0, limit, count).astype(np.uint16) for limit in (width, height)]
         t_ns = np.sort(rng.integers(0, TICK_NS // 1000, count)) * 1000
         events = EventArray(*columns, rng.integers(0, 2, count).astype(np.uint8), t_ns, width, height)
-        payload = array.array("B", encode_evt3(events).tobytes())
-        packets.append(EventPacketMsg(height=height, width=width, encoding="evt3", events=payload))
+        packet = EventPacket("evt3", width, height, encode_evt3(events))
+        packets.append(new_event_packet(new_message, packet))
     return packets
 
 
@@ -93,8 +93,7 @@ class BenchCamera(NodeUnderTest):
         super().__init__("eventspd_bench")
         rng = np.random.default_rng(0)
         uv = rng.random((2, KEYPOINTS), np.float32) * np.array([[width - 1], [height - 1]], np.float32)
-        u, v = (array.array("f", row.tobytes()) for row in uv)
-        self.request = KeypointArray(id=array.array("Q", range(KEYPOINTS)), u=u, v=v)
+        self.request = new_keypoints(new_message, new_header(new_message, 0), np.arange(KEYPOINTS), uv.T)
         self._events = self.create_publisher(EventPacketMsg, "events", EVENTS_QOS)
         self._keypoints = self.create_publisher(KeypointArray, "keypoints", KEYPOINTS_QOS)
         self._waiting: deque[tuple[int, float, Tally | None]] = deque()  # stamp, sent, where it counts

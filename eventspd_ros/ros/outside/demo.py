@@ -22,11 +22,11 @@ from eventspd_ros.events.clock import SensorClock
 from eventspd_ros.events.codecs import make_decoder
 from eventspd_ros.events.files import EventSource, open_events
 from eventspd_ros.events.files.rosbag import open_bag
+from eventspd_ros.events.messages import time_to_ns
 from eventspd_ros.events.types import EventArray
 from eventspd_ros.msg import KeypointDepthArray
 from eventspd_ros.predictor import Status
 from eventspd_ros.resources import DEFAULT_WEIGHTS
-from eventspd_ros.ros.messages import time_to_ns
 from eventspd_ros.ros.outside.node_under_test import START_S, driving, motion_parameters, ros_process, stages_ms
 from eventspd_ros.ros.outside.recorder import Recorder
 from eventspd_ros.simulation.bag import write_bag

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import array
 import time
 
+import numpy as np
 from rosgraph_msgs.msg import Clock
 
 from eventspd_ros.events.clock import SensorClock
 from eventspd_ros.events.codecs import make_decoder
+from eventspd_ros.events.messages import new_header, new_keypoints, time_to_ns
 from eventspd_ros.events.types import EventPacket, EventWindow
 from eventspd_ros.events.windows import WindowSlicer
 from eventspd_ros.msg import KeypointArray, KeypointDepthArray
-from eventspd_ros.ros.messages import EVENTS_QOS, KEYPOINTS_QOS, event_input, ns_to_time, time_to_ns
+from eventspd_ros.ros.messages import EVENTS_QOS, KEYPOINTS_QOS, event_input, new_message
 from eventspd_ros.ros.outside.node_under_test import NodeUnderTest
 from eventspd_ros.simulation.keypoints import event_corners
 
@@ -88,11 +89,7 @@ class CornerFrontEnd:
 
     def _publish(self, window: EventWindow) -> None:
         uv = event_corners(window, window.height, window.width, CORNERS)
-        keypoints = KeypointArray(
-            id=array.array("Q", range(self._next_id, self._next_id + len(uv))),
-            u=array.array("f", uv[:, 0].tobytes()),
-            v=array.array("f", uv[:, 1].tobytes()),
-        )
-        keypoints.header.stamp = ns_to_time(self._clock.to_ros(window.end_ns))
+        header = new_header(new_message, self._clock.to_ros(window.end_ns))
+        ids = np.arange(self._next_id, self._next_id + len(uv))
         self._next_id += len(uv)
-        self._publisher.publish(keypoints)
+        self._publisher.publish(new_keypoints(new_message, header, ids, uv))

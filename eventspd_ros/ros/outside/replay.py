@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo
-from std_msgs.msg import Header
 
 from eventspd_ros.evaluation.replay.offline import ReplayAnswer
 from eventspd_ros.evaluation.replay.packets import readable
@@ -29,7 +28,8 @@ from eventspd_ros.evaluation.replay.session import (
 )
 from eventspd_ros.evaluation.replay.topics import BagTopics
 from eventspd_ros.events.files.rosbag import Bag, open_bag
-from eventspd_ros.inputs.keypoints import Keypoints
+from eventspd_ros.events.messages import new_header, new_keypoints, time_to_ns
+from eventspd_ros.inputs.answers import answer_from_message
 from eventspd_ros.msg import KeypointArray, KeypointDepthArray
 from eventspd_ros.predictor import Answer, QueryMode
 from eventspd_ros.ros.messages import (
@@ -37,10 +37,9 @@ from eventspd_ros.ros.messages import (
     EVENTS_QOS,
     KEYPOINTS_QOS,
     event_input,
-    keypoints_to_msg,
     message_class,
+    new_message,
     ns_to_time,
-    time_to_ns,
 )
 from eventspd_ros.ros.outside.node_under_test import driving, motion_parameters, stages_ms
 from eventspd_ros.ros.outside.recorder import Recorder
@@ -54,7 +53,7 @@ PATIENT_WAIT_MS = 10_000.0
 PATIENT_WINDOWS = 100
 CLOCK_LAG_NS = 100_000_000
 STUCK_S = 60.0
-NO_POINTS = Keypoints(np.empty(0, np.uint64), np.empty((0, 2), np.float32))
+NO_POINTS = np.empty(0, np.uint64), np.empty((0, 2), np.float32)
 
 
 class Asker(Recorder):
@@ -87,10 +86,10 @@ class Asker(Recorder):
         publishers[topic].publish(data)
 
     def ask(self, request: ReplayRequest | None, arrival_ns: int) -> None:
-        points = Keypoints(request.id, request.uv_px) if request else NO_POINTS
-        header = Header(stamp=ns_to_time(request.stamp_ns if request else arrival_ns), frame_id="replay")
+        points = (request.id, request.uv_px) if request else NO_POINTS
+        header = new_header(new_message, request.stamp_ns if request else arrival_ns, "replay")
         self.open.append((request, arrival_ns, time.monotonic()))
-        self.keypoints.publish(keypoints_to_msg(points, header))
+        self.keypoints.publish(new_keypoints(new_message, header, *points))
 
     def _on_answer(self, msg: KeypointDepthArray) -> None:
         if not self.open:
@@ -101,11 +100,7 @@ class Asker(Recorder):
         if len(msg.id) != len(request.id) or time_to_ns(msg.header.stamp) != request.stamp_ns:
             raise ValueError(f"an answer of {len(msg.id)} points to another request; does a second node run?")
         self.latencies_s.append(time.monotonic() - sent_s)
-        depth_m, stddev_m = (np.array(column, np.float32) for column in (msg.depth, msg.depth_stddev))
-        status, basis = (np.array(column, np.uint8) for column in (msg.status, msg.basis))
-        window_ns = (time_to_ns(msg.window_start), time_to_ns(msg.window_end))
-        answer = Answer(depth_m, stddev_m, status, 0, 0, basis, msg.log_scale_stddev)
-        self.given[id(request)] = ReplayAnswer(answer, window_ns)
+        self.given[id(request)] = ReplayAnswer(*answer_from_message(msg))
 
 
 def replay_online(

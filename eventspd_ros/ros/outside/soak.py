@@ -22,9 +22,10 @@ from rclpy.serialization import deserialize_message
 
 from eventspd_ros.benchmark.machine import cpu_name
 from eventspd_ros.events.files.rosbag import open_bag
+from eventspd_ros.events.messages import time_to_ns
 from eventspd_ros.msg import KeypointArray, KeypointDepthArray
 from eventspd_ros.ros.bag_player import recorded_qos
-from eventspd_ros.ros.messages import message_class, time_to_ns
+from eventspd_ros.ros.messages import message_class
 from eventspd_ros.ros.outside.demo import DemoBag
 from eventspd_ros.ros.outside.node_under_test import NodeUnderTest, driving, motion_parameters, stages_ms
 from eventspd_ros.simulation.bag import write_bag

@@ -11,7 +11,8 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from eventspd_ros.cli import main
 from eventspd_ros.evaluation.metrics import depth_metrics
 from eventspd_ros.evaluation.replay.topics import TopicNames, choose_topics
-from eventspd_ros.events.files.rosbag import EVENT_PACKET, open_bag
+from eventspd_ros.events.files.rosbag import open_bag
+from eventspd_ros.events.messages import EVENT_PACKET
 from eventspd_ros.simulation.bag import CAMERA_INFO_TOPIC, DEPTH_TOPIC, EVENTS_TOPIC, KEYPOINTS_TOPIC
 
 

@@ -7,8 +7,9 @@ import pytest
 from eventspd_ros.msg import KeypointDepthArray
 
 from eventspd_ros.events.codecs import make_decoder
+from eventspd_ros.events.messages import packet_from_message
 from eventspd_ros.predictor import Status
-from eventspd_ros.ros.messages import ns_to_time, packet_from_msg
+from eventspd_ros.ros.messages import ns_to_time
 from eventspd_ros.ros.outside.bench_node import (
     LATE_MS,
     TICK_NS,
@@ -28,7 +29,7 @@ def test_packets_used_again_are_those_of_a_clock_that_goes_on():
     for seq, tick in enumerate((4090, 4093, 4095, 4096, 4097, 5000, 8192)):
         packet = packets[seq % len(packets)]
         set_tick(packet, tick, seq, stamp_ns=10**18 + tick * TICK_NS)
-        events = decoder.decode(packet_from_msg(packet))
+        events = decoder.decode(packet_from_message(packet))
         expected = tick * TICK_NS + first_ns[seq % len(packets)]
         np.testing.assert_array_equal(events.t_ns, expected)
         assert packet.seq == seq and len(events) == round(200_000 * TICK_NS / 1e9)
@@ -36,7 +37,7 @@ def test_packets_used_again_are_those_of_a_clock_that_goes_on():
 
 
 def packet_times(packets) -> list[np.ndarray]:
-    return [make_decoder("evt3", 64, 48).decode(packet_from_msg(packet)).t_ns for packet in packets]
+    return [make_decoder("evt3", 64, 48).decode(packet_from_message(packet)).t_ns for packet in packets]
 
 
 def answer(*status: Status) -> KeypointDepthArray:

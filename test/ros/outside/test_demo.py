@@ -13,9 +13,10 @@ from eventspd_ros.msg import KeypointDepthArray
 from reference.rewritten_bags import TYPES, millimetres, rewrite
 
 from eventspd_ros.events.files.rosbag import open_bag
+from eventspd_ros.events.messages import time_to_ns
 from eventspd_ros.motion.depth_from_motion import Basis
 from eventspd_ros.predictor import Status
-from eventspd_ros.ros.messages import ns_to_time, time_to_ns
+from eventspd_ros.ros.messages import ns_to_time
 from eventspd_ros.ros.outside import demo
 from eventspd_ros.ros.outside.demo import DemoBag, depth_error, run_demo, table
 
