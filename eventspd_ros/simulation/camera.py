@@ -11,6 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
+from eventspd_ros.lens import PolynomialLens
+
 NO_DISTORTION = (0.0, 0.0, 0.0, 0.0)
 
 
@@ -42,7 +44,7 @@ class PinholeCamera:
     def _refuse_folding(self) -> None:
         """A lens whose image folds back on itself inside the sensor has no rays there."""
         rays = self.rays(self.pixel_grid())
-        back = np.abs(_distort(rays, self.distortion) * (self.fx, self.fy) + (self.cx, self.cy) - self.pixel_grid())
+        back = np.abs(self._seen(rays) - self.pixel_grid())
         ordered = (np.diff(rays[..., 0], axis=1) > 0).all() and (np.diff(rays[..., 1], axis=0) > 0).all()
         if not (ordered and back.max() < 1e-6):
             raise ValueError(f"distortion {self.distortion}: the lens folds the image; give smaller coefficients")
@@ -61,7 +63,7 @@ class PinholeCamera:
     def rays(self, uv_px: np.ndarray) -> np.ndarray:
         """Pixels (..., 2) → directions (..., 2), the (x, y) of the ray (x, y, 1)."""
         rays = (np.asarray(uv_px, np.float64) - (self.cx, self.cy)) / (self.fx, self.fy)
-        return _undistort(rays, self.distortion) if any(self.distortion) else rays
+        return self._lens.undistort(rays) if any(self.distortion) else rays
 
     def pixel_grid(self) -> np.ndarray:
         """(u, v) of every pixel centre, (H, W, 2) float64."""
@@ -71,10 +73,16 @@ class PinholeCamera:
         """Points (..., 3) m in the camera frame → pixels (..., 2) float64; NaN for points not in front of it."""
         points_C = np.asarray(points_C, np.float64)
         z = np.where(points_C[..., 2:] > 0, points_C[..., 2:], np.nan)
-        rays = points_C[..., :2] / z
-        if any(self.distortion):
-            rays = _distort(rays, self.distortion)
-        return rays * (self.fx, self.fy) + (self.cx, self.cy)
+        return self._seen(points_C[..., :2] / z)
+
+    @property
+    def _lens(self) -> PolynomialLens:
+        return PolynomialLens(np.array(self.distortion))
+
+    def _seen(self, rays: np.ndarray) -> np.ndarray:
+        """Rays (..., 2) → pixels (..., 2)."""
+        seen = self._lens.distort(rays) if any(self.distortion) else rays
+        return seen * (self.fx, self.fy) + (self.cx, self.cy)
 
     def contains(self, uv_px: np.ndarray, border_px: float = 0.0) -> np.ndarray:
         """Whether pixels (..., 2) lie inside the image and at least border_px away from its edge."""
@@ -88,36 +96,6 @@ def parse_size(text: str) -> tuple[int, int]:
     if not (width.isdecimal() and height.isdecimal()):
         raise ValueError(f"size {text!r}: must be WIDTHxHEIGHT in pixels, such as 346x260")
     return int(width), int(height)
-
-
-def _distort(rays: np.ndarray, distortion: tuple) -> np.ndarray:
-    """Where the lens puts rays (..., 2), in units of the focal length."""
-    k1, k2, p1, p2 = distortion
-    x, y = rays[..., 0], rays[..., 1]
-    r2 = x * x + y * y
-    radial = 1 + r2 * (k1 + r2 * k2)
-    return np.stack(
-        [
-            x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
-            y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
-        ],
-        -1,
-    )
-
-
-def _undistort(seen: np.ndarray, distortion: tuple) -> np.ndarray:
-    """The inverse of _distort by Newton's method, whose derivative is taken by differences."""
-    rays, step = seen.copy(), 1e-6
-    for _ in range(12):
-        error = _distort(rays, distortion) - seen
-        if np.abs(error).max(initial=0.0) < 1e-13:
-            break
-        a, c = np.moveaxis((_distort(rays + (step, 0), distortion) - error - seen) / step, -1, 0)
-        b, d = np.moveaxis((_distort(rays + (0, step), distortion) - error - seen) / step, -1, 0)
-        determinant = a * d - b * c
-        ex, ey = error[..., 0], error[..., 1]
-        rays = rays - np.stack([(d * ex - b * ey) / determinant, (a * ey - c * ex) / determinant], -1)
-    return rays
 
 
 @dataclass(frozen=True, slots=True)
