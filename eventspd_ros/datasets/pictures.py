@@ -11,14 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from eventspd_ros.datasets.queries import WEIGHTS, Category, LossMap, category_bits, draw_pixels
 from eventspd_ros.datasets.sample import Sample, Windowing
 from eventspd_ros.datasets.simulated import SimulatedSequence
+from eventspd_ros.drawing import new_figure, save_figure
 from eventspd_ros.simulation.dataset_writer import SetConfig
 from eventspd_ros.simulation.scene_file import write_scene
-from eventspd_ros.whole import whole_file
 
 LIDAR_ROWS, LIDAR_RANGE_M = 5, 40.0  # the scanner of the picture: every fifth row, up to 40 m
 TITLES = {
@@ -58,7 +57,7 @@ def draw_categories(out: Path) -> None:
     sample = example_sample()
     loss_map, bits = loss_of_the_median(sample, rng), category_bits(sample)
     uv, category = draw_pixels(bits, rng, loss_map=loss_map)
-    figure = Figure(figsize=(11, 6), dpi=75, layout="constrained")
+    figure = new_figure(11, 6, dpi=75, layout="constrained")
     axes = figure.subplots(2, 3)
     first, *panels = axes.flat
     first.imshow(np.log(1 / sample.pseudo_inverse_depth), cmap="gray")
@@ -78,8 +77,7 @@ def draw_categories(out: Path) -> None:
     for panel in axes.flat:
         panel.set_xticks([])
         panel.set_yticks([])
-    with whole_file(out) as unfinished:
-        figure.savefig(unfinished, metadata={"Software": None})
+    save_figure(figure, out)
 
 
 if __name__ == "__main__":

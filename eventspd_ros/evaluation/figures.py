@@ -7,15 +7,13 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib import rc_context as matplotlib_settings
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from eventspd_ros.evaluation.overlay import depth_ticks, event_image
+from eventspd_ros.drawing import COLORMAP, event_image, mark_metres, new_figure
 from eventspd_ros.events.types import EventWindow
 
 COLOURS = ("#1f5fa8", "#d1622b", "#3b8f5a", "#8a4fa3", "#b5892c", "#5b6770", "#c2427a", "#2aa3a3")
@@ -55,8 +53,7 @@ def _embedded(figure: Figure, kind: str, mime: str, **options) -> str:
 
 
 def _panels(count: int, height: float = 3.4, width: float = 10.0) -> tuple[Figure, np.ndarray]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(width, height, layout="constrained")
     return figure, figure.subplots(1, count, squeeze=False)[0]
 
 
@@ -210,16 +207,15 @@ def draw_example(example: Example) -> Figure:
     depth = LogNorm(both.min() / 1.1, both.max() * 1.1)
     error = np.abs(np.log(example.predicted_m / example.true_m))
     spread = Normalize(0, max(float(np.nanpercentile(np.concatenate((error, example.log_stddev)), 98)), 0.1))
-    near, wrong = colormaps["viridis"].reversed(), colormaps["inferno_r"]
     for axes, title, values, norm, colours in zip(
         panels,
         ("predicted depth [m]", "true depth [m]", "|log error|", "σ of log depth"),
         (example.predicted_m, example.true_m, error, example.log_stddev),
         (depth, depth, spread, spread),
-        (near, near, wrong, wrong),
+        (COLORMAP, COLORMAP, "inferno_r", "inferno_r"),
         strict=True,
     ):
-        axes.imshow(background, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest")
+        axes.imshow(background, interpolation="nearest")
         dots = axes.scatter(*example.uv_px.T, c=values, norm=norm, cmap=colours, s=26, edgecolor="black", linewidth=0.5)
         axes.set(xticks=[], yticks=[], title=title, xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
         axes.grid(visible=False)
@@ -227,8 +223,5 @@ def draw_example(example: Example) -> Figure:
         bar = figure.colorbar(dots, ax=axes, orientation="horizontal", shrink=0.9, pad=0.02, aspect=30)
         bar.outline.set_visible(False)
         if norm is depth:
-            ticks = depth_ticks(depth.vmin, depth.vmax)
-            ticks = ticks[:: -(-len(ticks) // 9)]  # more would touch
-            bar.set_ticks(ticks, labels=[f"{metres:.3g}" for metres in ticks], fontsize=9)
-            bar.ax.xaxis.set_minor_locator(NullLocator())
+            mark_metres(bar, depth.vmin, depth.vmax, 9, fontsize=9)  # more would touch
     return figure

@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from eventspd_ros import rotations
-from eventspd_ros.evaluation.overlay import event_image
+from eventspd_ros.drawing import event_image, new_figure, save_figure
 from eventspd_ros.events.types import EventArray
 from eventspd_ros.motion.fusion import posterior
 from eventspd_ros.motion.likelihood import BINS, Camera, Likelihoods, SeenScene, depth_likelihoods
@@ -23,7 +21,6 @@ from eventspd_ros.motion.trajectory import Motion, StampedPose, Trajectory
 from eventspd_ros.simulation.keypoints import event_corners
 from eventspd_ros.simulation.renderer import Renderer
 from eventspd_ros.simulation.stream import SimulationConfig, World, before, concatenate, simulate_stream
-from eventspd_ros.whole import whole_file
 
 DURATION_S, SEED, DOMAIN = 0.5, 1_200_001, "drive"
 NOW_NS = 480_000_000
@@ -108,8 +105,7 @@ def draw(view: View, path: Path | str) -> None:
     """Writes the PNG."""
     uv, true_m, found = choose(view)
     level = int(found.level[0])
-    figure = Figure(figsize=(11, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(11, 3.6, layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(1.0, 1.25))
     axes = left.subplots()
     axes.imshow(event_image(before_window(view)), interpolation="nearest")
@@ -139,8 +135,7 @@ def draw(view: View, path: Path | str) -> None:
     axes.legend(fontsize=8, frameon=False)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
-    with whole_file(path) as unfinished:
-        figure.savefig(unfinished, dpi=110)
+    save_figure(figure, path, 110)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 
+from eventspd_ros.drawing import FAR_M, NEAR_M, as_bytes, depth_colours, event_image
 from eventspd_ros.events.messages import new_image
 from eventspd_ros.events.types import EventWindow, ImageWindow
 from eventspd_ros.inputs.camera_model import CameraModel
@@ -27,8 +28,6 @@ from eventspd_ros.ros.workers import Reporter, Worker
 # RViz subscribes reliably by default and would not hear best-effort publishers (image_pipeline#814).
 OUTPUTS_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 MAX_WAITING = 4  # answers; the oldest is left out
-# Colours of the overlay are logarithmic in depth between these and the same in every image: yellow near, dark far.
-NEAR_M, FAR_M = 0.5, 50.0
 GREY = (90, 90, 90)
 Seen = EventWindow | ImageWindow
 
@@ -131,13 +130,11 @@ def camera_info_at(header: Header, camera: CameraModel) -> CameraInfo:
 def overlay_image(answer: KeypointDepthArray, events: Seen) -> Image:
     """rgb8: the events on white, red where brighter and blue where darker, or the image; the keypoints as dots coloured
     by depth, grey where they have none; a scale in metres."""
-    from eventspd_ros.evaluation.overlay import event_image  # it loads matplotlib, which only this output needs
-
     ok, uv_px, depth_m = _ok(answer)
     if isinstance(events, ImageWindow):
         image = events.image.copy()
     else:
-        image = np.rint(255 * event_image(events)).astype(np.uint8)
+        image = as_bytes(event_image(events))
         image = image if events.pitch is None else np.ascontiguousarray(events.pitch.to_sensor(image))
     height, width = image.shape[:2]
     radius = max(2, round(width / 200))
@@ -148,13 +145,6 @@ def overlay_image(answer: KeypointDepthArray, events: Seen) -> Image:
         cv2.circle(image, (round(u), round(v)), radius, colour.tolist(), cv2.FILLED, cv2.LINE_AA)
     _draw_scale(image)
     return new_image(new_message, answer.header, image, "rgb8")
-
-
-def depth_colours(depth_m: np.ndarray) -> np.ndarray:
-    """Depths (K,) m to colours (K, 3) uint8 RGB."""
-    share = np.log(np.clip(depth_m, NEAR_M, FAR_M) / NEAR_M) / np.log(FAR_M / NEAR_M)
-    shades = np.rint(255 * (1 - share)).astype(np.uint8).reshape(-1, 1)
-    return cv2.applyColorMap(shades, cv2.COLORMAP_VIRIDIS)[:, 0, ::-1] if len(shades) else np.empty((0, 3), np.uint8)
 
 
 def _draw_scale(image: np.ndarray) -> None:

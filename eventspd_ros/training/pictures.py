@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from eventspd_ros.whole import whole_file
+from eventspd_ros.drawing import COLORMAP, new_figure, save_figure
 
 SHOWN = 4
 STEP_PX = 4  # the dense panel asks at every fourth pixel
@@ -17,11 +17,10 @@ def draw_answers(task, batch, path: Path) -> None:
     """One row for each of the first samples: events of the last window, true depth, depth answered at a grid of
     pixels, and the error at queries. Colours span each row's true depths, on a log scale."""
     from matplotlib.colors import LogNorm
-    from matplotlib.figure import Figure
 
     rows = min(SHOWN, len(batch.names))
     answers = _grid_answers(task, batch)
-    figure = Figure(figsize=(13, 2.6 * rows), dpi=75, layout="constrained")
+    figure = new_figure(13, 2.6 * rows, dpi=75, layout="constrained")
     axes = figure.subplots(rows, 4, squeeze=False)
     for index, panels in enumerate(axes):
         truth = batch.depth_m[index].numpy()
@@ -30,9 +29,9 @@ def draw_answers(task, batch, path: Path) -> None:
         seen = batch.event_mask if task.model.config.input == "events" else batch.image
         panels[0].imshow(seen[index].numpy(), cmap="Greys")
         panels[0].set_title(batch.names[index], fontsize=9)
-        panels[1].imshow(truth, cmap="turbo_r", norm=norm)
+        panels[1].imshow(truth, cmap=COLORMAP, norm=norm)
         panels[1].set_title("true depth", fontsize=9)
-        shown = panels[2].imshow(answers[index], cmap="turbo_r", norm=norm)
+        shown = panels[2].imshow(answers[index], cmap=COLORMAP, norm=norm)
         panels[2].set_title(f"answered at every {STEP_PX}th pixel", fontsize=9)
         figure.colorbar(shown, ax=panels[2], shrink=0.8)
         error = np.log(answers[index] / truth[::STEP_PX, ::STEP_PX][: len(answers[index]), : answers[index].shape[1]])
@@ -42,16 +41,13 @@ def draw_answers(task, batch, path: Path) -> None:
     for panel in axes.flat:
         panel.set_xticks([])
         panel.set_yticks([])
-    with whole_file(path) as unfinished:
-        figure.savefig(unfinished, metadata={"Software": None})
+    save_figure(figure, path)
 
 
 def draw_prediction(context: np.ndarray, future: np.ndarray, predicted: np.ndarray, path: Path) -> None:
     """Pretraining, a row a window, shares of 1 ms bins with an event by pixel, each (B, H, W)."""
-    from matplotlib.figure import Figure
-
     rows = min(SHOWN, len(context))
-    figure = Figure(figsize=(10, 2.6 * rows), dpi=75, layout="constrained")
+    figure = new_figure(10, 2.6 * rows, dpi=75, layout="constrained")
     axes = figure.subplots(rows, 3, squeeze=False)
     for panels, *shares in zip(axes, context, future, predicted, strict=False):
         for panel, share, title in zip(panels, shares, ("context", "future", "predicted future"), strict=True):
@@ -59,8 +55,7 @@ def draw_prediction(context: np.ndarray, future: np.ndarray, predicted: np.ndarr
             panel.set_title(title, fontsize=9)
             panel.set_xticks([])
             panel.set_yticks([])
-    with whole_file(path) as unfinished:
-        figure.savefig(unfinished, metadata={"Software": None})
+    save_figure(figure, path)
 
 
 def _grid_answers(task, batch) -> np.ndarray:

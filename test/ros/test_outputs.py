@@ -15,6 +15,7 @@ from eventspd_ros.msg import KeypointDepthArray
 from reference.windows import random_image
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
+from eventspd_ros.drawing import FAR_M, NEAR_M, depth_colours
 from eventspd_ros.events.types import EventWindow, PixelPitch
 from eventspd_ros.inputs.camera_model import CameraModel
 from eventspd_ros.inputs.keypoints import KeypointSource
@@ -22,11 +23,8 @@ from eventspd_ros.inputs.point_cloud import COVARIANCE, POINT, POINT_WITH_COVARI
 from eventspd_ros.predictor import Status
 from eventspd_ros.ros.messages import ns_to_time
 from eventspd_ros.ros.outputs import (
-    FAR_M,
-    NEAR_M,
     Outputs,
     camera_info_at,
-    depth_colours,
     depth_image,
     overlay_image,
     point_cloud,
