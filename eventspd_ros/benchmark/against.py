@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from eventspd_ros.readable import check_readable
+from eventspd_ros.text import one_line
 
 # What must be equal, or the numbers say nothing about one another; and what should be, or they say less.
 QUESTION = (
@@ -23,7 +24,7 @@ def read_report(path: Path | str, bench: str) -> dict:
     try:
         report = json.loads(Path(path).read_text())
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: cannot be read as a benchmark's JSON: {' '.join(str(error).split())}") from None
+        raise ValueError(f"{path}: cannot be read as a benchmark's JSON: {one_line(error)}") from None
     found = report.get("bench") if isinstance(report, dict) else None
     if found != bench:
         raise ValueError(f"{path}: a report of bench {found!r}; give one that `eventspd bench {bench} --json` wrote")

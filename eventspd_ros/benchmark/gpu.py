@@ -36,6 +36,7 @@ from eventspd_ros.model.point_depth import PointDepthModel
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.model.stages import Phase
 from eventspd_ros.model.stepped import CapturedStep, SteppedModel, capture, stepped
+from eventspd_ros.text import one_line
 from eventspd_ros.whole import write_whole
 
 
@@ -142,7 +143,7 @@ class _Run:
             with torch.inference_mode():
                 into[key] = measure()
         except Exception as error:
-            self.result["left_out"][what] = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+            self.result["left_out"][what] = f"{type(error).__name__}: {one_line(error, 500)}"
         torch.compiler.reset()
         gc.collect()
         if self.device.type == "cuda":

@@ -9,6 +9,7 @@ import yaml
 
 from eventspd_ros.datasets.sample import Intrinsics
 from eventspd_ros.readable import check_readable
+from eventspd_ros.text import one_line
 
 
 def read_yaml(path: Path) -> dict:
@@ -17,7 +18,7 @@ def read_yaml(path: Path) -> dict:
     try:
         values = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not readable YAML ({' '.join(str(error).split())})") from error
+        raise ValueError(f"{path}: not readable YAML ({one_line(error)})") from error
     if not isinstance(values, dict):
         raise ValueError(f"{path}: expected a YAML mapping, found {type(values).__name__}")
     return values

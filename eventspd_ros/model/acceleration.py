@@ -30,6 +30,7 @@ from eventspd_ros.model.feature_cache import FeatureCache, StreamState
 from eventspd_ros.model.keypoint_model import KeypointModel
 from eventspd_ros.model.point_depth import PointDepthModel
 from eventspd_ros.model.stepped import FEWEST_EVENTS, FEWEST_QUERIES, CapturedStep, Step, SteppedModel, stepped
+from eventspd_ros.text import one_line
 
 # Of Phase A: measured to pay on an H200 (docs/speed.md). Those of Phase B do not.
 KERNELS = ("voxel_scatter", "convnext")
@@ -125,8 +126,7 @@ class CompiledModel:
                     _get_ready(made, height, width)
                     self._kernels.push(switched_on.pop_all())
             except Exception as error:  # whatever a compiler, a driver or a full card raises
-                reason = " ".join(f"{type(error).__name__}: {error}".split())
-                self._say(f"{what}: left out: {reason[:300]}")
+                self._say(f"{what}: left out: {one_line(f'{type(error).__name__}: {error}', 300)}")
                 continue
             self._say(f"{what}: ready after {time.monotonic() - start_s:.0f} s")
             return made

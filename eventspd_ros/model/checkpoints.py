@@ -16,6 +16,7 @@ from eventspd_ros.model.config import ModelConfig
 from eventspd_ros.model.event_encoder import FeatureField
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.readable import check_readable
+from eventspd_ros.text import one_line
 from eventspd_ros.whole import whole_file
 
 CONFIG_KEY = "eventspd_model_config"
@@ -87,7 +88,7 @@ def convert_f3_checkpoint(path: str | Path, preset: str) -> FeatureField:
         stored = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes the restricted unpickler raise nearly anything
         # What torch advises besides, weights_only=False, would let a file run code.
-        why = _one_line(error).removeprefix("Weights only load failed. ").partition("In PyTorch 2.6")[0]
+        why = one_line(error, 300).removeprefix("Weights only load failed. ").partition("In PyTorch 2.6")[0]
         what = f"{type(error).__name__}: {why}".rstrip(": ")
         raise ValueError(
             f"{path}: cannot be read as an F³ checkpoint ({what}); give one that torch.save wrote"
@@ -145,13 +146,13 @@ def _read(path: str | Path) -> tuple[ModelConfig, dict[str, Tensor]]:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (OSError, SafetensorError) as error:
-        raise ValueError(f"{path}: cannot be read as a safetensors checkpoint: {_one_line(error)}") from None
+        raise ValueError(f"{path}: cannot be read as a safetensors checkpoint: {one_line(error, 300)}") from None
     if CONFIG_KEY not in metadata:
         raise ValueError(f"{path}: no {CONFIG_KEY} in the metadata; this is not a checkpoint of eventspd_ros")
     try:
         return ModelConfig.from_dict(json.loads(metadata[CONFIG_KEY])), tensors
     except ValueError as error:
-        raise ValueError(f"{path}: {_one_line(error)}") from None
+        raise ValueError(f"{path}: {one_line(error, 300)}") from None
 
 
 def _load_strictly(module: nn.Module, tensors: dict[str, Tensor], path: str | Path) -> None:
@@ -183,7 +184,3 @@ def _check_fit(module: nn.Module, tensors: dict[str, Tensor], path: str | Path) 
 def _some(names: list[str], limit: int = 4) -> str:
     rest = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + rest
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

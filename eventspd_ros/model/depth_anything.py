@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from eventspd_ros.text import one_line
+
 NEEDS = "Depth Anything V2 needs the transformers library: pip install 'transformers>=4.45' (the extra `teacher`)"
 
 
@@ -23,7 +25,7 @@ def read_depth_anything(path: Path | str):
     try:
         from transformers import AutoConfig, DepthAnythingForDepthEstimation
     except ImportError as error:
-        raise ValueError(f"{NEEDS} ({one_line(error)})") from None
+        raise ValueError(f"{NEEDS} ({one_line(error, 300)})") from None
     weights = weights_file(path)
     for needed in (path / "config.json", weights):
         if not needed.is_file():
@@ -48,7 +50,7 @@ def random_depth_anything():
     try:
         from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
     except ImportError as error:
-        raise ValueError(f"{NEEDS} ({one_line(error)})") from None
+        raise ValueError(f"{NEEDS} ({one_line(error, 300)})") from None
     backbone = Dinov2Config(
         hidden_size=384,
         num_attention_heads=6,
@@ -78,7 +80,7 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise ValueError(f"{path}: cannot be read as Depth Anything V2: {one_line(error)}") from None
+        raise ValueError(f"{path}: cannot be read as Depth Anything V2: {one_line(error, 300)}") from None
     finally:
         if bar_wanted:
             logging.enable_progress_bar()
@@ -90,7 +92,3 @@ def _check(path: Path, config) -> None:
         raise ValueError(f"{path}: holds a {config.model_type!r} model; expected 'depth_anything'")
     if config.depth_estimation_type != "relative":
         raise ValueError(f"{path}: gives {config.depth_estimation_type} depth; expected the relative variant")
-
-
-def one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

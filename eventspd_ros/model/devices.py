@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from eventspd_ros.text import first_line
+
 
 def choose_device(name: str) -> torch.device:
     """auto → CUDA where there is one. ValueError, one line, names a device that is not there."""
@@ -15,5 +17,4 @@ def choose_device(name: str) -> torch.device:
             raise RuntimeError("of no kind that models run on")
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"device {name!r}: {reason}; use auto, cpu or cuda:N") from None
+        raise ValueError(f"device {name!r}: {first_line(error)}; use auto, cpu or cuda:N") from None

@@ -23,6 +23,7 @@ from eventspd_ros.model.point_depth import PointDepthModel
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.model.stepped import FEWEST_EVENTS, FEWEST_QUERIES, MOST_QUERIES, SteppedModel
 from eventspd_ros.model.steps import DecodeStep, EncodeStep
+from eventspd_ros.text import first_line
 from eventspd_ros.whole import write_whole
 
 MANIFEST, PHASES = "package.json", ("encode", "decode")
@@ -71,7 +72,7 @@ def write_package(model: PointDepthModel, height: int, width: int, folder: str |
             torch._inductor.aoti_compile_and_package(program, package_path=str(folder.resolve() / f"{phase}.pt2"))
         except Exception as error:  # Inductor raises what its compiler left behind
             raise ValueError(
-                f"{folder}: {phase} does not compile for {model.device.type}: {_one_line(error)}"
+                f"{folder}: {phase} does not compile for {model.device.type}: {first_line(error)[:300]}"
             ) from None
     manifest = {
         "config": model.config.to_dict(),
@@ -93,7 +94,7 @@ def load_package(folder: str | Path, device: torch.device | str = "cpu") -> Step
         width, height = (int(side) for side in manifest["sensor"].split("x"))
         made_for, version, trained = manifest["device"], manifest["torch"], bool(manifest["trained"])
     except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"{folder}: is no exported package: {_one_line(error)}") from None
+        raise ValueError(f"{folder}: is no exported package: {first_line(error)[:300]}") from None
     if made_for != device.type:
         raise ValueError(f"{folder}: was exported for {made_for}, not {device.type}; export it again with --device")
     if version != torch.__version__:
@@ -101,15 +102,10 @@ def load_package(folder: str | Path, device: torch.device | str = "cpu") -> Step
     try:
         steps = [torch._inductor.aoti_load_package(str(folder.resolve() / f"{phase}.pt2")) for phase in PHASES]
     except Exception as error:  # a damaged archive fails in the loader, in many ways
-        raise ValueError(f"{folder}: cannot be loaded: {_one_line(error)}") from None
+        raise ValueError(f"{folder}: cannot be loaded: {first_line(error)[:300]}") from None
     made = SteppedModel(build_model(config), (height, width), *steps, device)
     made.trained = trained
     return made
-
-
-def _one_line(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return lines[0][:300] if lines else type(error).__name__
 
 
 def load_model(path: str | Path, device: torch.device | str = "cpu") -> KeypointModel | nn.Module:

@@ -35,7 +35,8 @@ from eventspd_ros.ros.encoder import EncoderThread
 from eventspd_ros.ros.live_parameters import LiveParameters
 from eventspd_ros.ros.process import ros_context
 from eventspd_ros.ros.shared_model import SensorTables, model_for, warm_up
-from eventspd_ros.ros.workers import Reporter, one_line
+from eventspd_ros.ros.workers import MAX_LINE, Reporter
+from eventspd_ros.text import one_line
 
 TICK_S = 0.05
 ANY_FALL = Duration(nanoseconds=-1)
@@ -221,7 +222,7 @@ class EventspdNode(LifecycleNode):
 
 def _reason(error: Exception) -> str:
     """One line for the user. Errors other than ValueError, whose text is written for users, are named by their type."""
-    return ("" if isinstance(error, ValueError) else f"{type(error).__name__}: ") + one_line(str(error))
+    return ("" if isinstance(error, ValueError) else f"{type(error).__name__}: ") + one_line(str(error), MAX_LINE)
 
 
 def main(args: list[str] | None = None) -> None:

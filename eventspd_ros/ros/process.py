@@ -13,7 +13,8 @@ import rclpy
 from rclpy.executors import ExternalShutdownException
 from rclpy.signals import SignalHandlerOptions
 
-from eventspd_ros.ros.workers import one_line
+from eventspd_ros.ros.workers import MAX_LINE
+from eventspd_ros.text import one_line
 
 
 def start_process(command: list[str]) -> subprocess.Popen:
@@ -37,7 +38,7 @@ def ros_context(args: list[str] | None) -> Iterator[None]:
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     except Exception as error:  # RCLError and UnknownROSArgsError, which rclpy gives no public name
-        sys.exit(f"{program}: the arguments after --ros-args: {one_line(str(error))}")
+        sys.exit(f"{program}: the arguments after --ros-args: {one_line(error, MAX_LINE)}")
     # SIGINT too: a shell script that starts the node with & has made it deaf to it, and start_process() too.
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, signal.default_int_handler)

@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from eventspd_ros.text import one_line
+
 # How often a cause that repeats is logged.
 LOG_PERIOD_S = 10.0
 MAX_LINE = 400
@@ -34,13 +36,7 @@ class Reporter:
         now_s = time.monotonic()
         if now_s - self._logged_s.get(cause, float("-inf")) >= LOG_PERIOD_S:
             self._logged_s[cause] = now_s
-            say(self._prefix + one_line(text))
-
-
-def one_line(text: str) -> str:
-    """The text without line ends, cut where a peer made it long."""
-    line = " ".join(text.split())
-    return line if len(line) <= MAX_LINE else line[: MAX_LINE - 1] + "…"
+            say(self._prefix + one_line(text, MAX_LINE))
 
 
 class Worker:

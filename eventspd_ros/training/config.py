@@ -11,6 +11,7 @@ from eventspd_ros.datasets.augment import Augmentation
 from eventspd_ros.model.config import ModelConfig, from_plain, to_plain
 from eventspd_ros.model.presets import preset_config
 from eventspd_ros.readable import check_readable
+from eventspd_ros.text import one_line
 
 YAML_ENDINGS = (".yaml", ".yml", ".json")  # every JSON file is YAML too
 
@@ -172,7 +173,7 @@ def read_config(path: Path | str, kind: type = TrainConfig):
     try:
         values = yaml.safe_load(Path(path).read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: is no YAML ({' '.join(str(error).split())}); config/train has examples") from None
+        raise ValueError(f"{path}: is no YAML ({one_line(error)}); config/train has examples") from None
     try:
         return from_plain(kind, values, "config")
     except ValueError as error:

@@ -25,6 +25,7 @@ from torch import nn
 
 from eventspd_ros import __version__
 from eventspd_ros.model.checkpoints import save_checkpoint
+from eventspd_ros.text import one_line
 from eventspd_ros.whole import whole_file, write_whole
 
 
@@ -52,7 +53,7 @@ class RunFolder:
                 if last.exists():
                     os.replace(last, self.checkpoints / "previous.ckpt")
         except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
-            raise OSError(f"{last}: cannot be written ({' '.join(str(error).split())[:160]})") from None
+            raise OSError(f"{last}: cannot be written ({one_line(error, 160)})") from None
 
     def save_model(self, model: nn.Module, name: str) -> None:
         """Weights alone, as save_checkpoint() stores them."""
@@ -60,7 +61,7 @@ class RunFolder:
         try:
             save_checkpoint(model, path)
         except Exception as error:
-            raise OSError(f"{path}: cannot be written ({' '.join(str(error).split())[:160]})") from None
+            raise OSError(f"{path}: cannot be written ({one_line(error, 160)})") from None
 
     def write_metrics(self, history: list[dict]) -> None:
         content = {"versions": code_versions(), "history": history}
@@ -88,7 +89,7 @@ def load_state(path: Path) -> dict[str, Any] | None:
         try:
             return torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # a damaged file makes the restricted unpickler raise nearly anything
-            print(f"{file}: cannot be read ({' '.join(str(error).split())[:120]}); trying the one before")
+            print(f"{file}: cannot be read ({one_line(error, 120)}); trying the one before")
     if found:
         raise ValueError(f"{path}: no checkpoint can be read; delete the folder to start again")
     return None

@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from eventspd_ros.model.depth_anything import one_line, read_depth_anything, weights_file
+from eventspd_ros.model.depth_anything import read_depth_anything, weights_file
+from eventspd_ros.text import one_line
 
 LAYERS = (6, 12)  # transformer blocks counted from 1: output_hidden_states[6] and [12], as [0] is the embedded patches
 # Of ImageNet's pixels in 0…1, red, green, blue: what DINOv2, inside the teacher, was trained with.
@@ -77,5 +78,5 @@ def load_teacher(path: Path | str, device: torch.device | str | None = None) -> 
     try:
         model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {str(device)!r}: {one_line(error)}; use cpu or cuda:N") from None
+        raise ValueError(f"device {str(device)!r}: {one_line(error, 300)}; use cpu or cuda:N") from None
     return Teacher(model, hashlib.sha256(weights_file(path).read_bytes()).hexdigest()[:16])

@@ -22,6 +22,7 @@ import numpy as np
 
 from eventspd_ros.events.files.checks import given_size, seconds_in_ns, sensor_size, times_in_ns
 from eventspd_ros.events.files.source import READ_EVENTS, DecodedSource
+from eventspd_ros.text import one_line
 
 READ_BYTES = 1 << 22  # of text
 # What damaged bytes lead zipfile and NumPy to.
@@ -172,8 +173,9 @@ class _Column:
         try:
             return function(*arguments)
         except DAMAGE as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise ValueError(f"{self.path}: {self.name}: cannot be read ({reason}); write the file again") from error
+            raise ValueError(
+                f"{self.path}: {self.name}: cannot be read ({one_line(error)}); write the file again"
+            ) from error
 
 
 def _scalar(path: Path, archive: zipfile.ZipFile, name: str, stack: ExitStack) -> int:

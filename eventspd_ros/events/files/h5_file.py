@@ -16,6 +16,7 @@ import hdf5plugin  # noqa: F401  registers the filters that compressed files nee
 import numpy as np
 
 from eventspd_ros.readable import check_readable
+from eventspd_ros.text import one_line
 
 MAX_OPEN_FILES = 64  # of a process; a simulated set has thousands
 # What damaged bytes lead h5py to, besides ValueError.
@@ -41,7 +42,7 @@ def open_file(path: Path) -> h5py.File:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise ValueError(f"{path}: not a readable HDF5 file, or cut off ({_line(error)}); fetch it again") from error
+        raise ValueError(f"{path}: not a readable HDF5 file, or cut off ({one_line(error)}); fetch it again") from error
     _files[name] = file
     while len(_files) > MAX_OPEN_FILES:
         _files.popitem(last=False)[1].close()
@@ -121,7 +122,7 @@ def count_rows(path: Path, key: str, shape: tuple[int | None, ...], kinds: str =
             raise ValueError(f"{path}: {key}: holds {held} of {dataset.size} values; fetch it again")
         return len(dataset)
     except DAMAGE as error:
-        raise ValueError(f"{path}: {key}: damaged ({_line(error)}); fetch it again") from error
+        raise ValueError(f"{path}: {key}: damaged ({one_line(error)}); fetch it again") from error
 
 
 def _beside(file: h5py.File, key: str) -> str:
@@ -146,7 +147,7 @@ def read(path: Path, key: str, shape: tuple[int | None, ...], part=(), kinds: st
         if missing := _missing_filter(dataset):
             raise ValueError(f"{path}: {key}: {missing}") from None
         raise ValueError(
-            f"{path}: {key}: cannot be read, the file is damaged ({_line(error)}); fetch it again"
+            f"{path}: {key}: cannot be read, the file is damaged ({one_line(error)}); fetch it again"
         ) from error
 
 
@@ -182,7 +183,3 @@ def attribute(path: Path, name: str, kind: type, group: str = "/"):
         raise ValueError(
             f"{path}: attribute {where}: missing or not {kind.__name__}; write or fetch the file again"
         ) from error
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())

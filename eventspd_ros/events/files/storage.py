@@ -13,6 +13,7 @@ from eventspd_ros.events.files.salvage import Salvaged, SalvagedMcap, is_name
 from eventspd_ros.events.files.source import is_bag_file
 from eventspd_ros.events.files.sqlite import LoggedSqlite, SalvagedSqlite, has_log, unfinished
 from eventspd_ros.readable import entries
+from eventspd_ros.text import first_line
 
 _SUFFIXES = (".mcap", ".db3")
 
@@ -92,4 +93,4 @@ def _damaged(file: Path, error: Exception) -> str:
 
 def reason(error: Exception, file: Path) -> str:
     """The first line of an error, without the path that the message names already."""
-    return (str(error).splitlines() or [type(error).__name__])[0].replace(f" {file}", "").removesuffix(".")
+    return first_line(error).replace(f" {file}", "").removesuffix(".")
