@@ -42,7 +42,8 @@ def required(file: str) -> set[str]:
 
 
 def is_of_ros(module: str) -> bool:
-    return module.endswith(("_msgs", "_srvs", "_interfaces")) or module in ("rclpy", "tf2_ros", "cv_bridge")
+    others = ("rclpy", "tf2_ros", "cv_bridge", "sensor_msgs_py")
+    return module.endswith(("_msgs", "_srvs", "_interfaces")) or module in others
 
 
 def test_every_distribution_that_is_imported_is_required_and_no_other():

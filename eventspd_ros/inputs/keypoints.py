@@ -13,7 +13,9 @@ both, and OpenVINS's ROS2Visualizer.cpp. KeypointSource.read() raises for no mes
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +30,7 @@ LAYOUTS = {
     "openvins": "sensor_msgs/msg/PointCloud",
 }
 MAX_KEYPOINTS = 1_000_000
+ReadField = Callable[[Any, str], np.ndarray]
 # Of sensor_msgs/PointField.
 UINT32, FLOAT32 = 6, 7
 # PointField.datatype; 9 and 10, known to PCL, came into the message after ROS 2 Kilted.
@@ -73,14 +76,16 @@ class KeypointSource:
         """package/msg/Name."""
         return LAYOUTS[self.layout]
 
-    def read(self, msg, camera_model: CameraModel | None) -> Keypoints:
-        """The request a message holds. camera_model: what camera_info says, None as long as there is none."""
+    def read(self, msg, camera_model: CameraModel | None, read_field: ReadField | None = None) -> Keypoints:
+        """The request a message holds. camera_model: what camera_info says, None as long as there is none. read_field:
+        what reads a field of a PointCloud2, cloud_field() or its like."""
+        read_field = read_field or cloud_field
         ids = np.empty(0, np.uint64)
         try:
-            ids = _ids(_raw_ids(msg, self.layout))
+            ids = _ids(_raw_ids(msg, self.layout, read_field))
             if len(ids) > MAX_KEYPOINTS:
                 raise ValueError(f"{len(ids)} points, more than {MAX_KEYPOINTS}; ask in several messages")
-            points = self._points(msg, len(ids))
+            points = self._points(msg, len(ids), read_field)
         except ValueError as error:
             return Keypoints.refuse(ids, Status.MALFORMED, f"keypoints ({self.layout}): {error}")
         try:
@@ -96,7 +101,7 @@ class KeypointSource:
             raise ValueError("no camera_info that holds for this sensor yet")
         return camera_model.to_pixels(points, self.coordinates)
 
-    def _points(self, msg, count: int) -> np.ndarray:
+    def _points(self, msg, count: int, read_field: ReadField) -> np.ndarray:
         """The points (K, 2) float64 in the message's own coordinates. ValueError: not `count` of them."""
         normalized = self.coordinates == "normalized"
         if self.layout == "keypoint_array":
@@ -104,7 +109,7 @@ class KeypointSource:
             if points is None:
                 raise ValueError(f"id, u and v have {len(msg.id)}, {len(msg.u)} and {len(msg.v)} entries")
         elif self.layout == "point_cloud2":
-            points = np.stack([cloud_field(msg, name) for name in ("u", "v")], axis=1)
+            points = np.stack([read_field(msg, name) for name in ("u", "v")], axis=1)
         elif self.layout == "openvins":
             points = _values(msg)[:, :2] if normalized else _values(msg)[:, 2:4]
             # The publisher leaves unknown points at zero; a depth there would look valid and not be.
@@ -126,11 +131,11 @@ def points_from_msg(msg) -> np.ndarray | None:
     return np.stack([np.frombuffer(msg.u, np.float32), np.frombuffer(msg.v, np.float32)], axis=1)
 
 
-def _raw_ids(msg, layout: str) -> np.ndarray:
+def _raw_ids(msg, layout: str, read_field: ReadField) -> np.ndarray:
     if layout == "keypoint_array":
         return np.frombuffer(msg.id, np.uint64)
     if layout == "point_cloud2":
-        return cloud_field(msg, "id")
+        return read_field(msg, "id")
     return _values(msg)[:, 4] if layout == "openvins" else _channel(msg, 0)
 
 

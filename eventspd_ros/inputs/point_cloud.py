@@ -30,13 +30,11 @@ POINT, POINT_WITH_COVARIANCE = _point(5), _point(11)
 STEP_PX = 0.5  # from a pixel to where its neighbouring rays are taken
 
 
-def new_point_cloud(new: New, answer, camera: CameraModel, noise_px: float | None = None) -> Any:
-    """The points of keypoint_points(), under optical_header(). answer: a KeypointDepthArray. new: see
-    events/messages.py."""
-    points = keypoint_points(answer, camera, noise_px)
+def new_point_cloud(new: New, header, points: np.ndarray) -> Any:
+    """Of keypoint_points(), under optical_header(). new: see events/messages.py."""
     return new(
         POINT_CLOUD2,
-        header=optical_header(new, answer, camera),
+        header=header,
         height=1,
         width=len(points),
         fields=point_fields(new, points.dtype),

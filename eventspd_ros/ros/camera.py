@@ -17,6 +17,7 @@ from eventspd_ros.inputs.keypoints import KeypointSource
 from eventspd_ros.msg import KeypointArray
 from eventspd_ros.predictor import Answer, Predictor
 from eventspd_ros.ros.calibration import Calibration, LensTeller
+from eventspd_ros.ros.clouds import read_field
 from eventspd_ros.ros.coarse import CoarseDepth
 from eventspd_ros.ros.desk import Request
 from eventspd_ros.ros.encoder import EncoderThread
@@ -187,7 +188,7 @@ class Camera:
     def on_keypoints(self, msg) -> None:
         """msg: as keypoints_layout has it."""
         stamp_ns = time_to_ns(msg.header.stamp) or self._node.get_clock().now().nanoseconds
-        k = self._keypoints.read(msg, self.camera_model())
+        k = self._keypoints.read(msg, self.camera_model(), read_field)
         points = k.uv_px if k.refusal is None else None
         asked = new_keypoints(new_message, msg.header, k.id, k.uv_px)
         self.stream.put_request(

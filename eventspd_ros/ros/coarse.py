@@ -15,11 +15,12 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 
-from eventspd_ros.events.messages import new_header, new_image, new_keypoints
+from eventspd_ros.events.messages import new_header, new_keypoints
 from eventspd_ros.inputs.answers import new_answer
 from eventspd_ros.inputs.camera_model import CameraModel
 from eventspd_ros.model.feature_cache import FeatureCache
 from eventspd_ros.predictor import Answer, Predictor
+from eventspd_ros.ros.images import image_to_msg
 from eventspd_ros.ros.messages import new_message
 from eventspd_ros.ros.outputs import OUTPUTS_QOS, is_heard, point_cloud
 from eventspd_ros.ros.queues import WorkQueue
@@ -73,8 +74,8 @@ class CoarseDepth:
         header = new_header(new_message, window_ns[1], camera.frame_id)
         if is_heard(self.points):
             self.points.publish(_cloud(header, uv_px, answer, window_ns, camera))
-        self.image.publish(new_image(new_message, header, answer.depth_m.reshape(hw), "32FC1"))
-        self.stddev.publish(new_image(new_message, header, answer.depth_stddev_m.reshape(hw), "32FC1"))
+        self.image.publish(image_to_msg(header, answer.depth_m.reshape(hw), "32FC1"))
+        self.stddev.publish(image_to_msg(header, answer.depth_stddev_m.reshape(hw), "32FC1"))
         self.info.publish(coarse_camera_info(header, camera, hw, step_px))
 
 

@@ -1,14 +1,19 @@
-"""Image messages → pictures, for inputs/image_intake.py."""
+"""Image messages of rclpy, to pictures for inputs/image_intake.py and from what is drawn."""
 
 from __future__ import annotations
+
+from functools import cache
+from typing import Any
 
 import numpy as np
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
+from std_msgs.msg import Header
 
-from eventspd_ros.events.messages import time_to_ns
+from eventspd_ros.events.messages import new_image, time_to_ns
 from eventspd_ros.inputs.image_intake import ImageFrame
-from eventspd_ros.ros.messages import WindowInput, read_message
+from eventspd_ros.ros.messages import WindowInput, new_message, read_message
+from eventspd_ros.text import one_line
 
 # Only the newest are of use: an image is large, and one that waits is late.
 IMAGES_QOS = QoSProfile(depth=2, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -27,35 +32,75 @@ ENCODINGS = {
 }
 
 
+# Of these, those that name no colours.
+UNNAMED = ("8UC1", "8UC3")
+
+
+@cache
+def cv_bridge() -> Any | None:
+    """A CvBridge; None where cv_bridge is not installed (a ROS 2 from wheels has none), or was built for another NumPy
+    or OpenCV than the virtual environment has."""
+    try:
+        from cv_bridge import CvBridge
+
+        bridge = CvBridge()
+        bridge.imgmsg_to_cv2(bridge.cv2_to_imgmsg(np.zeros((1, 1, 3), np.uint8), "rgb8"), "rgb8")
+    except Exception:  # compiled for others it fails in ways of its own, and not before it is used
+        return None
+    return bridge
+
+
 def image_from_msg(msg: Image) -> np.ndarray:
-    """The picture, uint8 (H, W, 3), RGB; of 16 bits the upper 8. ValueError, one line: not to be converted."""
+    """The picture, uint8 (H, W, 3), RGB; 16 bits scaled to 8. ValueError, one line: not to be converted.
+
+    Through cv_bridge where it is there, but for what it does not read rightly: it makes no colours of encodings that
+    name none, mixes up rows that end within a pixel, and knows no big-endian values with NumPy 2.
+    """
+    bridge = cv_bridge()
     if msg.encoding not in ENCODINGS:
-        return _through_cv_bridge(msg)
-    value_bytes, channels, order = ENCODINGS[msg.encoding]
+        return _through(bridge, msg)
+    values = _values(msg)
+    is_known_to_it = msg.encoding not in UNNAMED and msg.step % values[0, 0].nbytes == 0
+    if bridge is not None and is_known_to_it and not msg.is_bigendian:
+        return _through(bridge, msg)
+    if values.itemsize == 2:
+        values = (values.astype(np.uint32) + 128) // 257  # 65535 is 255
+    return values[..., list(ENCODINGS[msg.encoding][2])].astype(np.uint8)
+
+
+def _through(bridge: Any | None, msg: Image) -> np.ndarray:
+    if bridge is None:
+        raise ValueError(
+            f"image encoding {msg.encoding!r} needs cv_bridge, which is not installed: apt install "
+            f"ros-$ROS_DISTRO-cv-bridge, or publish one of {', '.join(ENCODINGS)}"
+        )
+    try:
+        return np.asarray(bridge.imgmsg_to_cv2(msg, "rgb8"))
+    except Exception as error:  # cv_bridge and OpenCV have types of their own
+        said = f"image encoding {msg.encoding!r}: cv_bridge cannot make rgb8 of it: {one_line(error)}"
+        raise ValueError(said) from None
+
+
+def _values(msg: Image) -> np.ndarray:
+    """The values of its pixels as they came, (H, W, C). ValueError, one line: its bytes do not hold it."""
+    value_bytes, channels, _ = ENCODINGS[msg.encoding]
     row_bytes = msg.width * channels * value_bytes
     if not row_bytes or not msg.height or msg.step < row_bytes or len(msg.data) < msg.step * msg.height:
         raise ValueError(
             f"{msg.encoding} image of {msg.width}x{msg.height} px, step {msg.step}: its {len(msg.data)} bytes do not "
             "hold it"
         )
-    rows = np.frombuffer(msg.data, np.uint8)[: msg.step * msg.height].reshape(msg.height, msg.step)[:, :row_bytes]
-    values = rows.reshape(msg.height, msg.width, channels, value_bytes)
-    upper = 0 if msg.is_bigendian else value_bytes - 1
-    return values[..., upper][..., list(order)]
+    kind = np.dtype(f"{'>' if msg.is_bigendian else '<'}u{value_bytes}")
+    strides = msg.step, channels * value_bytes, value_bytes
+    return np.ndarray((msg.height, msg.width, channels), kind, np.frombuffer(msg.data, np.uint8), 0, strides)
 
 
-def _through_cv_bridge(msg: Image) -> np.ndarray:
-    try:
-        from cv_bridge import CvBridge
-    except ImportError:
-        raise ValueError(
-            f"image encoding {msg.encoding!r} needs cv_bridge, which is not installed: apt install "
-            f"ros-$ROS_DISTRO-cv-bridge, or publish one of {', '.join(ENCODINGS)}"
-        ) from None
-    try:
-        return np.asarray(CvBridge().imgmsg_to_cv2(msg, "rgb8"))
-    except Exception as error:  # cv_bridge and OpenCV have types of their own
-        raise ValueError(f"image encoding {msg.encoding!r}: cv_bridge cannot make rgb8 of it: {error}") from None
+def image_to_msg(header: Header, pixels: np.ndarray, encoding: str) -> Image:
+    """An image message of an array (H, W) or (H, W, C), through cv_bridge where it is there."""
+    bridge = cv_bridge()
+    if bridge is None:
+        return new_image(new_message, header, pixels, encoding)
+    return bridge.cv2_to_imgmsg(pixels, encoding, header)
 
 
 def frame_from_bytes(raw: bytes) -> ImageFrame:

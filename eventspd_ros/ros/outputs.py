@@ -1,7 +1,6 @@
 """What can be drawn from an answer: a point cloud, a sparse depth image with its camera_info, an overlay.
 
-Each is computed only while someone listens, on a thread of its own, so that no answer waits for a picture. The messages
-are filled here, an array each, without sensor_msgs_py and cv_bridge, which a ROS 2 from wheels does not have.
+Each is computed only while someone listens, on a thread of its own, so that no answer waits for a picture.
 """
 
 from __future__ import annotations
@@ -16,11 +15,12 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 
 from eventspd_ros.drawing import FAR_M, NEAR_M, as_bytes, depth_colours, event_image
-from eventspd_ros.events.messages import new_image
 from eventspd_ros.events.types import EventWindow, ImageWindow
 from eventspd_ros.inputs.camera_model import CameraModel
-from eventspd_ros.inputs.point_cloud import new_point_cloud, optical_header
+from eventspd_ros.inputs.point_cloud import keypoint_points, optical_header
 from eventspd_ros.msg import KeypointDepthArray
+from eventspd_ros.ros.clouds import cloud_to_msg
+from eventspd_ros.ros.images import image_to_msg
 from eventspd_ros.ros.messages import new_message
 from eventspd_ros.ros.queues import WorkQueue
 from eventspd_ros.ros.workers import Reporter, Worker
@@ -104,7 +104,7 @@ def _ok(answer: KeypointDepthArray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 def point_cloud(answer: KeypointDepthArray, camera: CameraModel, noise_px: float | None = None) -> PointCloud2:
     """The keypoints that have a depth as points in the optical frame, distortion removed: inputs/point_cloud.py.
     noise_px: of the keypoints, for the points' covariance; None: without it."""
-    return new_point_cloud(new_message, answer, camera, noise_px)
+    return cloud_to_msg(optical_header(new_message, answer, camera), keypoint_points(answer, camera, noise_px))
 
 
 def depth_image(answer: KeypointDepthArray, camera: CameraModel) -> Image:
@@ -117,7 +117,7 @@ def depth_image(answer: KeypointDepthArray, camera: CameraModel) -> Image:
     # Pixel u reaches from u - 0.5 to u + 0.5.
     columns, rows = np.floor(uv_px[ok].T + 0.5).astype(np.int64)
     np.fmin.at(image, (rows.clip(0, camera.height - 1), columns.clip(0, camera.width - 1)), depth_m[ok])
-    return new_image(new_message, optical_header(new_message, answer, camera), image, "32FC1")
+    return image_to_msg(optical_header(new_message, answer, camera), image, "32FC1")
 
 
 def camera_info_at(header: Header, camera: CameraModel) -> CameraInfo:
@@ -144,7 +144,7 @@ def overlay_image(answer: KeypointDepthArray, events: Seen) -> Image:
     for (u, v), colour in zip(uv_px[inside & ok], depth_colours(depth_m[inside & ok]), strict=True):
         cv2.circle(image, (round(u), round(v)), radius, colour.tolist(), cv2.FILLED, cv2.LINE_AA)
     _draw_scale(image)
-    return new_image(new_message, answer.header, image, "rgb8")
+    return image_to_msg(answer.header, image, "rgb8")
 
 
 def _draw_scale(image: np.ndarray) -> None:

@@ -26,7 +26,7 @@ from eventspd_ros.events.messages import (
 from eventspd_ros.events.types import EventPacket
 from eventspd_ros.inputs.answers import new_answer
 from eventspd_ros.inputs.camera_model import CameraModel
-from eventspd_ros.inputs.point_cloud import new_point_cloud
+from eventspd_ros.inputs.point_cloud import keypoint_points, new_point_cloud, optical_header
 from eventspd_ros.motion.depth_from_motion import Basis
 from eventspd_ros.predictor import Answer, Status
 from eventspd_ros.ros.messages import event_input, new_message, ns_to_time
@@ -50,13 +50,14 @@ def all_messages(new) -> dict[str, object]:
     depth_m, basis = np.array([2.0, 3.0, np.nan], np.float32), np.array([3, 1, 0], np.uint8)
     answer = Answer(depth_m, depth_m / 8, np.array([0, 0, 1], np.uint8), 0, 0, basis, 0.125)
     answer = new_answer(new, keypoints, answer, (5, 20_000_005))
-    lens = CameraInfo(width=64, height=48, k=[60.0, 0.0, 31.0, 0.0, 61.0, 24.0, 0.0, 0.0, 1.0])
+    info = CameraInfo(width=64, height=48, k=[60.0, 0.0, 31.0, 0.0, 61.0, 24.0, 0.0, 0.0, 1.0])
+    lens = CameraModel.from_info(info, 64, 48)
     return {
         EVENT_PACKET: new_event_packet(new, EventPacket("evt3", 346, 260, np.arange(9, dtype=np.uint8), 5, 6, 7), "o"),
         IMAGE: new_image(new, header, np.arange(24, dtype=np.uint8).reshape(2, 4, 3), "rgb8"),
         KEYPOINT_ARRAY: keypoints,
         KEYPOINT_DEPTH_ARRAY: answer,
-        POINT_CLOUD2: new_point_cloud(new, answer, CameraModel.from_info(lens, 64, 48), 0.5),
+        POINT_CLOUD2: new_point_cloud(new, optical_header(new, answer, lens), keypoint_points(answer, lens, 0.5)),
     }
 
 

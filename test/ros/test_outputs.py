@@ -124,13 +124,6 @@ def test_the_covariance_is_that_of_keypoints_and_depths_with_noise(lens):
         )
 
 
-def test_sensor_msgs_py_reads_the_cloud():
-    reader = pytest.importorskip("sensor_msgs_py.point_cloud2", reason="sensor_msgs_py is not installed (ROS from apt)")
-    points = reader.read_points(point_cloud(answer([[5, 5], [9, 9]], [1, 2], ids=[2**40 + 3, 4]), camera()))
-    assert points["z"].tolist() == [1, 2]
-    assert [(int(a), int(b)) for a, b in zip(points["id_0"], points["id_1"], strict=True)] == [(3, 2**8), (4, 0)]
-
-
 def test_the_depth_image_holds_the_nearest_depth_at_the_pixel_and_nan_elsewhere():
     uv = [[-0.5, -0.5], [W - 0.51, H - 0.51], [10.4, 20.6], [10.3, 21.2], [9.51, 20.9], [30, 30]]
     asked = answer(uv, [1, 2, 5, 4, 6, 7], [0, 0, 0, 0, 0, 4])

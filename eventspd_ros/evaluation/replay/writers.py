@@ -15,7 +15,7 @@ from eventspd_ros.events.files.bag_writer import new_bag
 from eventspd_ros.events.messages import KEYPOINT_DEPTH_ARRAY, POINT_CLOUD2, new_header, new_keypoints
 from eventspd_ros.inputs.answers import new_answer
 from eventspd_ros.inputs.camera_model import CameraModel
-from eventspd_ros.inputs.point_cloud import new_point_cloud
+from eventspd_ros.inputs.point_cloud import keypoint_points, new_point_cloud, optical_header
 from eventspd_ros.predictor import Status
 from eventspd_ros.whole import check_output, whole_file
 
@@ -64,4 +64,5 @@ def write_answer_bag(
             answer = new_answer(bag.new, keypoints, given.answer, given.window_ns)
             bag.write(ANSWERS_TOPIC, request.arrival_ns, answer)
             if lens is not None:
-                bag.write(POINTS_TOPIC, request.arrival_ns, new_point_cloud(bag.new, answer, lens))
+                cloud = new_point_cloud(bag.new, optical_header(bag.new, answer, lens), keypoint_points(answer, lens))
+                bag.write(POINTS_TOPIC, request.arrival_ns, cloud)
