@@ -35,12 +35,13 @@ from enum import Enum, IntEnum
 import numpy as np
 import torch
 
-from eventspd_ros.events.types import NS_PER_MS, EventWindow, ImageWindow
+from eventspd_ros.events.types import EventWindow, ImageWindow
 from eventspd_ros.model.feature_cache import FeatureCache, StreamState
 from eventspd_ros.model.geometry import inside_image
 from eventspd_ros.model.keypoint_model import KeypointModel
 from eventspd_ros.motion.depth_from_motion import Basis, MotionDepth, Points
 from eventspd_ros.motion.learned_scale import START_STDDEV
+from eventspd_ros.nanoseconds import NS_PER_MS
 
 # How many are kept for requests whose stamp lies some windows back: caches; for `exact` memories too (100 kB each).
 RECENT_CACHES = 16

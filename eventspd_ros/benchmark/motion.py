@@ -14,6 +14,7 @@ from eventspd_ros.benchmark.timing import REPETITIONS, WARM_UPS, times_ms
 from eventspd_ros.events.types import EventArray
 from eventspd_ros.motion.depth_from_motion import Basis, MotionDepth, Points
 from eventspd_ros.motion.trajectory import StampedPose, Trajectory
+from eventspd_ros.nanoseconds import NS_PER_S
 from eventspd_ros.simulation.camera import PinholeCamera
 from eventspd_ros.simulation.keypoints import event_corners
 from eventspd_ros.simulation.renderer import Renderer
@@ -46,7 +47,7 @@ def bench_motion(sensor_hw: tuple[int, int], repetitions: int = REPETITIONS) -> 
 
 
 def _bench_scene(config: SimulationConfig, repetitions: int) -> tuple[dict, EventArray]:
-    world, end_ns = World.of(config), round(config.duration_s * 1e9)
+    world, end_ns = World.of(config), round(config.duration_s * NS_PER_S)
     events = concatenate([chunk.events for chunk in simulate_stream(config, world)])
     motion = MotionDepth(config.camera.height, config.camera.width, _trajectory(world, end_ns))
     motion.set_lens(_lens(config.camera))

@@ -22,6 +22,7 @@ from eventspd_ros.model.acceleration import accelerate
 from eventspd_ros.model.keypoint_model import KeypointModel
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.model.threads import half_of_the_cores
+from eventspd_ros.nanoseconds import NS_PER_MS, NS_PER_S
 from eventspd_ros.predictor import Predictor, Status
 
 REQUESTS_HZ, POINTS = 30.0, 256
@@ -72,7 +73,7 @@ class _Run:
         self.predictor = predictor
         config = predictor.model.config
         self.window: EventWindow = model_window(config, predictor.height, predictor.width)
-        self.stride_ns = round(config.stride_ms * 1e6)
+        self.stride_ns = round(config.stride_ms * NS_PER_MS)
         self.number = 0
         self.window_ms: list[float] = []
         self.answer_ms: list[float] = []
@@ -103,12 +104,12 @@ class _Run:
 
     def due(self, seconds: float) -> int:
         """How many windows close in that time."""
-        return int(seconds * 1e9 / self.stride_ns)
+        return int(seconds * NS_PER_S / self.stride_ns)
 
     def play(self, seconds: float) -> int:
         """How many windows were encoded."""
         asking = threading.Thread(target=self._ask_for, args=(seconds,))
-        start_s, stride_s = time.perf_counter(), self.stride_ns / 1e9
+        start_s, stride_s = time.perf_counter(), self.stride_ns / NS_PER_S
         asking.start()
         next_window = encoded = 0
         while next_window < self.due(seconds):

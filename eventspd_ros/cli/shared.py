@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
+from eventspd_ros.nanoseconds import NS_PER_S
+
 # Of a name, what runs and a description, to the parser that takes its options.
 Command = Callable[[str, Callable, str], argparse.ArgumentParser]
 
@@ -116,8 +118,8 @@ def time_bar() -> Iterator[Callable[[str, int, int], None]]:
                 bar = stack.enter_context(_bar(total=1.0, bar_format=shape))
             if bar.desc != f"{what}: ":
                 bar.set_description(what, refresh=False)
-                bar.reset(total_ns / 1e9)
-            bar.update(done_ns / 1e9 - bar.n)
+                bar.reset(total_ns / NS_PER_S)
+            bar.update(done_ns / NS_PER_S - bar.n)
 
         yield progress
 

@@ -17,8 +17,7 @@ import numpy as np
 from eventspd_ros.datasets.sample import Intrinsics, Sample
 from eventspd_ros.events.pitch import CellSums
 from eventspd_ros.events.types import EventArray, PixelPitch
-
-NS_PER_US = 1000
+from eventspd_ros.nanoseconds import NS_PER_S, NS_PER_US
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +173,7 @@ def add_noise(sample: Sample, rate_hz: float, rng: np.random.Generator) -> Sampl
     """Background activity: Poisson events of rate_hz per pixel, uniform over the image and the span of the windows."""
     events = sample.events
     start_ns, end_ns = _span(sample)
-    count = rng.poisson(rate_hz * events.width * events.height * (end_ns - start_ns) / 1e9)
+    count = rng.poisson(rate_hz * events.width * events.height * (end_ns - start_ns) / NS_PER_S)
     t_ns = np.sort(rng.integers(start_ns, end_ns, count))
     at = np.searchsorted(events.t_ns, t_ns)
     return sample.with_events(

@@ -26,6 +26,7 @@ from eventspd_ros.datasets.sample import Windowing
 from eventspd_ros.datasets.sequence import Sequence, ordered_times
 from eventspd_ros.events.files import h5_file
 from eventspd_ros.events.files.layouts import DSEC
+from eventspd_ros.nanoseconds import NS_PER_US
 
 DISPARITY_STEPS = 256  # of a pixel
 
@@ -111,7 +112,7 @@ def _disparities(folder: Path) -> tuple[list[Path], np.ndarray]:
         raise ValueError(f"{times_path}: expected one time in µs a line ({error})") from error
     if len(paths) != len(times_us):
         raise ValueError(f"{times_path}: {len(times_us)} times for {len(paths)} images in {folder / 'event'}")
-    return paths[1:], ordered_times(times_path, "times", np.array(times_us, np.int64) * 1000)[1:]
+    return paths[1:], ordered_times(times_path, "times", np.array(times_us, np.int64) * NS_PER_US)[1:]
 
 
 def find_sequences(folder: Path) -> list[Path]:

@@ -12,7 +12,8 @@ from eventspd_ros.datasets.augment import mirror
 from eventspd_ros.datasets.feed import locate
 from eventspd_ros.datasets.sample import cut_windows
 from eventspd_ros.events.files.event_store import EventStore
-from eventspd_ros.events.types import NS_PER_MS, EventWindow
+from eventspd_ros.events.types import EventWindow
+from eventspd_ros.nanoseconds import NS_PER_MS
 
 
 @dataclass(frozen=True, slots=True)

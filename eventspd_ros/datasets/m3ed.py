@@ -17,6 +17,7 @@ from eventspd_ros.datasets.sample import Intrinsics, Windowing
 from eventspd_ros.datasets.sequence import Sequence, ordered_times
 from eventspd_ros.events.files import h5_file
 from eventspd_ros.events.files.layouts import M3ED
+from eventspd_ros.nanoseconds import NS_PER_US
 
 DEPTH = "depth/prophesee/left"
 DATA_ENDING, DEPTH_ENDING = "_data.h5", "_depth_gt.h5"
@@ -37,7 +38,7 @@ class M3edSequence(Sequence):
         self.shape = (None, intrinsics.height, intrinsics.width)
         events = M3ED.open(path, intrinsics.width, intrinsics.height)
         times_us = h5_file.read(self.depth_path, "ts", (None,), kinds="iu").astype(np.int64)
-        times_ns = ordered_times(self.depth_path, "ts", times_us * 1000)
+        times_ns = ordered_times(self.depth_path, "ts", times_us * NS_PER_US)
         h5_file.find(self.depth_path, DEPTH, (len(times_ns), *self.shape[1:]), "f")
         at_event = h5_file.read(self.depth_path, "ts_map_prophesee_left", (len(times_ns),), kinds="iu")
         if len(at_event) and int(at_event[-1]) > events.count:

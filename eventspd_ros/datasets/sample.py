@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from eventspd_ros.events.types import NS_PER_MS, EventArray, EventWindow
+from eventspd_ros.events.types import EventArray, EventWindow
+from eventspd_ros.nanoseconds import NS_PER_MS
 
 DISTORTION_COEFFICIENTS = {"none": 0, "radtan": 4, "equidistant": 4}
 

@@ -9,8 +9,9 @@ import numpy as np
 from eventspd_ros.datasets.sample import Intrinsics, Sample, Windowing, known_depth
 from eventspd_ros.events.files import h5_file
 from eventspd_ros.events.files.event_store import EventStore
+from eventspd_ros.nanoseconds import NS_PER_MS, NS_PER_US
 
-MATCH_NS = 1_000_000  # labels that close in time are of one moment
+MATCH_NS = NS_PER_MS  # labels that close in time are of one moment
 IMAGE_NS = 10_000_000  # an image further from its label than that, half a window, shows another place
 
 
@@ -119,7 +120,8 @@ class PseudoLabels:
 
     def __init__(self, path: Path, height: int, width: int):
         self.path, self.shape = path, (None, height, width)
-        self.times_ns = ordered_times(path, "ts", h5_file.read(path, "ts", (None,), kinds="iu").astype(np.int64) * 1000)
+        times_us = h5_file.read(path, "ts", (None,), kinds="iu").astype(np.int64)
+        self.times_ns = ordered_times(path, "ts", times_us * NS_PER_US)
         h5_file.find(path, "predictions", (len(self.times_ns), height, width, 1))
         mask = h5_file.open_file(path).get("mask")
         self.mask_shape = (len(self.times_ns), height, width) + ((1,) if mask is not None and mask.ndim == 4 else ())

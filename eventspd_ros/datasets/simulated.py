@@ -13,6 +13,7 @@ from eventspd_ros.datasets.sample import Intrinsics, Windowing
 from eventspd_ros.datasets.sequence import Sequence, grey_image, ordered_times
 from eventspd_ros.events.files import h5_file
 from eventspd_ros.events.files.layouts import SIMULATED, SIMULATED_FORMAT
+from eventspd_ros.nanoseconds import NS_PER_US
 from eventspd_ros.simulation.scene_file import decode_depth
 
 VERSION = 1
@@ -46,10 +47,10 @@ class SimulatedSequence(Sequence):
         offset_us = int(h5_file.read(path, SIMULATED.offset, (), kinds="iu"))
         events = SIMULATED.open(path, width, height)
         times_us = h5_file.read(path, "depth/t", (None,), kinds="iu").astype(np.int64) + offset_us
-        times_ns = ordered_times(path, "depth/t", times_us * 1000)
+        times_ns = ordered_times(path, "depth/t", times_us * NS_PER_US)
         h5_file.find(path, CODE, (len(times_ns), height, width), "u")
         # A scene may begin or end with a camera at rest, which makes no events; it is recorded all the same.
-        recorded_ns = (offset_us * 1000, (offset_us + h5_file.attribute(path, "duration_us", int)) * 1000)
+        recorded_ns = (offset_us * NS_PER_US, (offset_us + h5_file.attribute(path, "duration_us", int)) * NS_PER_US)
         self.label_ns = times_ns
         super().__init__(path.stem, events, intrinsics, times_ns, windowing or Windowing(), pseudo_labels, recorded_ns)
 

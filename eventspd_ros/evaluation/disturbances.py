@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from eventspd_ros.events.types import NS_PER_MS, EventWindow
+from eventspd_ros.events.types import EventWindow
+from eventspd_ros.nanoseconds import NS_PER_MS
 
 Disturbance = Callable[[EventWindow, int], EventWindow]
 

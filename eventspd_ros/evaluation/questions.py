@@ -13,7 +13,8 @@ import numpy as np
 from eventspd_ros.datasets.sample import cut_windows, known_depth
 from eventspd_ros.datasets.sequence import Sequence
 from eventspd_ros.events.support import support_ns
-from eventspd_ros.events.types import NS_PER_MS, EventWindow
+from eventspd_ros.events.types import EventWindow
+from eventspd_ros.nanoseconds import NS_PER_MS
 from eventspd_ros.simulation.keypoints import event_corners
 
 UNIFORM, KEYPOINT = 0, 1

@@ -9,7 +9,8 @@ from eventspd_ros.evaluation.disturbances import Disturbance
 from eventspd_ros.evaluation.questions import Scene
 from eventspd_ros.events.pitch import CellSums, pixel_pitch
 from eventspd_ros.events.support import support_filter
-from eventspd_ros.events.types import NS_PER_MS, EventArray, EventWindow
+from eventspd_ros.events.types import EventArray, EventWindow
+from eventspd_ros.nanoseconds import NS_PER_MS
 
 SPAN_NS = 100 * NS_PER_MS  # read at once at most
 

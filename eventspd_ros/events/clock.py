@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from eventspd_ros.nanoseconds import NS_PER_S
+
 TIME_CONSTANT_S = 10.0
 MIN_ALPHA, MAX_ALPHA = 1e-4, 0.1
 # An offset that differs by more than both, the second as a share of dt, starts the filter anew.
 JUMP_NS = 20_000_000
 JUMP_SHARE = 0.05
-_NS_PER_S = 1_000_000_000
 
 
 class SensorClock:
@@ -52,7 +53,7 @@ class SensorClock:
             self.resets += 1
             self._offset_ns, self._residual_ns = measured_ns, 0.0
         else:
-            alpha = min(max(dt_ns / _NS_PER_S / TIME_CONSTANT_S, MIN_ALPHA), MAX_ALPHA)
+            alpha = min(max(dt_ns / NS_PER_S / TIME_CONSTANT_S, MIN_ALPHA), MAX_ALPHA)
             self._residual_ns += alpha * (measured_ns - self._offset_ns - self._residual_ns)
         self._sensor_ns = sensor_ns
 

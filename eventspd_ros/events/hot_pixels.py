@@ -8,12 +8,12 @@ import numpy as np
 from numba import njit
 
 from eventspd_ros.events.buffer import EventBuffer
+from eventspd_ros.nanoseconds import NS_PER_S
 
 # A pixel is hot when it fires this much oftener than all but 5 % of the pixels that fire at all, and often at that.
 HOT_RATIO = 10.0
 HOT_PERCENTILE = 95.0
 HOT_RATE_HZ = 50.0
-_NS_PER_S = 1_000_000_000
 MAX_FILE_BYTES = 64 << 20
 
 
@@ -52,7 +52,7 @@ class HotPixelFilter:
     def __init__(self, mask: np.ndarray, learn_s: float = 0.0):
         self.mask = mask.astype(np.bool_)
         self.events_removed = 0
-        self._learn_ns = round(learn_s * _NS_PER_S)
+        self._learn_ns = round(learn_s * NS_PER_S)
         self._counts = np.zeros(mask.shape, np.int64) if learn_s > 0 else None
         self._first_ns: int | None = None
 
@@ -90,7 +90,7 @@ class HotPixelFilter:
         _count(buffer.x, buffer.y, first, buffer.end, self._counts)
         passed_ns = int(np.partition(t_ns, -1 - second)[-1 - second]) - self._first_ns
         if passed_ns >= self._learn_ns:
-            self.mask |= hot_pixels(self._counts, passed_ns / _NS_PER_S)
+            self.mask |= hot_pixels(self._counts, passed_ns / NS_PER_S)
             self._counts = None
 
 

@@ -10,11 +10,12 @@ import numpy as np
 from numba import njit
 
 from eventspd_ros.events.types import EventWindow
+from eventspd_ros.nanoseconds import NS_PER_MS
 
 BIN_BITS = 5
 PADDING = (1 << BIN_BITS) - 1  # an event of this bin, at pixel 0
 MAX_PIXELS = 1 << (31 - BIN_BITS)
-NS_PER_BIN = 1_000_000
+NS_PER_BIN = NS_PER_MS
 
 
 def pack_events(window: EventWindow, packed: np.ndarray) -> bool:
@@ -26,7 +27,7 @@ def pack_events(window: EventWindow, packed: np.ndarray) -> bool:
     if window.width * window.height > MAX_PIXELS:
         raise ValueError(f"sensor of {window.width}x{window.height} pixels: packed events address at most {MAX_PIXELS}")
     if window.end_ns - window.start_ns > PADDING * NS_PER_BIN:
-        length_ms = (window.end_ns - window.start_ns) / 1e6
+        length_ms = (window.end_ns - window.start_ns) / NS_PER_MS
         raise ValueError(f"window of {length_ms:g} ms: packed events hold ages of at most {PADDING} ms")
     packed[len(window) :] = PADDING
     return _pack(window.x, window.y, window.t_ns, window.start_ns, window.end_ns, window.width, window.height, packed)

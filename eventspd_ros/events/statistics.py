@@ -11,6 +11,7 @@ from numba import njit
 
 from eventspd_ros.events.order import TIME_JUMP_NS
 from eventspd_ros.events.types import EventArray
+from eventspd_ros.nanoseconds import NS_PER_MS
 
 WINDOW_NS = 20_000_000
 # Two events are near each other in time when they are at most that far apart; those of a run are nearer than that.
@@ -91,7 +92,7 @@ class EventStatistics:
             return None
         found = FIRST_BIN + int(np.searchsorted(100 * up_to, percent * up_to[-1]))
         edges_ns = (np.array([found, found + 1], np.int64) << DROPPED_BITS).view(np.float64)
-        return float(edges_ns.mean()) / 1e6
+        return float(edges_ns.mean()) / NS_PER_MS
 
 
 def _ratio(part: int, whole: int) -> float | None:

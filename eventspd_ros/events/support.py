@@ -15,6 +15,7 @@ import numpy as np
 from numba import njit
 
 from eventspd_ros.events.sieve import Columns, Sieve
+from eventspd_ros.nanoseconds import NS_PER_MS
 
 MAX_MS = 1000.0
 _NEVER = -(2**63)
@@ -24,7 +25,7 @@ def support_ns(support_filter_ms: float) -> int:
     """That time in ns. ValueError, one line: no time that the filter takes."""
     if not 0 <= support_filter_ms <= MAX_MS:
         raise ValueError(f"support_filter_ms {support_filter_ms}: give 0 (off) to {MAX_MS:g} ms; 5 to 20 are usual")
-    return round(support_filter_ms * 1e6)
+    return round(support_filter_ms * NS_PER_MS)
 
 
 def support_filter(height: int, width: int, support_filter_ms: float) -> SupportFilter | None:

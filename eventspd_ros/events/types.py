@@ -8,7 +8,6 @@ import numpy as np
 
 # More pixels than any event camera has; what claims more is corrupt, not a sensor to allocate for.
 MAX_SENSOR_PIXELS = 2048 * 2048
-NS_PER_MS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

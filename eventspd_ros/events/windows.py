@@ -16,6 +16,7 @@ from eventspd_ros.events.order import BEFORE_ALL_NS, FELL, OPEN, put_in_order
 from eventspd_ros.events.pitch import CellSums, pixel_pitch
 from eventspd_ros.events.support import SupportFilter, support_filter
 from eventspd_ros.events.types import EventArray, EventWindow, PixelPitch
+from eventspd_ros.nanoseconds import NS_PER_MS
 
 # A buffer starts anew once that many events passed through: it touches 13 bytes of memory for each.
 RECYCLED_EVENTS = 1 << 16
@@ -234,7 +235,7 @@ def window_slicer(
 ) -> WindowSlicer:
     """For the windows that a model was made for: config is its ModelConfig. support_filter_ms: how long before an event
     a pixel next to it must have fired (support.py); 0: all pass. options: of WindowSlicer."""
-    window_ns, stride_ns = round(config.window_ms * 1_000_000), config.stride_ms * 1_000_000
+    window_ns, stride_ns = round(config.window_ms * NS_PER_MS), config.stride_ms * NS_PER_MS
     pitch = pixel_pitch(config, height, width)
     support = support_filter(height, width, support_filter_ms)
     return WindowSlicer(width, height, window_ns, stride_ns, max_events, pitch=pitch, support=support, **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from eventspd_ros.inputs.intake import Reports
+from eventspd_ros.nanoseconds import NS_PER_S
 
 # Clocks differ if stamps lie further apart than the messages' arrivals, by this much and for so many requests in a row.
 # A single one may come ahead of its packets, e.g. when a bag jumps to another place.
@@ -30,11 +31,12 @@ class ClockWatch:
             self._requests_apart = 0
             return
         heard_ns, heard_s = self._heard
-        is_apart = abs((stamp_ns - heard_ns) / 1e9 - (at_s - heard_s)) > APART_S
+        is_apart = abs((stamp_ns - heard_ns) / NS_PER_S - (at_s - heard_s)) > APART_S
         self._requests_apart = self._requests_apart + 1 if is_apart else 0
         if self._requests_apart == REQUESTS_APART:
             self._reporter.once(
                 "clocks",
-                f"{self._what} and keypoints are of different clocks: {self._what} are stamped {heard_ns / 1e9:.3f} s, "
-                f"keypoints {stamp_ns / 1e9:.3f} s, so that answers are STALE_CACHE; have both stamped in ROS time",
+                f"{self._what} and keypoints are of different clocks: {self._what} are stamped "
+                f"{heard_ns / NS_PER_S:.3f} s, keypoints {stamp_ns / NS_PER_S:.3f} s, so that answers are STALE_CACHE; "
+                "have both stamped in ROS time",
             )

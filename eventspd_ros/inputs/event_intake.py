@@ -17,15 +17,16 @@ from eventspd_ros.events.support import SupportFilter
 from eventspd_ros.events.types import EventPacket, EventWindow
 from eventspd_ros.events.windows import WindowSlicer, window_slicer
 from eventspd_ros.inputs.intake import Intake, Reports
+from eventspd_ros.nanoseconds import NS_PER_S
 
 # The camera is silent when no packet has come for this long, beyond the last one's delay from stamp to arrival. After
 # MAX_SILENCE_NS no window is left to close.
 SILENCE_NS = 50_000_000
-MAX_SILENCE_NS = 1_000_000_000
+MAX_SILENCE_NS = NS_PER_S
 # Packets that come this long after their stamps were stamped by another clock, as of a bag played without sim time.
-MAX_LAG_NS = 1_000_000_000
+MAX_LAG_NS = NS_PER_S
 # If packets are missing for longer, or sensor time leaps further ahead than the stamps do, the scene may be another.
-LEAP_NS = 1_000_000_000
+LEAP_NS = NS_PER_S
 # A packet numbered no higher than the last one is a copy, or one of a swapped pair, if its stamp is within TURN_NS of
 # the newest, or if another such packet came less than MANY_PACKETS before. MANY_PACKETS in a row are a bag that loops.
 TURN_NS = 100_000_000

@@ -17,6 +17,7 @@ from eventspd_ros.events.packing import NS_PER_BIN
 from eventspd_ros.events.types import EventWindow
 from eventspd_ros.model.config import EncoderConfig
 from eventspd_ros.model.voxel_sums import sum_events
+from eventspd_ros.nanoseconds import NS_PER_MS
 
 MAX_LOG2_SLOTS = 19  # published tables hold 2^19 entries a level and hash only finer grids, which none of ours is
 
@@ -50,7 +51,7 @@ def gather_events(windows: list[EventWindow], time_bins: int, device: torch.devi
     for window in windows:
         length_ns = window.end_ns - window.start_ns
         if length_ns > time_bins * NS_PER_BIN:
-            raise ValueError(f"window of {length_ns / 1e6:g} ms: this encoder takes at most {time_bins} ms")
+            raise ValueError(f"window of {length_ns / NS_PER_MS:g} ms: this encoder takes at most {time_bins} ms")
     ages_ns = [window.end_ns - 1 - window.t_ns for window in windows]
     for window, age_ns in zip(windows, ages_ns, strict=True):
         if len(age_ns) and not (age_ns.min() >= 0 and age_ns.max() < window.end_ns - window.start_ns):

@@ -20,6 +20,7 @@ from rosgraph_msgs.msg import Clock
 from tqdm import tqdm
 
 from eventspd_ros.events.files.rosbag import KINDS, open_bag
+from eventspd_ros.nanoseconds import NS_PER_S
 from eventspd_ros.ros.messages import message_class, ns_to_time
 from eventspd_ros.ros.parameters import PLAYER_PARAMETERS, declare
 from eventspd_ros.ros.process import ros_context
@@ -81,7 +82,7 @@ class BagPlayer(Node):
         self._wait_for_subscribers()
         played = 0
         # Closed at once: what was decompressed takes room on the disc.
-        with self.bag, tqdm(total=self.bag.duration_ns / 1e9, bar_format=BAR, desc="playing") as bar:
+        with self.bag, tqdm(total=self.bag.duration_ns / NS_PER_S, bar_format=BAR, desc="playing") as bar:
             for topic, data in self._in_time(bar):
                 self._publishers_by_topic[topic].publish(data)
                 played += 1
@@ -94,14 +95,14 @@ class BagPlayer(Node):
         start_s, first_ns = time.monotonic(), None
         for topic, time_ns, data in self.bag.messages(list(self._publishers_by_topic)):
             first_ns = time_ns if first_ns is None else first_ns
-            due_s = start_s + (time_ns - first_ns) / 1e9 / self.parameters.rate
+            due_s = start_s + (time_ns - first_ns) / NS_PER_S / self.parameters.rate
             while (wait_s := due_s - time.monotonic()) > 0 and rclpy.ok():
                 time.sleep(min(wait_s, CLOCK_PERIOD_S))
-                now_ns = first_ns + round((time.monotonic() - start_s) * 1e9 * self.parameters.rate)
+                now_ns = first_ns + round((time.monotonic() - start_s) * NS_PER_S * self.parameters.rate)
                 self.clock_publisher.publish(Clock(clock=ns_to_time(min(now_ns, time_ns))))
             if not rclpy.ok():
                 return
-            bar.update((time_ns - first_ns) / 1e9 - bar.n)
+            bar.update((time_ns - first_ns) / NS_PER_S - bar.n)
             yield topic, data
 
     def _wait_for_subscribers(self) -> None:

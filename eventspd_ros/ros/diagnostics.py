@@ -13,6 +13,7 @@ import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.utilities import get_rmw_implementation_identifier
 
+from eventspd_ros.nanoseconds import NS_PER_MS
 from eventspd_ros.ros.fastdds import loss_hint
 from eventspd_ros.ros.stream import Stream
 from eventspd_ros.ros.workers import Reporter
@@ -170,7 +171,7 @@ def stream_values(stream: Stream, rates: Mapping[str, Rate]) -> dict:
     if (age_ms := stream.cache_age_ms) is not None:
         values["cache_age_ms"] = round(age_ms, 2)
     if stream.offset_ns is not None:
-        values["clock_offset_ms"] = round(stream.offset_ns / 1e6, 3)
+        values["clock_offset_ms"] = round(stream.offset_ns / NS_PER_MS, 3)
     for stage, (p50, p99) in stream.latencies.summary().items():
         values |= {f"{stage}_ms_p50": f"{p50:.2f}", f"{stage}_ms_p99": f"{p99:.2f}"}
     values |= {f"keypoints_{status.name.lower()}": n for status, n in desk.points_by_status.items() if n}

@@ -6,10 +6,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from eventspd_ros.events.types import NS_PER_MS
 from eventspd_ros.inputs.odometry import MESSAGES, PoseIntake, PoseSource
 from eventspd_ros.motion.depth_from_motion import MotionDepth, PoseErrors
 from eventspd_ros.motion.trajectory import Trajectory
+from eventspd_ros.nanoseconds import NS_PER_MS
 from eventspd_ros.ros.messages import POSES_QOS, message_class
 from eventspd_ros.ros.poses import Poses, TopicMessages
 from eventspd_ros.ros.tf import TfMessages, TfMountedSource, TfTree

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from eventspd_ros.inputs.odometry import PoseIntake, is_pose_due
+from eventspd_ros.nanoseconds import NS_PER_MS
 from eventspd_ros.ros.messages import read_message
 from eventspd_ros.ros.queues import WorkQueue
 from eventspd_ros.ros.workers import Reporter, Worker
@@ -98,7 +99,9 @@ class Poses:
         newest_ns = self.trajectory.newest_ns
         silent = newest_ns is None or stamp_ns > newest_ns + max_silence_ns
         if silent and not self._silent:
-            last = "none came yet" if newest_ns is None else f"the last is {(stamp_ns - newest_ns) / 1e6:.0f} ms older"
+            last = "none came yet"
+            if newest_ns is not None:
+                last = f"the last is {(stamp_ns - newest_ns) / NS_PER_MS:.0f} ms older"
             text = (
                 f"no pose of {self.messages.name} for the keypoints: {last}; until they come, depth is the learned one"
             )

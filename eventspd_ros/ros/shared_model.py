@@ -18,6 +18,7 @@ from eventspd_ros.model.presets import build_model
 from eventspd_ros.motion.depth_from_motion import MotionDepth, Points
 from eventspd_ros.motion.learned_scale import LearnedScale
 from eventspd_ros.motion.trajectory import StampedPose, Trajectory
+from eventspd_ros.nanoseconds import NS_PER_S
 from eventspd_ros.predictor import Predictor, QueryMode
 from eventspd_ros.resources import find_weights
 
@@ -51,7 +52,7 @@ def warm_up(model: KeypointModel, motion: bool = False) -> None:
     for encoding in ENCODINGS:
         make_decoder(encoding, width=8, height=8)
     columns = (np.zeros(3, dtype) for dtype in (np.uint16, np.uint16, np.uint8))
-    times = np.array([0, 1_000_000_000, 1_000_000_000], np.int64)  # a last one alone might be a stray
+    times = np.array([0, NS_PER_S, NS_PER_S], np.int64)  # a last one alone might be a stray
     slicer = window_slicer(model.config, height, width)
     for window in slicer.push(EventArray(*columns, times, width=width, height=height)):
         predictor.encode(window)

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from eventspd_ros.events.types import NS_PER_MS, EventPacket, EventWindow, ImageWindow
+from eventspd_ros.events.types import EventPacket, EventWindow, ImageWindow
 from eventspd_ros.inputs.clock_watch import ClockWatch
 from eventspd_ros.inputs.image_intake import ImageFrame
 from eventspd_ros.inputs.intake import Intake
+from eventspd_ros.nanoseconds import NS_PER_MS, NS_PER_S
 from eventspd_ros.predictor import Answer, Predictor, Status
 from eventspd_ros.ros.desk import NO_WINDOW, Request, RequestDesk
 from eventspd_ros.ros.encoder import EncoderThread
@@ -232,8 +233,8 @@ class Stream:
         except Exception as error:  # whatever a peer's bytes lead a deserializer to
             self.intake.reject(f"{self.intake.unit} left out: {error}")
             return
-        if item.received_ns is not None and abs(item.received_ns - packet.stamp_ns) < SAME_CLOCK_S * 1e9:
-            self.latencies.add("receive", (item.received_ns - packet.stamp_ns) / 1e9)
+        if item.received_ns is not None and abs(item.received_ns - packet.stamp_ns) < SAME_CLOCK_S * NS_PER_S:
+            self.latencies.add("receive", (item.received_ns - packet.stamp_ns) / NS_PER_S)
         self._clocks.heard(packet.stamp_ns, item.received_s)
         windows = self.intake.take(packet, item.received_ns)
         decoded_s = time.monotonic()
@@ -291,5 +292,5 @@ class Stream:
         self.latencies.add("query_model", time.monotonic() - start_s)
         if answer.window_end_ns:
             self._clocks.answered(request.stamp_ns, request.received_s, Status.STALE_CACHE in answer.status)
-            self.latencies.add("window_age", (t_ns - answer.window_end_ns) / 1e9)
+            self.latencies.add("window_age", (t_ns - answer.window_end_ns) / NS_PER_S)
         return answer

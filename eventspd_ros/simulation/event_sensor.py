@@ -17,10 +17,11 @@ import numpy as np
 from numba import njit
 
 from eventspd_ros.events.types import EventArray
+from eventspd_ros.nanoseconds import NS_PER_MS, NS_PER_US
 from eventspd_ros.simulation.readout import Readout
 from eventspd_ros.simulation.sensor_noise import NoiseSource, admit, low_pass
 
-TICK_NS = 1000  # sensors of this kind stamp whole microseconds
+TICK_NS = NS_PER_US  # sensors of this kind stamp whole microseconds
 LEAST_THRESHOLD = 0.01
 
 
@@ -82,7 +83,7 @@ PRESETS = {
         threshold=0.3,
         threshold_spread=0.1,
         off_over_on=1.3,
-        refractory_ns=1_000_000,
+        refractory_ns=NS_PER_MS,
         bandwidth_hz=400.0,
         leak_hz=0.1,
         shot_hz=0.1,

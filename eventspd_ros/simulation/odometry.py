@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from eventspd_ros import rotations
+from eventspd_ros.nanoseconds import NS_PER_MS, NS_PER_S
 from eventspd_ros.simulation.camera import Pose
 
 TWIST_STEP_NS = 1_000  # velocities are differences over so short a time that no path bends in it
@@ -60,8 +61,8 @@ class OdometryConfig:
 
     def times_ns(self, end_ns: int) -> np.ndarray:
         """When poses are taken, from 0 to end_ns inclusive, int64 (P,)."""
-        count = math.floor(end_ns * self.rate_hz / 1e9 + 1e-6) + 1
-        return np.rint(np.arange(count) * (1e9 / self.rate_hz)).astype(np.int64)
+        count = math.floor(end_ns * self.rate_hz / NS_PER_S + 1e-6) + 1
+        return np.rint(np.arange(count) * (NS_PER_S / self.rate_hz)).astype(np.int64)
 
     @property
     def drift_rad_s(self) -> float:
@@ -85,7 +86,7 @@ def erroneous(T_WC: np.ndarray, times_ns: np.ndarray, config: OdometryConfig, rn
     that the error within 100 ms is the same at any time. Without errors the poses come back to the bit.
     """
     # The first pose in each period; a hundredth of one is forgiven, as times are rounded.
-    periods = np.floor((times_ns - times_ns[:1]) * (config.rate_hz / 1e9) + 0.01)
+    periods = np.floor((times_ns - times_ns[:1]) * (config.rate_hz / NS_PER_S) + 0.01)
     kept = np.unique(periods, return_index=True)[1]
     times_ns, out = times_ns[kept], np.asarray(T_WC, np.float64)[kept]
     # Drawn whether needed or not: errors of any size have the same directions, which makes a sweep over them smooth.
@@ -94,7 +95,7 @@ def erroneous(T_WC: np.ndarray, times_ns: np.ndarray, config: OdometryConfig, rn
     white_m = config.white_translation_m * rng.normal(size=(len(kept), 3))
 
     rate = axis / np.linalg.norm(axis) * config.drift_rad_s
-    seconds = (times_ns - times_ns[:1]) / 1e9
+    seconds = (times_ns - times_ns[:1]) / NS_PER_S
     believed = _rotations(rate * (seconds[1:] + seconds[:-1])[:, None] / 2)
     steps = np.diff(out[:, :3, 3], axis=0)
     wrong = (1 + config.drift_translation_share) * (believed @ steps[..., None])[..., 0] - steps
@@ -102,8 +103,8 @@ def erroneous(T_WC: np.ndarray, times_ns: np.ndarray, config: OdometryConfig, rn
     out[:, :3, 3] += white_m
     out[:, :3, :3] = _rotations(rate * seconds[:, None]) @ out[:, :3, :3] @ _rotations(white_rad)
 
-    stamp_ns = times_ns + round(config.time_offset_ms * 1e6)
-    return Odometry(stamp_ns, times_ns + round(config.delay_ms * 1e6), out)
+    stamp_ns = times_ns + round(config.time_offset_ms * NS_PER_MS)
+    return Odometry(stamp_ns, times_ns + round(config.delay_ms * NS_PER_MS), out)
 
 
 def _rotations(vectors_rad: np.ndarray) -> np.ndarray:
@@ -151,7 +152,7 @@ def velocity(pose: Callable[[int], Pose], t_ns: int) -> np.ndarray:
     moved_C = before.to_camera(after.position_W)
     turned = before.rotation_WC.T @ after.rotation_WC
     skew = (turned - turned.T) / 2  # of so small a turn the rotation vector is its antisymmetric part
-    return np.array([*moved_C, skew[2, 1], skew[0, 2], skew[1, 0]]) / ((after_ns - before_ns) / 1e9)
+    return np.array([*moved_C, skew[2, 1], skew[0, 2], skew[1, 0]]) / ((after_ns - before_ns) / NS_PER_S)
 
 
 def twist_covariance(twist_C: np.ndarray, config: OdometryConfig) -> np.ndarray:

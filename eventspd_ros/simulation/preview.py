@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from eventspd_ros.drawing import as_bytes, depth_colours, event_image
+from eventspd_ros.nanoseconds import NS_PER_S
 from eventspd_ros.simulation.dataset_writer import SetConfig
 from eventspd_ros.simulation.renderer import Renderer
 from eventspd_ros.simulation.stream import CHUNK_NS, SimulationConfig, World, concatenate, simulate_stream
@@ -43,7 +44,7 @@ def _row(config: SimulationConfig) -> np.ndarray:
     for number, chunk in enumerate(simulate_stream(config, world), 1):
         recent = [*recent[1 - CHUNKS_SHOWN :], chunk.events]
         if number in shown:
-            frame = renderer.render(chunk.pose, number * CHUNK_NS / 1e9)
+            frame = renderer.render(chunk.pose, number * CHUNK_NS / NS_PER_S)
             events = concatenate(recent)
             grey = cv2.cvtColor(frame.grey, cv2.COLOR_GRAY2RGB)
             parts = grey, as_bytes(event_image(events)), depth_colours(frame.depth_m)

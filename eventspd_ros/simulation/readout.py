@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 
 from eventspd_ros.events.types import EventArray
+from eventspd_ros.nanoseconds import NS_PER_S
 from eventspd_ros.simulation.sensor_noise import KERNEL
 
 QUEUE = 512  # events
@@ -20,7 +21,7 @@ class Readout:
     """At most rate_hz events a second leave it, each rounded down to tick_ns; at most QUEUE wait."""
 
     def __init__(self, rate_hz: float, tick_ns: int) -> None:
-        self._event_ns, self._tick_ns, self._free_ns = 1e9 / rate_hz, tick_ns, -np.inf
+        self._event_ns, self._tick_ns, self._free_ns = NS_PER_S / rate_hz, tick_ns, -np.inf
         self._waiting: EventArray | None = None
 
     def read(self, events: EventArray, end_ns: int) -> EventArray:

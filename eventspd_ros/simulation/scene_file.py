@@ -16,6 +16,7 @@ import h5py
 import hdf5plugin
 import numpy as np
 
+from eventspd_ros.nanoseconds import NS_PER_MS, NS_PER_US
 from eventspd_ros.simulation.event_sensor import TICK_NS
 from eventspd_ros.simulation.renderer import Renderer
 from eventspd_ros.simulation.stream import CHUNK_NS, SimulationConfig, World, concatenate, simulate_stream
@@ -78,7 +79,7 @@ def _write_head(file: h5py.File, config: SimulationConfig, preset: str, label_pe
         domain=config.domain,
         preset=preset,
         seed=config.seed,
-        duration_us=config.chunks * CHUNK_NS // 1000,
+        duration_us=config.chunks * CHUNK_NS // NS_PER_US,
         label_period_us=label_period_us,
         scale=config.how.scale or 1.0,
         sensor=json.dumps(asdict(config.sensor)),
@@ -93,7 +94,7 @@ def _write_head(file: h5py.File, config: SimulationConfig, preset: str, label_pe
 
 def _write_labels(file: h5py.File, config: SimulationConfig, world: World, label_period_us: int, images: bool) -> None:
     renderer = Renderer(world.scene, config.camera)
-    times_us = np.arange(label_period_us, config.chunks * CHUNK_NS // 1000 + 1, label_period_us, dtype=np.int64)
+    times_us = np.arange(label_period_us, config.chunks * CHUNK_NS // NS_PER_US + 1, label_period_us, dtype=np.int64)
     depth = file.create_group("depth")
     depth.attrs.update(near_m=NEAR_M, far_m=FAR_M, steps_per_log=STEPS_PER_LOG)
     depth["t"] = times_us
@@ -101,7 +102,7 @@ def _write_labels(file: h5py.File, config: SimulationConfig, world: World, label
     code = _create_maps(depth, "code", shape, np.uint16)
     moving = _create_maps(depth, "moving", shape, np.uint8)
     grey = _create_maps(file, "image/grey", shape, np.uint8) if images else None
-    poses = [world.pose(t_us * 1000) for t_us in times_us.tolist()]
+    poses = [world.pose(t_us * NS_PER_US) for t_us in times_us.tolist()]
     for k, (t_us, pose) in enumerate(zip(times_us.tolist(), poses, strict=True)):
         depth_m, moving[k] = renderer.depth_and_moving(pose, t_us / 1e6)
         code[k] = encode_depth(depth_m)
@@ -129,7 +130,7 @@ def _write_events(file: h5py.File, config: SimulationConfig, world: World, progr
         packed = _packed(hdf5plugin.Blosc.SHUFFLE)
         chunks = (min(EVENTS_PER_CHUNK, max(len(values), 1)),)
         file.create_dataset(f"events/{name}", data=values.astype(dtype), chunks=chunks, maxshape=(None,), **packed)
-    milliseconds = -(-config.chunks * CHUNK_NS // 1_000_000)
+    milliseconds = -(-config.chunks * CHUNK_NS // NS_PER_MS)
     file["ms_to_idx"] = np.searchsorted(t_us, np.arange(milliseconds + 1) * 1000).astype(np.uint64)
     file["t_offset"] = np.int64(0)
 

@@ -18,6 +18,7 @@ import numpy as np
 from eventspd_ros.cores import cores
 from eventspd_ros.events.codecs.evt3 import encode_evt3
 from eventspd_ros.events.types import EventArray, EventPacket
+from eventspd_ros.nanoseconds import NS_PER_S
 from eventspd_ros.simulation.camera import Path, PinholeCamera, Pose, handheld
 from eventspd_ros.simulation.event_sensor import TICK_NS, EventSensor, EventSensorConfig
 from eventspd_ros.simulation.keypoints import Keypoints, KeypointTracker
@@ -53,15 +54,15 @@ class SimulationConfig:
     how: Drawn = AS_IT_IS
 
     def __post_init__(self) -> None:
-        if not self.duration_s * 1e9 >= CHUNK_NS:
-            raise ValueError(f"duration_s {self.duration_s}: must be at least {CHUNK_NS / 1e9} s, one packet")
+        if not self.duration_s * NS_PER_S >= CHUNK_NS:
+            raise ValueError(f"duration_s {self.duration_s}: must be at least {CHUNK_NS / NS_PER_S} s, one packet")
         if not self.keypoint_hz > 0:
             raise ValueError(f"keypoint_hz {self.keypoint_hz}: must be positive")
 
     @property
     def chunks(self) -> int:
         """How many chunks of 4 ms the simulation has; a last, shorter one is not made."""
-        return round(self.duration_s * 1e9) // CHUNK_NS
+        return round(self.duration_s * NS_PER_S) // CHUNK_NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ class World:
 
     def pose(self, t_ns: int) -> Pose:
         """The camera's pose at a time of the sensor's clock."""
-        return self.trajectory.pose(t_ns / 1e9)
+        return self.trajectory.pose(t_ns / NS_PER_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +133,11 @@ def simulate_stream(config: SimulationConfig, world: World | None = None) -> Ite
 def views_of_chunk(renderer: Renderer, world: World, start_ns: int) -> list[tuple[int, np.ndarray]]:
     """The views (time ns, log intensity) that follow start_ns, close enough that nothing moves more than a pixel."""
     end_ns, ticks = start_ns + CHUNK_NS, CHUNK_NS // TICK_NS
-    last = renderer.render(world.pose(end_ns), end_ns / 1e9)
-    shifts = renderer.largest_shift_px(last, world.pose(start_ns), start_ns / 1e9) / LARGEST_SHIFT_PX
+    last = renderer.render(world.pose(end_ns), end_ns / NS_PER_S)
+    shifts = renderer.largest_shift_px(last, world.pose(start_ns), start_ns / NS_PER_S) / LARGEST_SHIFT_PX
     count = math.ceil(min(max(shifts, 1.0), ticks))
     times_ns = start_ns + TICK_NS * (np.arange(1, count) * ticks // count)
-    views = [(t_ns, renderer.render(world.pose(t_ns), t_ns / 1e9).log_intensity) for t_ns in times_ns.tolist()]
+    views = [(t_ns, renderer.render(world.pose(t_ns), t_ns / NS_PER_S).log_intensity) for t_ns in times_ns.tolist()]
     return [*views, (end_ns, last.log_intensity)]
 
 
@@ -165,7 +166,7 @@ def _camera_recording(config: SimulationConfig, world: World) -> Iterator[Record
         while (t_ns := observation_time_ns(config, next_observation)) <= chunk.end_ns:
             pose = world.pose(t_ns)
             past = concatenate([before(events, t_ns) for events in recent])
-            keypoints, depth_m = tracker.observe(past, pose, t_ns / 1e9), renderer.depth_m(pose, t_ns / 1e9)
+            keypoints, depth_m = tracker.observe(past, pose, t_ns / NS_PER_S), renderer.depth_m(pose, t_ns / NS_PER_S)
             observation = Observation(config.start_ns + t_ns, keypoints, depth_m)
             yield Recording(observation.stamp_ns, observation)
             next_observation += 1
@@ -176,7 +177,7 @@ def _camera_recording(config: SimulationConfig, world: World) -> Iterator[Record
 
 def observation_time_ns(config: SimulationConfig, index: int) -> int:
     """Sensor time of the index-th observation; number 0, at time 0, has no events behind it and is not made."""
-    return round(index * 1e9 / config.keypoint_hz)
+    return round(index * NS_PER_S / config.keypoint_hz)
 
 
 def packet(events: EventArray, seq: int, start_ns: int, previous_ns: int | None) -> EventPacket:

@@ -21,6 +21,7 @@ import torch
 
 from eventspd_ros.datasets.catalogue import find_dataset, pseudo_path
 from eventspd_ros.datasets.sequence import Sequence
+from eventspd_ros.nanoseconds import NS_PER_US
 from eventspd_ros.training.teacher import Teacher
 from eventspd_ros.whole import whole_file
 
@@ -109,7 +110,7 @@ class LabelJob:
         packed = hdf5plugin.Blosc(cname="zstd", clevel=3, shuffle=hdf5plugin.Blosc.BITSHUFFLE)
         with whole_file(self.out) as unfinished, h5py.File(unfinished, "w") as file:
             file.attrs.update(key=self.key, teacher=self.teacher.fingerprint)
-            file["ts"] = self.times_ns // 1000
+            file["ts"] = self.times_ns // NS_PER_US
             shape, chunk = (*labels.shape, 1), (1, *self.shape, 1)
             predictions = file.create_dataset("predictions", shape, STORED, chunks=chunk, **packed)
             mask = file.create_dataset("mask", labels.shape, bool, chunks=chunk[:3], **packed)

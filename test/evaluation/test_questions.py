@@ -3,7 +3,7 @@ import pytest
 
 from eventspd_ros.datasets.catalogue import open_dataset
 from eventspd_ros.evaluation.questions import ALL, KEYPOINT, UNIFORM, Scene, Settings
-from eventspd_ros.events.types import NS_PER_MS
+from eventspd_ros.nanoseconds import NS_PER_MS
 
 WINDOW_MS, STRIDE_MS = 20.0, 8.333
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from eventspd_ros.events.codecs.state import NS_PER_US
 from eventspd_ros.events.types import EventArray
+from eventspd_ros.nanoseconds import NS_PER_US
 
 
 def times_us(events: EventArray, previous_ns: int | None, max_side_px: int, encoding: str) -> np.ndarray:

@@ -16,12 +16,12 @@ from numba import njit
 
 from eventspd_ros.events.codecs import state as S
 from eventspd_ros.events.types import EventPacket
+from eventspd_ros.nanoseconds import NS_PER_S
 
 LITTLE, BIG = "event_array", "event_array_be"
 EVENT_BYTES = 16
 LAST_EVENT_BYTES = 13  # nothing pads the last one
 ENCAPSULATION_BYTES = 4
-NS_PER_S = 1_000_000_000
 
 _ONE, _TWO = np.uint64(1), np.uint64(2)
 

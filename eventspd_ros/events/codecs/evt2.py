@@ -11,10 +11,11 @@ from numba import njit
 from eventspd_ros.events.codecs import state as S
 from eventspd_ros.events.codecs.encoding import times_us
 from eventspd_ros.events.types import EventArray
+from eventspd_ros.nanoseconds import NS_PER_US
 
 CD_OFF, CD_ON, TIME_HIGH, TRIGGER, OTHERS, CONTINUED = 0, 1, 8, 10, 14, 15
 HIGH_BITS = 28
-NS_PER_HIGH = 64 * S.NS_PER_US
+NS_PER_HIGH = 64 * NS_PER_US
 ROLLOVER_NS = NS_PER_HIGH << HIGH_BITS  # 4 h 46 min
 MAX_HIGH_STEP = 1 << 27  # between two TIME_HIGH words; a larger step could be mistaken for one backwards
 
@@ -33,7 +34,7 @@ def decode_evt2(payload, first_byte, count, state, x, y, p, t_ns, triggers):
     while i < length and n <= room:
         word = words[i]
         code = word >> 28
-        time_ns = high_ns + np.int64((word >> 22) & 0x3F) * S.NS_PER_US
+        time_ns = high_ns + np.int64((word >> 22) & 0x3F) * NS_PER_US
         if code == TIME_HIGH:
             state[S.NOW_NS] = now_ns
             advance_high(word, state)
@@ -92,7 +93,7 @@ def encode_evt2(events: EventArray, previous_ns: int | None = None) -> np.ndarra
     """The payload of one packet, uint8, shape (bytes,); as evt3.encode_evt3, with a TIME_HIGH at least every 64 us."""
     t_us = times_us(events, previous_ns, 2048, "evt2")
     first_us = t_us[0] if len(t_us) else 0
-    from_us = first_us if previous_ns is None else previous_ns // S.NS_PER_US
+    from_us = first_us if previous_ns is None else previous_ns // NS_PER_US
     fills = (int(t_us[-1] - from_us) if len(t_us) else 0) // (MAX_HIGH_STEP * 64) + 1
     words = np.empty(2 * len(t_us) + fills + 2, np.uint32)
     length = _encode(t_us, events.x, events.y, events.p, np.int64(from_us), words)

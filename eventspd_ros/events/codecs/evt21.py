@@ -12,6 +12,7 @@ from numba import njit
 
 from eventspd_ros.events.codecs import state as S
 from eventspd_ros.events.codecs.evt2 import CD_OFF, CD_ON, CONTINUED, OTHERS, TIME_HIGH, TRIGGER, advance_high
+from eventspd_ros.nanoseconds import NS_PER_US
 
 _UPPER_SECOND, _UPPER_FIRST = np.uint64(1), np.uint64(0)  # place of the upper half among the two
 _ONE, _TWO = np.uint64(1), np.uint64(2)
@@ -46,7 +47,7 @@ def _decode(upper, payload, first_byte, count, state, x, y, p, t_ns, triggers):
     while i < length and n <= room:
         word, columns = halves[i + upper], halves[i + (_ONE - upper)]
         code = word >> 28
-        time_ns = high_ns + np.int64((word >> 22) & 0x3F) * S.NS_PER_US
+        time_ns = high_ns + np.int64((word >> 22) & 0x3F) * NS_PER_US
         if code == TIME_HIGH:
             state[S.NOW_NS] = now_ns
             advance_high(word, state)

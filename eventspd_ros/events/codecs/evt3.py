@@ -11,10 +11,11 @@ from numba import njit
 from eventspd_ros.events.codecs import state as S
 from eventspd_ros.events.codecs.encoding import times_us
 from eventspd_ros.events.types import EventArray
+from eventspd_ros.nanoseconds import NS_PER_US
 
 ADDR_Y, ADDR_X, VECT_BASE_X, VECT_12, VECT_8, TIME_LOW, TIME_HIGH, TRIGGER = 0, 2, 3, 4, 5, 6, 8, 10
 CONTINUED_4, OTHERS, CONTINUED_12 = 7, 14, 15  # monitoring words; no events in them
-NS_PER_HIGH = 4096 * S.NS_PER_US
+NS_PER_HIGH = 4096 * NS_PER_US
 ROLLOVER_NS = 4096 * NS_PER_HIGH  # 16.777 s
 MAX_HIGH_STEP = 2048  # between two TIME_HIGH words; a larger step could be mistaken for one backwards
 
@@ -46,7 +47,7 @@ def decode_evt3(payload, first_byte, count, state, x, y, p, t_ns, triggers):
             break
         word = words[i]
         if word >> 12 == TIME_LOW:
-            low_ns = high_ns + np.int64(word & 0xFFF) * S.NS_PER_US
+            low_ns = high_ns + np.int64(word & 0xFFF) * NS_PER_US
             if low_ns < now_ns:
                 reversals += _ONE
             else:
@@ -177,7 +178,7 @@ def encode_evt3(events: EventArray, previous_ns: int | None = None) -> np.ndarra
     """
     t_us = times_us(events, previous_ns, 2048, "evt3")
     first_us = t_us[0] if len(t_us) else 0
-    from_us = first_us if previous_ns is None else previous_ns // S.NS_PER_US
+    from_us = first_us if previous_ns is None else previous_ns // NS_PER_US
     fills = (int(t_us[-1] - from_us) if len(t_us) else 0) // (MAX_HIGH_STEP * 4096) + 1
     words = np.empty(4 * len(t_us) + fills + 4, np.uint16)
     length = _encode(t_us, events.x, events.y, events.p, np.int64(from_us), words)

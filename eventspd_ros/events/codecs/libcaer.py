@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 
 from eventspd_ros.events.codecs import state as S
+from eventspd_ros.nanoseconds import NS_PER_US
 
 TIME_HIGH, TIME_LOW, ADDR_X, ADDR_Y, VECT_BASE_Y, VECT_8 = 0, 1, 2, 3, 4, 5
 
@@ -30,7 +31,7 @@ def decode_libcaer(payload, first_byte, count, state, x, y, p, t_ns, triggers):
     i = np.uint64(0)
     while i < length and n <= room:
         word = words[i]
-        time_ns = time_base_ns + np.int64(np.int32(words[i + _ONE])) * S.NS_PER_US
+        time_ns = time_base_ns + np.int64(np.int32(words[i + _ONE])) * NS_PER_US
         reversals += time_ns < now_ns
         now_ns = max(now_ns, time_ns)
         column, row = word >> 17, (word >> 2) & 0x7FFF
@@ -74,7 +75,7 @@ def decode_libcaer_cmp(payload, first_byte, count, state, x, y, p, t_ns, trigger
         elif code == ADDR_X:
             column = word & 0x7FF
         elif code == TIME_LOW:
-            time_ns = time_base_ns + (high << 12 | word & 0xFFF) * S.NS_PER_US
+            time_ns = time_base_ns + (high << 12 | word & 0xFFF) * NS_PER_US
             reversals += time_ns < now_ns
             now_ns = max(now_ns, time_ns)
         elif code == TIME_HIGH:

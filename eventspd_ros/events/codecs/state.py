@@ -28,6 +28,5 @@ SEARCHING, HAVE_HIGH, RUNNING = 0, 1, 2
 NO_TIME = -1
 NO_ADDRESS = 0xFFFF  # lies outside every sensor
 
-NS_PER_US = 1000
 MAX_BACKWARD_HIGHS = 10  # a TIME_HIGH that falls by more is a roll-over (as in event_camera_codecs)
 MAX_EVENTS_PER_WORD = 32  # room a kernel needs to take one more word (evt21 has the widest)

@@ -11,6 +11,7 @@ import numpy as np
 from eventspd_ros.events.codecs.decoder import MAX_SENSOR_SIDE_PX
 from eventspd_ros.events.order import TIME_JUMP_NS
 from eventspd_ros.events.types import EventArray
+from eventspd_ros.nanoseconds import NS_PER_S, NS_PER_US
 
 MAX_NS = 1 << 62  # half of what int64 holds: differences fit too
 
@@ -53,7 +54,7 @@ def times_in_ns(where: str, ticks: np.ndarray, ns_per_tick: int, offset_ns: int 
 
 def seconds_in_ns(where: str, seconds: np.ndarray) -> np.ndarray:
     """float64 s -> int64 ns, to whole µs: near 1.5e9 s (Unix time) neighbouring doubles are 238 ns apart."""
-    return times_in_ns(where, np.rint(np.asarray(seconds, np.float64) * 1e6), 1000)
+    return times_in_ns(where, np.rint(np.asarray(seconds, np.float64) * 1e6), NS_PER_US)
 
 
 def held_times(where: str, times_ns: np.ndarray, first: int, newest_ns: int | None = None) -> np.ndarray:
@@ -70,7 +71,7 @@ def held_times(where: str, times_ns: np.ndarray, first: int, newest_ns: int | No
     if (worst := int(late_ns.max())) > TIME_JUMP_NS:
         number = first + int((late_ns > TIME_JUMP_NS).argmax())
         raise ValueError(
-            f"{where}: time falls by {worst / 1e9:.3f} s after event {number - 1}; events must be in order of time"
+            f"{where}: time falls by {worst / NS_PER_S:.3f} s after event {number - 1}; events must be in order of time"
         )
     return held
 

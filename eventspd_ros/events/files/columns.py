@@ -22,13 +22,14 @@ import numpy as np
 
 from eventspd_ros.events.files.checks import given_size, seconds_in_ns, sensor_size, times_in_ns
 from eventspd_ros.events.files.source import READ_EVENTS, DecodedSource
+from eventspd_ros.nanoseconds import NS_PER_US
 from eventspd_ros.text import one_line
 
 READ_BYTES = 1 << 22  # of text
 # What damaged bytes lead zipfile and NumPy to.
 DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, KeyError, NotImplementedError)
 DAMAGE += (RuntimeError, ValueError, OSError, SyntaxError, TypeError, OverflowError, MemoryError)
-TIMES = {"t_ns": 1, "t_us": 1000, "t": 1000}  # ns of a whole number
+TIMES = {"t_ns": 1, "t_us": NS_PER_US, "t": NS_PER_US}  # ns of a whole number
 
 
 class TextSource(DecodedSource):
@@ -52,7 +53,7 @@ class TextSource(DecodedSource):
             if len(rows := self._rows(block, lines)):
                 t, x, y, p = rows.T
                 where = f"{self.path}: t"
-                yield x, y, p, seconds_in_ns(where, t) if self._seconds else times_in_ns(where, t, 1000)
+                yield x, y, p, seconds_in_ns(where, t) if self._seconds else times_in_ns(where, t, NS_PER_US)
             lines += block.count(b"\n")
 
     def _lines(self) -> Iterator[bytes]:

@@ -12,7 +12,8 @@ import numpy as np
 
 from eventspd_ros.events.files import h5_file
 from eventspd_ros.events.files.checks import checked_events, held_times, seconds_in_ns, times_in_ns
-from eventspd_ros.events.types import NS_PER_MS, EventArray
+from eventspd_ros.events.types import EventArray
+from eventspd_ros.nanoseconds import NS_PER_MS, NS_PER_US
 
 BLOCK_EVENTS = 1 << 14  # bisection looks at the first time of such blocks, then inside one
 
@@ -29,7 +30,7 @@ class EventStore:
     group: str
     width: int
     height: int
-    ns_per_tick: int = 1000
+    ns_per_tick: int = NS_PER_US
     offset_ns: int = 0
     ms_index: str | None = None
     _block_times: dict[int, int] = field(default_factory=dict, repr=False)

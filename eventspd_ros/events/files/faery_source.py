@@ -14,6 +14,7 @@ import numpy as np
 
 from eventspd_ros.events.files.checks import given_size, sensor_size, times_in_ns
 from eventspd_ros.events.files.source import DecodedSource
+from eventspd_ros.nanoseconds import NS_PER_US
 
 EVENT_BYTES = 8 + 2 + 2 + 1
 HEAD = struct.Struct("<cQ")
@@ -43,7 +44,7 @@ class FaerySource(DecodedSource):
                 n = len(data) // EVENT_BYTES
                 t_us = np.frombuffer(data, "<u8", n)
                 x, y = (np.frombuffer(data, "<u2", n, first) for first in (8 * n, 10 * n))
-                yield x, y, np.frombuffer(data, np.uint8, n, 12 * n), times_in_ns(f"{self.path}: t", t_us, 1000)
+                yield x, y, np.frombuffer(data, np.uint8, n, 12 * n), times_in_ns(f"{self.path}: t", t_us, NS_PER_US)
 
     @contextmanager
     def _records(self) -> Iterator[Iterator[tuple[bytes, bytes]]]:

@@ -22,7 +22,8 @@ from eventspd_ros.events.files import h5_file
 from eventspd_ros.events.files.checks import given_size, named_size, sensor_size
 from eventspd_ros.events.files.event_store import EventStore, MatrixStore, TableStore, V2eStore
 from eventspd_ros.events.files.source import READ_EVENTS, EventSource
-from eventspd_ros.events.types import NS_PER_MS, EventArray
+from eventspd_ros.events.types import EventArray
+from eventspd_ros.nanoseconds import NS_PER_MS, NS_PER_US
 
 SIMULATED_FORMAT = "eventspd-simulated"
 
@@ -36,7 +37,7 @@ class Layout:
     name: str
     events: str
     store: type[EventStore] = EventStore
-    ns_per_tick: int = 1000
+    ns_per_tick: int = NS_PER_US
     offset: str | None = None
     ms_index: str | None = None
     size: str | None = None
@@ -46,7 +47,7 @@ class Layout:
         """The events of a file of this layout. ValueError: they are not as the layout says."""
         offset_us = 0 if self.offset is None else int(h5_file.read(path, self.offset, (), kinds="iu"))
         index = self.ms_index if self.ms_index and h5_file.holds(path, self.ms_index) else None
-        return self.store(path, self.events, width, height, self.ns_per_tick, offset_us * 1000, index)
+        return self.store(path, self.events, width, height, self.ns_per_tick, offset_us * NS_PER_US, index)
 
     def resolution(self, path: Path) -> tuple[int, int]:
         """Width and height as `size` has them."""

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from eventspd_ros.events.files import EventSource, open_events
 from eventspd_ros.events.files.source import is_bag_file
 from eventspd_ros.events.statistics import EventStatistics
+from eventspd_ros.nanoseconds import NS_PER_MS, NS_PER_S
 from eventspd_ros.readable import entries
 
 _STATS = ("seq_gaps", "lost_packets", "restarts", "rollovers", "unknown_words", "startup_words", "out_of_sensor")
@@ -58,7 +59,7 @@ def _summarise_recording(path: Path, topic: str | None = None, sensor_hw: tuple[
                 events, on, last_ns = events + len(chunk), on + int(chunk.p.sum()), int(chunk.t_ns[-1])
         except ValueError as error:
             damage = str(error)
-    duration_s = (last_ns - first_ns) / 1e9 if events else 0.0
+    duration_s = (last_ns - first_ns) / NS_PER_S if events else 0.0
     summary = {
         "path": str(source.path),
         "kind": source.kind,
@@ -72,7 +73,7 @@ def _summarise_recording(path: Path, topic: str | None = None, sensor_hw: tuple[
         "last_ns": last_ns,
         "duration_s": duration_s,
         "events_per_second": round(events / duration_s) if duration_s else None,
-        "longest_gap_ms": longest_ns / 1e6,
+        "longest_gap_ms": longest_ns / NS_PER_MS,
         "damage": damage,
         "statistics": statistics.summary(),
     }

@@ -25,6 +25,7 @@ from eventspd_ros.events.codecs.evt3 import TIME_HIGH, encode_evt3
 from eventspd_ros.events.messages import new_event_packet, new_header, new_keypoints, time_to_ns
 from eventspd_ros.events.types import EventArray, EventPacket
 from eventspd_ros.msg import KeypointArray, KeypointDepthArray
+from eventspd_ros.nanoseconds import NS_PER_MS, NS_PER_S, NS_PER_US
 from eventspd_ros.predictor import Status
 from eventspd_ros.ros.messages import EVENTS_QOS, KEYPOINTS_QOS, new_message, ns_to_time
 from eventspd_ros.ros.outside.node_under_test import NodeUnderTest, driving, stages_ms
@@ -42,11 +43,11 @@ COUNTERS = ("windows_encoded", "windows_dropped", "packets_dropped", "packets_lo
 
 def packets_of(rate_hz: float, height: int, width: int, seed: int = 0) -> list[EventPacketMsg]:
     """Messages of rate_hz events a second, all of tick 0."""
-    rng, count = np.random.default_rng(seed), round(rate_hz * TICK_NS / 1e9)
+    rng, count = np.random.default_rng(seed), round(rate_hz * TICK_NS / NS_PER_S)
     packets = []
     for _ in range(DISTINCT_PACKETS):
         columns = [rng.integers(0, limit, count).astype(np.uint16) for limit in (width, height)]
-        t_ns = np.sort(rng.integers(0, TICK_NS // 1000, count)) * 1000
+        t_ns = np.sort(rng.integers(0, TICK_NS // NS_PER_US, count)) * NS_PER_US
         events = EventArray(*columns, rng.integers(0, 2, count).astype(np.uint8), t_ns, width, height)
         packet = EventPacket("evt3", width, height, encode_evt3(events))
         packets.append(new_event_packet(new_message, packet))
@@ -75,7 +76,7 @@ class Tally:
         self.answer_ms.append(answer_ms)
         self.late += answer_ms > LATE_MS or not has_depth
         if has_depth:
-            self.window_age_ms.append((time.time_ns() - time_to_ns(answer.window_end)) / 1e6)
+            self.window_age_ms.append((time.time_ns() - time_to_ns(answer.window_end)) / NS_PER_MS)
 
     @property
     def unanswered(self) -> int:
@@ -108,7 +109,7 @@ class BenchCamera(NodeUnderTest):
         missed is made up for at once, as a driver's buffer would."""
         now_ns = time.time_ns()
         tick, first_seq, start_s = (now_ns - self._start_ns) // TICK_NS, self._seq, time.monotonic()
-        end_ns, request_ns = now_ns + round(seconds * 1e9), now_ns
+        end_ns, request_ns = now_ns + round(seconds * NS_PER_S), now_ns
         while now_ns < end_ns:
             stamp_ns = self._start_ns + tick * TICK_NS
             due_ns = stamp_ns + TICK_NS  # a packet goes out after its last event
@@ -122,7 +123,7 @@ class BenchCamera(NodeUnderTest):
                 self._ask(now_ns, tally)
                 request_ns += REQUEST_NS
             wait_ns = min(due_ns, request_ns) - time.time_ns()
-            self.spin_once(max(wait_ns, 0) / 1e9)
+            self.spin_once(max(wait_ns, 0) / NS_PER_S)
             now_ns = time.time_ns()
         return (self._seq - first_seq) / (time.monotonic() - start_s)
 
@@ -200,7 +201,7 @@ def bench_node(
         "rates": found,
         "keypoints": KEYPOINTS,
         "request_rate_hz": 30,
-        "packet_rate_hz": round(1e9 / TICK_NS, 1),
+        "packet_rate_hz": round(NS_PER_S / TICK_NS, 1),
         "late_after_ms": LATE_MS,
         "seconds": seconds,
         "repetitions": repetitions,
@@ -235,7 +236,7 @@ def measure(
         camera.last_answers()
     after = camera.next_diagnostics()
     counted = {name: int(after.get(name, 0)) - int(before.get(name, 0)) for name in COUNTERS}
-    packet_events = round(rate_hz * TICK_NS / 1e9)
+    packet_events = round(rate_hz * TICK_NS / NS_PER_S)
     return {
         "sent_events_per_second": round(float(np.median(sent)) * packet_events),
         "bytes_per_event": round(len(packets[0].events) / max(packet_events, 1), 2),

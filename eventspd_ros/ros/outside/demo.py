@@ -25,6 +25,7 @@ from eventspd_ros.events.files.rosbag import open_bag
 from eventspd_ros.events.messages import time_to_ns
 from eventspd_ros.events.types import EventArray
 from eventspd_ros.msg import KeypointDepthArray
+from eventspd_ros.nanoseconds import NS_PER_S
 from eventspd_ros.predictor import Status
 from eventspd_ros.resources import DEFAULT_WEIGHTS
 from eventspd_ros.ros.outside.node_under_test import START_S, driving, motion_parameters, ros_process, stages_ms
@@ -80,7 +81,7 @@ class DemoBag:
                 motion=topics.motion,
                 width=source.width,
                 height=source.height,
-                duration_s=bag.duration_ns / 1e9,
+                duration_s=bag.duration_ns / NS_PER_S,
             )
 
 

@@ -31,6 +31,7 @@ from eventspd_ros.events.files.rosbag import Bag, open_bag
 from eventspd_ros.events.messages import new_header, new_keypoints, time_to_ns
 from eventspd_ros.inputs.answers import answer_from_message
 from eventspd_ros.msg import KeypointArray, KeypointDepthArray
+from eventspd_ros.nanoseconds import NS_PER_MS, NS_PER_S
 from eventspd_ros.predictor import Answer, QueryMode
 from eventspd_ros.ros.messages import (
     CAMERA_INFO_QOS,
@@ -199,9 +200,9 @@ class _Timed:
     def wait(self, time_ns: int) -> None:
         """Until that time of the bag, with the clock ticking and answers heard."""
         self.first_ns = time_ns if self.first_ns is None else self.first_ns
-        due_s = self._start_s + (time_ns - self.first_ns) / 1e9 / self._rate
+        due_s = self._start_s + (time_ns - self.first_ns) / NS_PER_S / self._rate
         while True:
-            passed_ns = round((time.monotonic() - self._start_s) * 1e9 * self._rate)
+            passed_ns = round((time.monotonic() - self._start_s) * NS_PER_S * self._rate)
             self._asker.clock.publish(Clock(clock=ns_to_time(min(self.first_ns + passed_ns, time_ns))))
             left_s = due_s - time.monotonic()
             if left_s <= 0:
@@ -227,7 +228,7 @@ class _Paced:
 
     def __init__(self, asker: Asker):
         self._asker = asker
-        self._patience_ns = round(asker.session.settings.max_wait_ms * 1e6)
+        self._patience_ns = round(asker.session.settings.max_wait_ms * NS_PER_MS)
         self.first_ns = self._probed_ns = self._last_ns = None
         self._told_ns = 0
         self._begun: set[str] = set()

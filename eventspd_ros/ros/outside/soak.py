@@ -24,6 +24,7 @@ from eventspd_ros.benchmark.machine import cpu_name
 from eventspd_ros.events.files.rosbag import open_bag
 from eventspd_ros.events.messages import time_to_ns
 from eventspd_ros.msg import KeypointArray, KeypointDepthArray
+from eventspd_ros.nanoseconds import NS_PER_S
 from eventspd_ros.ros.bag_player import recorded_qos
 from eventspd_ros.ros.messages import message_class
 from eventspd_ros.ros.outside.demo import DemoBag
@@ -119,7 +120,7 @@ class Soak(NodeUnderTest):
             return
         start_s, start_ns = time.monotonic(), self.messages[first][1]
         for topic, time_ns, data in self.messages[first:]:
-            while (wait_s := start_s + (time_ns - start_ns) / 1e9 - time.monotonic()) > 0:
+            while (wait_s := start_s + (time_ns - start_ns) / NS_PER_S - time.monotonic()) > 0:
                 self.spin_once(min(wait_s, 0.01))
             if topic == self._keypoints:
                 stamp = deserialize_message(data, KeypointArray).header.stamp
