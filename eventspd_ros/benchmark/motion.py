@@ -14,7 +14,7 @@ from eventspd_ros.benchmark.timing import REPETITIONS, WARM_UPS, times_ms
 from eventspd_ros.events.types import EventArray
 from eventspd_ros.motion.depth_from_motion import Basis, MotionDepth, Points
 from eventspd_ros.motion.trajectory import StampedPose, Trajectory
-from eventspd_ros.nanoseconds import NS_PER_S
+from eventspd_ros.nanoseconds import NS_PER_MS, NS_PER_S
 from eventspd_ros.simulation.camera import PinholeCamera
 from eventspd_ros.simulation.keypoints import event_corners
 from eventspd_ros.simulation.renderer import Renderer
@@ -63,7 +63,7 @@ def _bench_scene(config: SimulationConfig, repetitions: int) -> tuple[dict, Even
     row = {
         "events": len(events),
         "events_per_second": round(len(events) / config.duration_s),
-        "ns_per_event": round(add_ms["median"] * 1e6 / max(len(events), 1), 2),
+        "ns_per_event": round(add_ms["median"] * NS_PER_MS / max(len(events), 1), 2),
         "us_per_keypoint": round(answer_ms["median"] * 1e3 / KEYPOINTS, 2),
         "share_by_motion": round(float(np.mean((basis & Basis.MOTION) > 0)), 3),
         "add_ms": add_ms,

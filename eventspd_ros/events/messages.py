@@ -98,6 +98,20 @@ def new_image(new: New, header, pixels: np.ndarray, encoding: str) -> Any:
     )
 
 
+def image_values(message, kind: str, channels: int = 1) -> np.ndarray:
+    """The values of a sensor_msgs/Image's pixels, (H, W, C), not copied. kind: u1, u2 or f4.
+
+    ValueError, one line: its bytes do not hold it.
+    """
+    values, data = np.dtype(f"{'>' if message.is_bigendian else '<'}{kind}"), np.frombuffer(message.data, np.uint8)
+    height, width, step, pixel_bytes = message.height, message.width, message.step, channels * values.itemsize
+    if not height or not width or step < width * pixel_bytes or len(data) < (height - 1) * step + width * pixel_bytes:
+        raise ValueError(
+            f"{message.encoding} image of {width}x{height} px, step {step}: its {len(data)} bytes do not hold it"
+        )
+    return np.ndarray((height, width, channels), values, data, 0, (step, pixel_bytes, values.itemsize))
+
+
 def new_keypoints(new: New, header, ids: np.ndarray, uv_px: np.ndarray) -> Any:
     """A KeypointArray of ids (K,) at pixels (K, 2)."""
     u, v = np.ascontiguousarray(uv_px.T, np.float32)

@@ -10,7 +10,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from eventspd_ros.events.messages import new_image, time_to_ns
+from eventspd_ros.events.messages import image_values, new_image, time_to_ns
 from eventspd_ros.inputs.image_intake import ImageFrame
 from eventspd_ros.ros.messages import WindowInput, new_message, read_message
 from eventspd_ros.text import one_line
@@ -59,13 +59,14 @@ def image_from_msg(msg: Image) -> np.ndarray:
     bridge = cv_bridge()
     if msg.encoding not in ENCODINGS:
         return _through(bridge, msg)
-    values = _values(msg)
-    is_known_to_it = msg.encoding not in UNNAMED and msg.step % values[0, 0].nbytes == 0
+    value_bytes, channels, order = ENCODINGS[msg.encoding]
+    values = image_values(msg, f"u{value_bytes}", channels)
+    is_known_to_it = msg.encoding not in UNNAMED and msg.step % (channels * value_bytes) == 0
     if bridge is not None and is_known_to_it and not msg.is_bigendian:
         return _through(bridge, msg)
-    if values.itemsize == 2:
+    if value_bytes == 2:
         values = (values.astype(np.uint32) + 128) // 257  # 65535 is 255
-    return values[..., list(ENCODINGS[msg.encoding][2])].astype(np.uint8)
+    return values[..., list(order)].astype(np.uint8)
 
 
 def _through(bridge: Any | None, msg: Image) -> np.ndarray:
@@ -79,20 +80,6 @@ def _through(bridge: Any | None, msg: Image) -> np.ndarray:
     except Exception as error:  # cv_bridge and OpenCV have types of their own
         said = f"image encoding {msg.encoding!r}: cv_bridge cannot make rgb8 of it: {one_line(error)}"
         raise ValueError(said) from None
-
-
-def _values(msg: Image) -> np.ndarray:
-    """The values of its pixels as they came, (H, W, C). ValueError, one line: its bytes do not hold it."""
-    value_bytes, channels, _ = ENCODINGS[msg.encoding]
-    row_bytes = msg.width * channels * value_bytes
-    if not row_bytes or not msg.height or msg.step < row_bytes or len(msg.data) < msg.step * msg.height:
-        raise ValueError(
-            f"{msg.encoding} image of {msg.width}x{msg.height} px, step {msg.step}: its {len(msg.data)} bytes do not "
-            "hold it"
-        )
-    kind = np.dtype(f"{'>' if msg.is_bigendian else '<'}u{value_bytes}")
-    strides = msg.step, channels * value_bytes, value_bytes
-    return np.ndarray((msg.height, msg.width, channels), kind, np.frombuffer(msg.data, np.uint8), 0, strides)
 
 
 def image_to_msg(header: Header, pixels: np.ndarray, encoding: str) -> Image:

@@ -12,6 +12,7 @@ from eventspd_ros.events.messages import (
     END_OF_TIME_NS,
     EVENT_ARRAYS,
     EVENT_PACKET,
+    image_values,
     new_event_packet,
     new_header,
     new_image,
@@ -77,6 +78,21 @@ def test_an_image_holds_its_rows_in_little_endian():
     colours = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
     image = new_image(new, new_header(new, 0), colours, "rgb8")
     assert image.step == 12 and image.data.tolist() == list(range(24))
+
+
+@pytest.mark.parametrize("padding", [0, 5])
+@pytest.mark.parametrize("kind", ["<f4", ">f4", "<u2", "u1"])
+def test_the_values_of_an_image_come_back_from_rows_of_any_length_and_order(kind, padding):
+    values = np.arange(24).astype(kind).reshape(3, 4, 2)
+    rows = np.pad(values.view(np.uint8).reshape(3, -1), ((0, 0), (0, padding)))
+    image = new_image(new, new_header(new, 0), values, "some")
+    image.data, image.step, image.is_bigendian = rows.ravel(), rows.shape[1], int(kind[0] == ">")
+    np.testing.assert_array_equal(image_values(image, kind[-2:], 2), values)
+    image.data = image.data[: len(image.data) - padding]  # nothing need pad the last row
+    np.testing.assert_array_equal(image_values(image, kind[-2:], 2), values)
+    image.data = image.data[:-1]
+    with pytest.raises(ValueError, match=f"^some image of 4x3 px, step {rows.shape[1]}: its .* bytes do not hold it$"):
+        image_values(image, kind[-2:], 2)
 
 
 def test_keypoints_are_ids_and_columns():

@@ -18,6 +18,7 @@ import yaml
 from eventspd_ros import rotations
 from eventspd_ros.datasets.sample import known_depth
 from eventspd_ros.evaluation.replay.topics import DEPTH_ENCODINGS
+from eventspd_ros.events.messages import image_values
 from eventspd_ros.inputs.camera_model import CameraModel
 from eventspd_ros.inputs.keypoints import cloud_field
 from eventspd_ros.readable import check_readable
@@ -56,12 +57,11 @@ class DepthImages:
                 f"{self.topic}: depth of {message.width}x{message.height} px for events of {self.width}x{self.height};"
                 " warp it into the event camera's raw frame, or name another topic with --depth"
             )
-        kind = np.dtype((">" if message.is_bigendian else "<") + ("f4" if message.encoding == "32FC1" else "u2"))
-        data, row = np.frombuffer(message.data, np.uint8), self.width * kind.itemsize
-        if message.step < row or len(data) < (self.height - 1) * message.step + row:
-            raise ValueError(f"{self.topic}: {len(data)} bytes, rows of {message.step}: too few for {message.encoding}")
-        pixels = np.ndarray((self.height, self.width), kind, data, 0, (message.step, kind.itemsize))
-        scale = 1.0 if kind.kind == "f" else 1e-3
+        kind, scale = ("f4", 1.0) if message.encoding == "32FC1" else ("u2", 1e-3)
+        try:
+            pixels = image_values(message, kind)[..., 0]
+        except ValueError as error:
+            raise ValueError(f"{self.topic}: {error}") from None
         return known_depth(pixels.astype(np.float32) * np.float32(scale))
 
 

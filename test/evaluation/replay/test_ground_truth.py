@@ -49,7 +49,7 @@ def test_millimetres_become_metres_and_0_is_unknown(kind, big):
     [
         ({"encoding": "rgb8"}, "encoding 'rgb8'"),
         ({"width": 9}, "depth of 9x6 px for events of 8x6"),
-        ({"step": 3}, "rows of 3"),
+        ({"step": 3}, "step 3: its 192 bytes do not hold it"),
     ],
 )
 def test_other_images_are_one_line(change, said):
