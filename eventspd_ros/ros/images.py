@@ -30,8 +30,6 @@ ENCODINGS = {
     "rgb16": (2, 3, (0, 1, 2)),
     "bgr16": (2, 3, (2, 1, 0)),
 }
-
-
 # Of these, those that name no colours.
 UNNAMED = ("8UC1", "8UC3")
 
@@ -54,15 +52,16 @@ def image_from_msg(msg: Image) -> np.ndarray:
     """The picture, uint8 (H, W, 3), RGB; 16 bits scaled to 8. ValueError, one line: not to be converted.
 
     Through cv_bridge where it is there, but for what it does not read rightly: it makes no colours of encodings that
-    name none, mixes up rows that end within a pixel, and knows no big-endian values with NumPy 2.
+    name none, mixes up rows that end within a pixel, wants the last one padded too, and knows no big-endian values
+    with NumPy 2.
     """
     bridge = cv_bridge()
     if msg.encoding not in ENCODINGS:
         return _through(bridge, msg)
     value_bytes, channels, order = ENCODINGS[msg.encoding]
     values = image_values(msg, f"u{value_bytes}", channels)
-    is_known_to_it = msg.encoding not in UNNAMED and msg.step % (channels * value_bytes) == 0
-    if bridge is not None and is_known_to_it and not msg.is_bigendian:
+    has_whole_rows = msg.step % (channels * value_bytes) == 0 and len(msg.data) >= msg.height * msg.step
+    if bridge is not None and has_whole_rows and msg.encoding not in UNNAMED and not msg.is_bigendian:
         return _through(bridge, msg)
     if value_bytes == 2:
         values = (values.astype(np.uint32) + 128) // 257  # 65535 is 255
@@ -72,8 +71,8 @@ def image_from_msg(msg: Image) -> np.ndarray:
 def _through(bridge: Any | None, msg: Image) -> np.ndarray:
     if bridge is None:
         raise ValueError(
-            f"image encoding {msg.encoding!r} needs cv_bridge, which is not installed: apt install "
-            f"ros-$ROS_DISTRO-cv-bridge, or publish one of {', '.join(ENCODINGS)}"
+            f"image encoding {msg.encoding!r} needs cv_bridge, which is not installed, or not for this NumPy and "
+            f"OpenCV: apt install ros-$ROS_DISTRO-cv-bridge, or publish one of {', '.join(ENCODINGS)}"
         )
     try:
         return np.asarray(bridge.imgmsg_to_cv2(msg, "rgb8"))
