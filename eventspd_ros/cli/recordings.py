@@ -49,7 +49,7 @@ def add_commands(command: Command) -> None:
 
     sub = command("simulate", simulate, "write simulated events with exact depth: HDF5 for training, or rosbag2")
     sub.add_argument("--out", type=Path, help="folder of the set; what is there already is kept")
-    text = "kinds of scenes: drive, indoor, fly (these by default), desk, hall, forest"
+    text = "kinds of scenes: drive, indoor, fly (these by default), desk, hall, forest, jumble"
     sub.add_argument("--domains", nargs="+", default=["drive", "indoor", "fly"], metavar="DOMAIN", help=text)
     sub.add_argument("--scenes", type=int, default=10, help="scenes of every domain (default 10)")
     sub.add_argument("--seed", type=int, default=0, help="of the first scene; the others count on (default 0)")
