@@ -90,7 +90,8 @@ def open_session(
         topics = _usable_poses(bag, topics, calibration, settings)
         truth = _ground_truth(bag, topics, source.height, source.width, calibration, extrinsics)
         history_ns = exact_history_ns(model.config, HISTORY_MS)
-        reader = PacketReader(bag, topics.events_type, model.config, (source.height, source.width), history_ns)
+        pixels = replace(model.config, pitch=None)  # corners are asked for in those, whatever cells the model sees
+        reader = PacketReader(bag, topics.events_type, pixels, (source.height, source.width), history_ns)
         report = _reporter(progress, "reading", bag)
         found = collect_requests(bag, topics, reader, calibration.lens, truth, settings, report)
         return ReplaySession(
