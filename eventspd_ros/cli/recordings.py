@@ -34,7 +34,7 @@ def add_commands(command: Command) -> None:
     sub.add_argument("--bag", type=Path, help="rosbag2 with event packets; without it one is simulated")
     add_topic(sub)
     sub.add_argument("--out", type=Path, default=Path("demo"), help="folder for the results")
-    sub.add_argument("--weights", default=DEFAULT_WEIGHTS, help=f"name or path; '' for random ones ({DEFAULT_WEIGHTS})")
+    sub.add_argument("--weights", default=DEFAULT_WEIGHTS, help=f"name or path ({DEFAULT_WEIGHTS})")
 
     sub = command("decode", decode, "decode a .raw file, rosbag2 or HDF5 to arrays")
     sub.add_argument("input", type=Path, metavar="IN", help="a recording of events")
@@ -111,7 +111,8 @@ def add_commands(command: Command) -> None:
 def demo(options) -> None:
     from eventspd_ros.ros.outside.demo import run_demo, table
 
-    summary = run_demo(options.bag, options.out, options.weights, options.topic)
+    with time_bar() as progress:
+        summary = run_demo(options.bag, options.out, options.weights, options.topic, progress)
     print(f"\n{table(summary)}\nsummary: {options.out / 'summary.json'}   picture: {options.out / 'overlay.png'}")
 
 

@@ -1,7 +1,7 @@
 """`jumble`: things of any size anywhere, of any material, so that nothing tells how far away what is seen may be.
 
-A network that knows streets, yards and rooms takes whatever else it sees for one of them, and is sure of it. Here sizes,
-patterns, the camera's height and pace all follow one length that is drawn anew for each scene; what shows it is no more
+A network that knows streets, yards and rooms takes whatever else it sees for one of them, and is sure of it. Here
+sizes, patterns and the camera's height all follow one length that is drawn anew for each scene; what shows is no more
 than how things lie before each other. As in worlds.py the path comes first.
 """
 
