@@ -20,6 +20,7 @@ from eventspd_ros.evaluation.replay.packets import readable
 from eventspd_ros.evaluation.replay.requests import ReplayRequest, ReplaySettings
 from eventspd_ros.evaluation.replay.session import MethodAnswers, Progress, ReplaySession, open_session, pixel_reader
 from eventspd_ros.evaluation.replay.topics import TopicNames
+from eventspd_ros.events.files import open_events
 from eventspd_ros.events.files.rosbag import open_bag
 from eventspd_ros.events.types import EventWindow
 from eventspd_ros.model.checkpoints import load_checkpoint
@@ -56,7 +57,8 @@ def run_demo(
                 write_bag(bag, config, progress=bar.update)
     path = find_weights(weights)
     model = load_checkpoint(path)
-    session = open_session(bag, model, TopicNames(events=topic), SETTINGS, progress=progress)
+    names = TopicNames(events=open_events(bag, topic).topic)
+    session = open_session(bag, model, names, SETTINGS, progress=progress)
     assumed = session.calibration.fx_px is None
     if assumed:
         fx_px = ASSUMED_FX_PER_WIDTH * session.width
