@@ -33,7 +33,6 @@ from eventspd_ros.evaluation.metrics import (
 from eventspd_ros.evaluation.partial import Partial, fingerprint
 from eventspd_ros.evaluation.protocols import DisparityProtocol, Protocol
 from eventspd_ros.evaluation.questions import KINDS, Settings
-from eventspd_ros.evaluation.targets import check_targets
 from eventspd_ros.evaluation.uncertainty import uncertainty_report
 from eventspd_ros.model.checkpoints import load_checkpoint
 from eventspd_ros.whole import check_output, write_whole
@@ -94,8 +93,6 @@ def evaluate_checkpoints(
     with work as partial:
         answers = collect_answers(sequences, methods, baselines, settings, workers, report, partial)
         summary = summarise(answers, methods[0].name)
-        minimal = next((method.name for method in methods[1:] if method.model.config.preset == "minimal"), None)
-        targets = check_targets(summary, methods[0].name + RESET, minimal) if dataset == "simulated" else []
         scores = {} if protocol is None else {protocol.name: score_by_protocol(protocol, sequences, answers)}
         result = {
             "set": str(folder),
@@ -106,7 +103,6 @@ def evaluate_checkpoints(
             "version": __version__,
             "settings": asdict(settings),
             **({"protocol": scores} if scores else {}),
-            "targets": [{**asdict(target), "met": target.met} for target in targets],
             **summary,
         }
         if out is not None:

@@ -21,7 +21,7 @@ table {{ border-collapse: collapse; font-size: .87rem; margin: .5rem 0 .2rem; fo
 th, td {{ padding: .22rem .65rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #e6e9ec; }}
 th {{ border-bottom: 1px solid #8b96a0; font-weight: 600; }}
 td.text, th.text {{ text-align: left; }} tr.own td {{ background: #eef4fb; font-weight: 600; }}
-.missed {{ color: #b02a1a; }} .met {{ color: #2b7a45; }} .note {{ color: #56606a; }}
+.note {{ color: #56606a; }}
 </style></head><body>
 {body}
 </body></html>
@@ -33,15 +33,12 @@ def figure(source: str, caption: str) -> str:
     return f'<figure><img src="{source}" alt="{escape(caption)}"><figcaption>{escape(caption)}</figcaption></figure>'
 
 
-def table(
-    head: list[str], rows: Iterable[list[str]], texts: int = 1, own: set[int] = frozenset(), raw: set[int] = frozenset()
-) -> str:
-    """head, rows: escaped here. texts: so many columns from the left are text. own: rows that stand out. raw: columns
-    that are HTML already."""
+def table(head: list[str], rows: Iterable[list[str]], texts: int = 1, own: set[int] = frozenset()) -> str:
+    """head, rows: escaped here. texts: so many columns from the left are text. own: rows that stand out."""
 
     def cells(tag: str, line: list[str]) -> str:
         return "".join(
-            f"<{tag}{' class=text' if column < texts else ''}>{entry if column in raw else escape(entry)}</{tag}>"
+            f"<{tag}{' class=text' if column < texts else ''}>{escape(entry)}</{tag}>"
             for column, entry in enumerate(line)
         )
 

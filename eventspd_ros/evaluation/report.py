@@ -69,13 +69,6 @@ def _head(result: dict, title: str) -> str:
         parts.append("<p><b>Windows are centred on the label and hold 10 ms of the future.</b></p>")
     if result["dataset"] == "simulated":
         parts.append("<p class=note>All numbers are of simulated scenes; they say nothing about a real sensor.</p>")
-    if result["targets"]:
-        rows = []
-        for target in result["targets"]:
-            ends = [f"{sign} {target[end]:g}" for end, sign in (("low", "≥"), ("high", "≤")) if target[end] is not None]
-            word = "met" if target["met"] else "missed"
-            rows.append([target["name"], " ".join(ends), number(target["value"]), f"<span class={word}>{word}</span>"])
-        parts += ["<h2>Targets</h2>", page.table(["", "wanted", "is", ""], rows, raw={3})]
     return "\n".join(parts)
 
 

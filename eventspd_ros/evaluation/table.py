@@ -30,8 +30,6 @@ def show_evaluation(result: dict) -> str:
     parts += map(_titled, motion_text(result))
     if "motion" in result:
         parts.append(cost_sentence(result["motion"]["cost"]))
-    if result.get("targets"):
-        parts.append(_targets(result["targets"]))
     return "\n\n".join(parts)
 
 
@@ -87,14 +85,6 @@ def _plus_minus(error: float | None) -> str:
 
 def _titled(table: Table) -> str:
     return f"{table.title}\n{format_table(table.head, table.rows)}"
-
-
-def _targets(targets: list[dict]) -> str:
-    rows = []
-    for target in targets:
-        ends = [f"{sign} {target[end]:g}" for end, sign in (("low", "≥"), ("high", "≤")) if target[end] is not None]
-        rows.append([target["name"], " ".join(ends), number(target["value"]), "met" if target["met"] else "MISSED"])
-    return format_table(["targets", "", "", ""], rows)
 
 
 def format_table(head: list[str], rows: Iterable[list[str]]) -> str:

@@ -82,7 +82,6 @@ def replay_result(
         "settings": asdict(session.settings),
         "replay": _described(session, methods, len(scene.questions.true_m)),
         **scored,
-        "targets": [],
         **(summarise([scene], methods[0].name) if known else {}),
     }
 
