@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def _difference(results: Mapping[str, dict], name: str, other: str, kind: str, m
     )
     # A scene without a point of this kind has no value, in no variant.
     values = [[scenes[scene][metric] for scene in own] for scenes in (own, their)]
-    return paired_difference(*np.array(values, np.float64))
+    return asdict(paired_difference(*np.array(values, np.float64)))
 
 
 def ablation_table(rows: list[dict], result: dict) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,16 @@ from eventspd_ros.evaluation.metrics import (
 from eventspd_ros.evaluation.partial import Partial, fingerprint
 from eventspd_ros.evaluation.protocols import DisparityProtocol, Protocol
 from eventspd_ros.evaluation.questions import KINDS, Settings
+from eventspd_ros.evaluation.results import (
+    Accuracy,
+    Comparison,
+    EvaluationResult,
+    NoPoints,
+    SceneScores,
+    Summary,
+    Uncertainty,
+    to_json,
+)
 from eventspd_ros.evaluation.uncertainty import uncertainty_report
 from eventspd_ros.model.checkpoints import load_checkpoint
 from eventspd_ros.whole import check_output, write_whole
@@ -40,18 +50,18 @@ from eventspd_ros.whole import check_output, write_whole
 RESET = " (memory reset)"
 POOLED = "pooled"
 COMPARED = ("abs_log", "abs_rel")
-OF_A_SCENE = ("abs_rel", "abs_log", "rmse", "silog_half", "delta1")
+OF_A_SCENE = [item.name for item in fields(SceneScores) if not item.name.startswith("aligned_")]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was evaluated and what came out. methods: the first is the judged one. result: every table, for JSON."""
+    """What was evaluated and what came out. methods: the first is the judged one."""
 
     sequences: list[Sequence]
     settings: Settings
     methods: list[Method]
     answers: list[SceneAnswers]
-    result: dict
+    result: EvaluationResult
 
 
 def evaluate_checkpoints(
@@ -92,19 +102,17 @@ def evaluate_checkpoints(
         work = Partial(f"{out}.partial", _configuration(sequences, weights, dense, settings, device))
     with work as partial:
         answers = collect_answers(sequences, methods, baselines, settings, workers, report, partial)
-        summary = summarise(answers, methods[0].name)
-        scores = {} if protocol is None else {protocol.name: score_by_protocol(protocol, sequences, answers)}
-        result = {
-            "set": str(folder),
-            "dataset": dataset,
-            "train_set": None if train_folder is None else str(train_folder),
-            "weights": [str(path) for path in weights],
-            "dense": None if dense is None else [str(path) for path in dense],
-            "version": __version__,
-            "settings": asdict(settings),
-            **({"protocol": scores} if scores else {}),
-            **summary,
-        }
+        result = EvaluationResult(
+            set=str(folder),
+            dataset=dataset,
+            train_set=None if train_folder is None else str(train_folder),
+            weights=[str(path) for path in weights],
+            dense=None if dense is None else [str(path) for path in dense],
+            version=__version__,
+            settings=settings,
+            protocol=protocol and {protocol.name: score_by_protocol(protocol, sequences, answers)},
+            summary=summarise(answers, methods[0].name),
+        )
         if out is not None:
             write_json(result, out)
     return Evaluation(sequences, settings, methods, answers, result)
@@ -169,39 +177,36 @@ def score_by_protocol(
     return scores
 
 
-def summarise(answers: list[SceneAnswers], judged: str) -> dict:
-    """Every table, as plain dictionaries for JSON. judged: the method that is compared with all others."""
+def summarise(answers: list[SceneAnswers], judged: str) -> Summary:
+    """Every table. judged: the method that is compared with all others."""
     answers = [answer for answer in answers if len(answer.questions.true_m)]
     domains = sorted({answer.domain for answer in answers})
     groups = {POOLED: answers} | {domain: [a for a in answers if a.domain == domain] for domain in domains}
     methods = list(answers[0].depth_m)
     models = list(answers[0].log_stddev)
     scenes = {kind: {method: _scenes(answers, method, kind) for method in methods} for kind in KINDS}
-    return {
-        "judged": judged,
-        "scenes": {group: len(members) for group, members in groups.items()},
-        "accuracy": {
+    return Summary(
+        judged=judged,
+        scenes={group: len(members) for group, members in groups.items()},
+        accuracy={
             kind: {
                 g: {m: accuracy(AnsweredPoints.of(members, m, kind)) for m in methods} for g, members in groups.items()
             }
             for kind in KINDS
         },
-        "comparison": {
+        comparison={
             kind: {m: _compare_scenes(scenes[kind], answers, judged, m, domains) for m in methods if m != judged}
             for kind in KINDS
         },
-        "uncertainty": {
+        uncertainty={
             kind: {m: {g: _uncertainty(members, m, kind) for g, members in groups.items()} for m in models}
             for kind in KINDS
         },
-        "per_scene": {
-            kind: {
-                m: {answer.name: values for answer, values in zip(answers, scenes[kind][m], strict=True)}
-                for m in methods
-            }
+        per_scene={
+            kind: {m: {a.name: scores for a, scores in zip(answers, scenes[kind][m], strict=True)} for m in methods}
             for kind in KINDS
         },
-    }
+    )
 
 
 @dataclass(frozen=True)
@@ -233,72 +238,65 @@ class AnsweredPoints:
         return align_images(self.predicted_m, self.true_m, self.image, "median")
 
 
-def accuracy(points: AnsweredPoints) -> dict:
-    """plain and median_aligned: pooled metrics. answered: share of the questions that got a depth."""
+def accuracy(points: AnsweredPoints) -> Accuracy:
     predicted, true = points.predicted_m, points.true_m
     seen = points.on_event
-    return {
-        "plain": depth_metrics(predicted, true),
-        "median_aligned": depth_metrics(points.aligned(), true),
-        "per_image": per_image(predicted, true, points.image),
-        "by_range_m": by_range(predicted, true),
-        "mean_error_below_m": mean_error_below(predicted, true),
-        "by_true_depth": error_by_depth(predicted, true),
-        "event_pixels": depth_metrics(predicted[seen], true[seen]),
-        "answered": float(np.mean(np.isfinite(predicted))) if len(predicted) else None,
-    }
+    return Accuracy(
+        plain=depth_metrics(predicted, true),
+        median_aligned=depth_metrics(points.aligned(), true),
+        per_image=per_image(predicted, true, points.image),
+        by_range_m=by_range(predicted, true),
+        mean_error_below_m=mean_error_below(predicted, true),
+        by_true_depth=error_by_depth(predicted, true),
+        event_pixels=depth_metrics(predicted[seen], true[seen]),
+        answered=float(np.mean(np.isfinite(predicted))) if len(predicted) else None,
+    )
 
 
-def _scenes(answers: list[SceneAnswers], method: str, kind: str) -> list[dict]:
-    """Of each scene a few metrics, plain and aligned."""
-    values = []
+def _scenes(answers: list[SceneAnswers], method: str, kind: str) -> list[SceneScores]:
+    scores = []
     for answer in answers:
         points = AnsweredPoints.of([answer], method, kind)
-        plain = depth_metrics(points.predicted_m, points.true_m)
-        aligned = depth_metrics(points.aligned(), points.true_m)
-        values.append(
-            {name: plain[name] for name in OF_A_SCENE} | {f"aligned_{name}": aligned[name] for name in OF_A_SCENE}
-        )
-    return values
+        both = (depth_metrics(predicted, points.true_m) for predicted in (points.predicted_m, points.aligned()))
+        scores.append(SceneScores(*(getattr(values, name) for values in both for name in OF_A_SCENE)))
+    return scores
 
 
-def _compare_scenes(scenes: dict, answers: list[SceneAnswers], judged: str, other: str, domains: list[str]) -> dict:
+def _compare_scenes(
+    scenes: dict[str, list[SceneScores]], answers: list[SceneAnswers], judged: str, other: str, domains: list[str]
+) -> dict[str, dict[str, Comparison]]:
     """metric → domain or pooled → compare(); of the scenes where both have a value."""
     kinds = np.array([answer.domain for answer in answers])
     out = {}
     for metric in [*COMPARED, *(f"aligned_{name}" for name in COMPARED)]:
-        own, their = (np.array([s[metric] for s in scenes[m]], np.float64) for m in (judged, other))
+        own, their = (np.array([getattr(s, metric) for s in scenes[m]], np.float64) for m in (judged, other))
         both = np.isfinite(own) & np.isfinite(their)
         groups = {POOLED: both} | {domain: both & (kinds == domain) for domain in domains}
         out[metric] = {g: compare(own[w], their[w], kinds[w]) for g, w in groups.items() if w.any()}
     return out
 
 
-def _uncertainty(answers: list[SceneAnswers], method: str, kind: str) -> dict:
-    """uncertainty_report() of all points; coverage_error: its standard error if other scenes had been drawn, as errors
-    of one scene share their scale and are not independent; None where there is one scene."""
+def _uncertainty(answers: list[SceneAnswers], method: str, kind: str) -> Uncertainty | NoPoints:
+    """uncertainty_report() of all points, and what takes their images and scenes."""
     points = AnsweredPoints.of(answers, method, kind)
     report = uncertainty_report(points.predicted_m, points.true_m, points.log_stddev)
-    if not report["points"]:
+    if not report.points:
         return report
-    report["joint_nll"] = _joint_nll(points)
     each = [AnsweredPoints.of([answer], method, kind) for answer in answers]
     scenes = [uncertainty_report(own.predicted_m, own.true_m, own.log_stddev) for own in each]
-    scenes = [scene["coverage"] for scene in scenes if scene["points"]]
-    error = dict.fromkeys(report["coverage"])
+    scenes = [scene.coverage for scene in scenes if scene.points]
+    error = dict.fromkeys(report.coverage)
     if len(scenes) > 1:
         error = {level: float(np.std([c[level] for c in scenes]) / np.sqrt(len(scenes))) for level in error}
-    return {**report, "coverage_error": error}
+    return replace(report, joint_nll=_joint_nll(points), coverage_error=error)
 
 
 def _joint_nll(points: AnsweredPoints) -> float | None:
-    """To stand beside the report's nll, which takes all errors for independent; None where the model does not tell what
-    of σ is shared."""
     log_error = np.log(points.predicted_m / points.true_m)
     told = np.isfinite(log_error) & np.isfinite(points.log_stddev) & (points.scale_stddev > 0)
     columns = log_error, points.log_stddev, points.scale_stddev, points.image
     return joint_negative_log_likelihood(*(column[told] for column in columns)) if told.any() else None
 
 
-def write_json(result: dict, path: Path | str) -> None:
-    write_whole(path, json.dumps(result, indent=1, allow_nan=False) + "\n")
+def write_json(result: object, path: Path | str) -> None:
+    write_whole(path, json.dumps(to_json(result), indent=1, allow_nan=False) + "\n")

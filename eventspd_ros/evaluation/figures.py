@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from eventspd_ros.evaluation.overlay import depth_ticks, event_image
+from eventspd_ros.evaluation.results import Accuracy, DepthClass, Latency, SweepRow, Sweeps, Uncertainty
 from eventspd_ros.events.types import EventWindow
 
 COLOURS = ("#1f5fa8", "#d1622b", "#3b8f5a", "#8a4fa3", "#b5892c", "#5b6770", "#c2427a", "#2aa3a3")
@@ -70,18 +71,18 @@ def _plain_log(axes: Axes, which: str) -> None:
 
 
 @matplotlib_settings(STYLE)
-def draw_error_by_depth(methods: dict[str, dict], judged: str) -> Figure:
-    """methods: accuracy() of each. Left AbsRel of all, right the judged one's log error with 10 to 90 %."""
+def draw_error_by_depth(methods: dict[str, Accuracy], judged: str) -> Figure:
+    """Left AbsRel of all, right the judged one's log error with 10 to 90 %."""
     figure, (left, right) = _panels(2)
     names = sorted(methods, key=lambda name: name != judged)
     for colour, name in zip(_cycle(names), names, strict=True):
-        rows = methods[name]["by_true_depth"]
+        rows = methods[name].by_true_depth
         width = 2.4 if name == judged else 1.3
-        left.plot(_middles(rows), [row["abs_rel"] for row in rows], color=colour, lw=width, label=name)
-    rows = methods[judged]["by_true_depth"]
-    log_error = {end: [row[f"log_error_{end}"] for row in rows] for end in (10, 50, 90)}
-    right.fill_between(_middles(rows), log_error[10], log_error[90], color=COLOURS[0], alpha=0.2, lw=0, label="10–90 %")
-    right.plot(_middles(rows), log_error[50], color=COLOURS[0], lw=2.4, label=f"{judged}, median")
+        left.plot(_middles(rows), [row.abs_rel for row in rows], color=colour, lw=width, label=name)
+    rows = methods[judged].by_true_depth
+    low, middle, high = zip(*((row.log_error_10, row.log_error_50, row.log_error_90) for row in rows), strict=True)
+    right.fill_between(_middles(rows), low, high, color=COLOURS[0], alpha=0.2, lw=0, label="10–90 %")
+    right.plot(_middles(rows), middle, color=COLOURS[0], lw=2.4, label=f"{judged}, median")
     right.axhline(0, color="0.3", lw=1)
     left.set(ylabel="AbsRel", xlabel="true depth [m]", ylim=(0, None))
     right.set(ylabel="ln predicted − ln true", xlabel="true depth [m]")
@@ -92,8 +93,8 @@ def draw_error_by_depth(methods: dict[str, dict], judged: str) -> Figure:
     return figure
 
 
-def _middles(rows: list[dict]) -> list[float]:
-    return [(row["from_m"] * row["to_m"]) ** 0.5 for row in rows]
+def _middles(rows: list[DepthClass]) -> list[float]:
+    return [(row.from_m * row.to_m) ** 0.5 for row in rows]
 
 
 def _cycle(names) -> list[str]:
@@ -101,20 +102,18 @@ def _cycle(names) -> list[str]:
 
 
 @matplotlib_settings(STYLE)
-def draw_uncertainty(groups: dict[str, dict]) -> Figure:
-    """groups: uncertainty_report() of the judged model by domain, pooled first. Calibration, then sparsification."""
+def draw_uncertainty(groups: dict[str, Uncertainty]) -> Figure:
+    """groups: of the judged model by domain, pooled first. Calibration, then sparsification."""
     figure, (calibration, abs_rel, rmse) = _panels(3)
     calibration.plot([0, 1], [0, 1], color="0.3", lw=1)
     for colour, (name, values) in zip(_cycle(groups), groups.items(), strict=True):
-        curve = values["calibration"]
-        calibration.plot(
-            curve["expected"], curve["observed"], color=colour, lw=2.4 if name == "pooled" else 1.3, label=name
-        )
+        curve, width = values.calibration, 2.4 if name == "pooled" else 1.3
+        calibration.plot(curve.expected, curve.observed, color=colour, lw=width, label=name)
     calibration.set(xlabel="quantile predicted", ylabel="share of truths below it", xlim=(0, 1), ylim=(0, 1), aspect=1)
     calibration.legend(fontsize=9)
     pooled = groups["pooled"]
-    for axes, metric, unit in ((abs_rel, "abs_rel", "AbsRel"), (rmse, "rmse", "RMSE [m]")):
-        curve, oracle = (np.array(pooled[metric][name]) for name in ("curve", "oracle"))
+    for axes, found, unit in ((abs_rel, pooled.abs_rel, "AbsRel"), (rmse, pooled.rmse, "RMSE [m]")):
+        curve, oracle = np.array(found.curve), np.array(found.oracle)
         dropped = 100 * np.arange(len(curve)) / len(curve)
         axes.axhline(curve[0], color="0.5", lw=1.3, ls="--", label="random order")
         axes.plot(dropped, curve, color=COLOURS[0], lw=2.4, label="by σ")
@@ -139,23 +138,22 @@ def draw_stages(stages: dict[str, dict[str, float]]) -> Figure:
 
 
 @matplotlib_settings(STYLE)
-def draw_time_by_k(latency: dict) -> Figure:
+def draw_time_by_k(latency: Latency) -> Figure:
     """T(K) of the model, and of the dense one where it was timed, with the crossover."""
     figure, (axes,) = _panels(1, width=7.0)
-    for colour, kind in zip((COLOURS[0], COLOURS[1]), ("model", "dense"), strict=True):
-        if kind in latency:
-            total = latency[kind]["total_ms"]
-            label = latency[kind]["name"] + (", then sampled" if kind == "dense" else "")
+    for colour, times, further in ((COLOURS[0], latency.model, ""), (COLOURS[1], latency.dense, ", then sampled")):
+        if times:
+            total, label = times.total_ms, times.name + further
             axes.plot([int(k) for k in total], list(total.values()), "o-", color=colour, lw=2, ms=5, label=label)
-    if crossing := latency.get("crossover", {}).get("k"):
-        last, level = ([*latency[kind]["total_ms"].items()][-1] for kind in ("model", "dense"))
-        if not latency["crossover"]["measured"]:
+    if latency.crossover and (crossing := latency.crossover.k):
+        last, level = ([*times.total_ms.items()][-1] for times in (latency.model, latency.dense))
+        if not latency.crossover.measured:
             axes.plot([int(last[0]), crossing], [last[1], level[1]], "--", color=COLOURS[0], lw=1.3)
         axes.axvline(crossing, color="0.4", ls=":", lw=1.3)
-        axes.annotate(f"K* = {crossing:,} ", (crossing, latency["model"]["encode_ms"]), ha="right", va="bottom")
+        axes.annotate(f"K* = {crossing:,} ", (crossing, latency.model.encode_ms), ha="right", va="bottom")
     _plain_log(axes, "x")
     _plain_log(axes, "y")
-    ks = [int(k) for k in latency["model"]["total_ms"]]
+    ks = [int(k) for k in latency.model.total_ms]
     axes.set_xticks(ks, [f"{k:,}" for k in ks])
     axes.set(xlabel="keypoints K", ylabel="T(K): encode + decode [ms]")
     axes.legend(fontsize=9)
@@ -163,24 +161,24 @@ def draw_time_by_k(latency: dict) -> Figure:
 
 
 @matplotlib_settings(STYLE)
-def draw_sweeps(sweeps: dict) -> Figure:
+def draw_sweeps(sweeps: Sweeps) -> Figure:
     """Error against event rate, added noise, time since a gap and time since the camera stopped."""
-    figure, panels = _panels(4 if sweeps["gap"] else 3, width=12.0, height=3.0)
+    figure, panels = _panels(4 if sweeps.gap else 3, width=12.0, height=3.0)
     rate, noise, stop, *gap = panels
-    _line(rate, sweeps["event_rate"], lambda row: 100 * row["share"])
+    _line(rate, sweeps.event_rate, lambda row: 100 * row.share)
     rate.set(xlabel="events kept [%]", ylabel="mean |log error|", xticks=[25, 50, 75, 100])
-    _line(noise, sweeps["sensor_noise"], lambda row: row["added_hz_per_pixel"])
+    _line(noise, sweeps.sensor_noise, lambda row: row.added_hz_per_pixel)
     noise.set(xlabel="noise added [Hz a pixel]")
     for axes in gap:  # of recordings shorter than that there is none
-        _line(axes, sweeps["gap"], _gap_middle, label="100 ms without events")
-        _line(axes, sweeps["gap"], _gap_middle, "abs_log_without_gap", COLOURS[5], "no gap")
+        _line(axes, sweeps.gap, _gap_middle, label="100 ms without events")
+        _line(axes, sweeps.gap, _gap_middle, lambda row: row.abs_log_without_gap, COLOURS[5], "no gap")
         axes.axvline(0, color="0.4", ls=":", lw=1.3)
         axes.set(xlabel="time since the gap's end [ms]")
         axes.legend(fontsize=9)
-    rates = dict.fromkeys(row["noise_hz_per_pixel"] for row in sweeps["camera_stopped"])
+    rates = dict.fromkeys(row.noise_hz_per_pixel for row in sweeps.camera_stopped)
     for colour, hertz in zip(_cycle(rates), rates, strict=True):
-        rows = [row for row in sweeps["camera_stopped"] if row["noise_hz_per_pixel"] == hertz]
-        _line(stop, rows, lambda row: row["after_ms"], colour=colour, label=f"noise {hertz:g} Hz a pixel")
+        rows = [row for row in sweeps.camera_stopped if row.noise_hz_per_pixel == hertz]
+        _line(stop, rows, lambda row: row.after_ms, colour=colour, label=f"noise {hertz:g} Hz a pixel")
     stop.set(xlabel="time since the camera stopped [ms]")
     stop.legend(fontsize=9)
     top = 1.1 * max(axes.get_ylim()[1] for axes in panels)
@@ -189,14 +187,13 @@ def draw_sweeps(sweeps: dict) -> Figure:
     return figure
 
 
-def _gap_middle(row: dict) -> float:
-    return sum(row["since_gap_ms"]) / 2
+def _gap_middle(row: SweepRow) -> float:
+    return sum(row.since_gap_ms) / 2
 
 
-def _line(
-    axes: Axes, rows: list[dict], place, value: str = "abs_log", colour: str = COLOURS[0], label: str = ""
-) -> None:
-    axes.plot([place(row) for row in rows], [row[value] for row in rows], "o-", color=colour, lw=1.8, ms=4, label=label)
+def _line(axes: Axes, rows: list[SweepRow], place, value=lambda row: row.abs_log, colour=COLOURS[0], label="") -> None:
+    places, values = [place(row) for row in rows], [value(row) for row in rows]
+    axes.plot(places, values, "o-", color=colour, lw=1.8, ms=4, label=label)
 
 
 @matplotlib_settings(STYLE)

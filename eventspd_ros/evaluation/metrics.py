@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from eventspd_ros.evaluation.results import METRICS, DepthClass, DepthMetrics
+
 ALIGNMENTS = ("none", "median", "scale-and-shift")
 RANGES_M = {"0-10": (0.0, 10.0), "10-30": (10.0, 30.0), "30+": (30.0, np.inf)}
 BELOW_M = (10.0, 20.0, 30.0)
@@ -18,28 +20,14 @@ def abs_rel(predicted_m: np.ndarray, true_m: np.ndarray) -> float | None:
 
     predicted_m, true_m: (K,), metres.
     """
-    return depth_metrics(predicted_m, true_m)["abs_rel"]
+    return depth_metrics(predicted_m, true_m).abs_rel
 
 
-def depth_metrics(predicted_m: np.ndarray, true_m: np.ndarray) -> dict[str, float | None]:
-    """All metrics over K points together. predicted_m, true_m: (K,), metres. Every value is None without a point.
-
-    points               how many count
-    abs_rel              mean |p − t| / t
-    sq_rel               mean (p − t)² / t, m: the standard one
-    sq_rel_squared       mean (p − t)² / t², as E2Depth and F³ publish under that name
-    rmse, mae            √mean (p − t)², mean |p − t|, m
-    rmse_log             √mean δ²
-    abs_log              mean |δ|
-    log10                mean |log10 p − log10 t|
-    silog_variance       mean δ² − (mean δ)²: Eigen's scale-invariant error with λ = 1, without a root (E2Depth)
-    silog_percent        100 · its root (KITTI, HMNet)
-    silog_half           √(mean δ² − ½ (mean δ)²) (F³, and the training loss of this package)
-    delta1, 2, 3         share with max(p/t, t/p) < 1.25, 1.25², 1.25³
-    """
+def depth_metrics(predicted_m: np.ndarray, true_m: np.ndarray) -> DepthMetrics:
+    """All metrics over K points together. predicted_m, true_m: (K,), metres."""
     predicted, true = known_points(predicted_m, true_m)
     if len(true) == 0:
-        return {"points": 0, **dict.fromkeys(METRICS)}
+        return DepthMetrics(points=0, **dict.fromkeys(METRICS))
     error, log_error = predicted - true, np.log(predicted / true)
     square, bias = np.mean(log_error**2), np.mean(log_error)
     variance = max(square - bias**2, 0.0)
@@ -58,13 +46,7 @@ def depth_metrics(predicted_m: np.ndarray, true_m: np.ndarray) -> dict[str, floa
         "silog_half": np.sqrt(square - 0.5 * bias**2),
         **{f"delta{power}": np.mean(factor < 1.25**power) for power in (1, 2, 3)},
     }
-    return {"points": len(true), **{name: float(value) for name, value in values.items()}}
-
-
-METRICS = (
-    *("abs_rel", "sq_rel", "sq_rel_squared", "rmse", "mae", "rmse_log", "abs_log", "log10"),
-    *("silog_variance", "silog_percent", "silog_half", "delta1", "delta2", "delta3"),
-)
+    return DepthMetrics(points=len(true), **{name: float(value) for name, value in values.items()})
 
 
 def known_points(predicted_m: np.ndarray, true_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -83,16 +65,15 @@ def split_images(image: np.ndarray) -> list[np.ndarray]:
     return np.split(order, starts) if len(order) else []
 
 
-def per_image(predicted_m: np.ndarray, true_m: np.ndarray, image: np.ndarray) -> dict[str, float | None]:
+def per_image(predicted_m: np.ndarray, true_m: np.ndarray, image: np.ndarray) -> DepthMetrics:
     """Metrics of each image, then their mean over the images with a point. image: as in split_images()."""
     each = [depth_metrics(predicted_m[points], true_m[points]) for points in split_images(image)]
-    each = [values for values in each if values["points"]]
-    if not each:
-        return {"images": 0, **dict.fromkeys(METRICS)}
-    return {"images": len(each), **{name: float(np.mean([values[name] for values in each])) for name in METRICS}}
+    each = [values for values in each if values.points]
+    means = {name: float(np.mean([getattr(values, name) for values in each])) if each else None for name in METRICS}
+    return DepthMetrics(images=len(each), **means)
 
 
-def by_range(predicted_m: np.ndarray, true_m: np.ndarray) -> dict[str, dict]:
+def by_range(predicted_m: np.ndarray, true_m: np.ndarray) -> dict[str, DepthMetrics]:
     """Metrics over the points whose true depth lies in 0–10, 10–30 and 30+ m (lower end included)."""
     ranges = {name: (true_m >= low) & (true_m < high) for name, (low, high) in RANGES_M.items()}
     return {name: depth_metrics(predicted_m[inside], true_m[inside]) for name, inside in ranges.items()}
@@ -100,25 +81,19 @@ def by_range(predicted_m: np.ndarray, true_m: np.ndarray) -> dict[str, dict]:
 
 def mean_error_below(predicted_m: np.ndarray, true_m: np.ndarray) -> dict[str, float | None]:
     """Mean |p − t|, m, over the points with true depth below 10, 20 and 30 m."""
-    return {
-        f"{limit:g}": depth_metrics(predicted_m[true_m < limit], true_m[true_m < limit])["mae"] for limit in BELOW_M
-    }
+    return {f"{limit:g}": depth_metrics(predicted_m[true_m < limit], true_m[true_m < limit]).mae for limit in BELOW_M}
 
 
-def error_by_depth(predicted_m: np.ndarray, true_m: np.ndarray) -> list[dict]:
-    """The error in classes of true depth that grow by √2, for a curve; classes without a point are left out.
-
-    Each: from_m, to_m, points, abs_rel, and 10, 50 and 90 % of δ, in which over-estimates are positive.
-    """
+def error_by_depth(predicted_m: np.ndarray, true_m: np.ndarray) -> list[DepthClass]:
+    """The error in classes of true depth that grow by √2, for a curve; classes without a point are left out."""
     predicted, true = known_points(predicted_m, true_m)
     number = np.floor(2 * np.log2(true)).astype(np.int64)
     rows = []
     for step in np.unique(number).tolist():
         p, t = predicted[number == step], true[number == step]
         log_error = np.percentile(np.log(p / t), (10, 50, 90)).tolist()
-        row = {"from_m": 2 ** (step / 2), "to_m": 2 ** ((step + 1) / 2), "points": len(t)}
-        row |= {"abs_rel": float(np.mean(np.abs(p - t) / t))}
-        rows.append(row | dict(zip(("log_error_10", "log_error_50", "log_error_90"), log_error, strict=True)))
+        abs_rel = float(np.mean(np.abs(p - t) / t))
+        rows.append(DepthClass(2 ** (step / 2), 2 ** ((step + 1) / 2), len(t), abs_rel, *log_error))
     return rows
 
 

@@ -1,5 +1,5 @@
 """What learned depths and motion are worth, by parallax, at depth edges, on what moves, at rest: from flat arrays to
-dictionaries for JSON, and from those to tables of text. docs/evaluation.md defines the classes and the numbers."""
+results, and from those to tables of text. docs/evaluation.md defines the classes and the numbers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from eventspd_ros.evaluation.metrics import depth_metrics
 from eventspd_ros.evaluation.model_tables import Table, number, percent
 from eventspd_ros.evaluation.questions import KINDS
+from eventspd_ros.evaluation.results import Classes, MotionCost, MotionResult, MotionRow, PoseErrors
 from eventspd_ros.evaluation.uncertainty import coverage
 
 LEARNED, SCALED, MOTION, FUSED = METHODS = ("learned", "learned × scale", "motion", "fused")
@@ -83,8 +84,8 @@ class Columns:
         return self.true_m
 
 
-def motion_tables(columns: Columns) -> dict:
-    """group (pooled, and each domain) → kind (all, uniform, keypoints) → class → method → row, for JSON."""
+def motion_tables(columns: Columns) -> dict[str, dict[str, Classes]]:
+    """As MotionResult holds them."""
     classes, everything = columns.classes(), np.ones(len(columns.true_m), bool)
     groups = {"pooled": everything} | {str(name): columns.domain == name for name in np.unique(columns.domain)}
     kinds = {"all": everything} | {kind: columns.kind == code for kind, code in KINDS.items()}
@@ -97,31 +98,28 @@ def motion_tables(columns: Columns) -> dict:
     }
 
 
-def score_class(columns: Columns, name: str, which: np.ndarray) -> dict[str, dict]:
+def score_class(columns: Columns, name: str, which: np.ndarray) -> dict[str, MotionRow]:
     """method → row over the points `which` (K,) of a class."""
     learned = _log_error(columns, name, LEARNED, which)
     return {method: _row(columns, name, method, which, learned) for method in columns.depth_m}
 
 
-def _row(columns: Columns, name: str, method: str, which: np.ndarray, learned: np.ndarray) -> dict:
-    """Of the points that the method answers; ratio_to_learned: of mean |log| where both do. A value without a point is
-    None."""
+def _row(columns: Columns, name: str, method: str, which: np.ndarray, learned: np.ndarray) -> MotionRow:
     log_error, log_stddev = _log_error(columns, name, method, which), columns.log_stddev[method][which]
     truth_m = columns.truth_m(name, method)[which]
     values = depth_metrics(columns.depth_m[method][which], truth_m)
-    row = {key: values[key] for key in ("points", "abs_log", "abs_rel", "delta1")}
-    row["answered"] = float(np.isfinite(log_error).mean()) if len(log_error) else None
+    answered = float(np.isfinite(log_error).mean()) if len(log_error) else None
     both = np.isfinite(log_error) & np.isfinite(learned)
     below = np.abs(learned[both]).mean() if both.any() else 0.0
-    row["ratio_to_learned"] = float(np.abs(log_error[both]).mean() / below) if below else None
+    ratio = float(np.abs(log_error[both]).mean() / below) if below else None
     known = np.isfinite(log_error) & np.isfinite(log_stddev)
     log_error, log_stddev = log_error[known], log_stddev[known]
     off = np.abs(np.expm1(log_error))
-    shares = {"within_10": off < 0.1, "off_by_quarter": off > 0.25}
-    row |= {key: float(share.mean()) if known.any() else None for key, share in shares.items()}
-    for key, level in (("in_68", 0.68), ("in_95", 0.95)):
-        row[key] = coverage(log_error, log_stddev, level) if known.any() else None
-    return row
+    shares = [None] * 4
+    if known.any():
+        shares = [float(np.mean(off < 0.1)), float(np.mean(off > 0.25))]
+        shares += [coverage(log_error, log_stddev, level) for level in (0.68, 0.95)]
+    return MotionRow(values.points, values.abs_log, values.abs_rel, values.delta1, answered, ratio, *shares)
 
 
 def _log_error(columns: Columns, name: str, method: str, which: np.ndarray) -> np.ndarray:
@@ -129,35 +127,35 @@ def _log_error(columns: Columns, name: str, method: str, which: np.ndarray) -> n
         return np.log(columns.depth_m[method][which] / columns.truth_m(name, method)[which])
 
 
-def motion_text(result: dict) -> list[Table]:
-    """Of what evaluate_motion() and sweep_pose_errors() give, where they were run. Every method stands in the table of
-    all points; by kind and by domain what is learned and what is answered."""
+def motion_text(motion: MotionResult | None, pose_errors: list[PoseErrors] | None) -> list[Table]:
+    """Of what was asked for. Every method stands in the table of all points; by kind and by domain what is learned and
+    what is answered."""
     tables = []
-    for group, kinds in result.get("motion", {}).get("tables", {}).items():
+    for group, kinds in (motion.tables if motion else {}).items():
         for kind, classes in kinds.items():
             if group == "pooled" or kind == "all":
                 methods = METHODS if (group, kind) == ("pooled", "all") else (LEARNED, FUSED)
                 lines = {TITLES[name]: rows for name, rows in classes.items()}
                 tables.append(_table(f"with motion: {group}, {kind}", lines, methods))
-    sweep = result.get("pose_errors", [])
-    for name in sweep[0]["classes"] if sweep else ():
-        lines = {row["poses"]: row["classes"][name] for row in sweep}
+    for name in pose_errors[0].classes if pose_errors else ():
+        lines = {row.poses: row.classes[name] for row in pose_errors}
         tables.append(_table(f"poses with errors: {TITLES[name]}", lines, (MOTION, FUSED)))
     return tables
 
 
-def cost_sentence(cost: dict) -> str:
+def cost_sentence(cost: MotionCost) -> str:
     return (
-        f"Motion, on one core: {cost['us_per_keypoint']:.1f} µs a keypoint where {cost['keypoints']} are asked, "
-        f"{cost['ns_per_event']:.1f} ns an event; medians."
+        f"Motion, on one core: {cost.us_per_keypoint:.1f} µs a keypoint where {cost.keypoints} are asked, "
+        f"{cost.ns_per_event:.1f} ns an event; medians."
     )
 
 
-def _table(title: str, lines: dict[str, dict[str, dict]], methods: tuple[str, ...]) -> Table:
+def _table(title: str, lines: Classes, methods: tuple[str, ...]) -> Table:
     rows = []
     for line, scores in lines.items():
         for method in methods:
-            if (row := scores[method])["points"]:
-                cells = [*(number(row[key]) for key in NUMBERS.values()), *(percent(row[k]) for k in SHARES.values())]
-                rows.append([line, method, f"{row['points']:,}", *cells])
+            if (row := scores[method]).points:
+                cells = [number(getattr(row, key)) for key in NUMBERS.values()]
+                cells += [percent(getattr(row, key)) for key in SHARES.values()]
+                rows.append([line, method, f"{row.points:,}", *cells])
     return Table(title, ["", "", "points", *NUMBERS, *SHARES], rows, texts=2)

@@ -64,11 +64,11 @@ class Protocol:
         if len(true) < self.least_points:
             return None
         values = depth_metrics(predicted, true)
-        scores = {name: values[name] for name in self.metrics}
+        scores = {name: getattr(values, name) for name in self.metrics}
         for limit in BELOW_M:
             near = depth_metrics(predicted[true < limit], true[true < limit])
-            if near["points"]:
-                scores[f"mean_error_below_{limit:g}"] = near["mae"]
+            if near.points:
+                scores[f"mean_error_below_{limit:g}"] = near.mae
         return scores
 
     def score(self, predicted_m: np.ndarray, true_m: np.ndarray, uv_px: np.ndarray, image: np.ndarray) -> dict:

@@ -17,6 +17,8 @@ from eventspd_ros.evaluation.figures import Example
 from eventspd_ros.evaluation.model_tables import diagnostic_tables, number, percent, routing_sentence, sweep_tables
 from eventspd_ros.evaluation.motion_tables import cost_sentence, motion_text
 from eventspd_ros.evaluation.questions import KEYPOINT, KINDS, UNIFORM, Scene
+from eventspd_ros.evaluation.results import Diagnostics, EvaluationResult, Latency
+from eventspd_ros.evaluation.table import covered
 from eventspd_ros.evaluation.uncertainty import LEVELS
 from eventspd_ros.whole import write_whole
 
@@ -28,16 +30,13 @@ ACCURACY = {
 
 
 def write_report(evaluation: Evaluation, folder: Path | str) -> Path:
-    """Writes report.html and report.json into a folder; returns the path of the page.
-
-    The result of the evaluation may hold "latency", "diagnostics" and "sweeps" besides its own tables.
-    """
+    """Writes report.html and report.json into a folder; returns the path of the page."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     result = evaluation.result
     write_json(result, folder / "report.json")
     path = folder / "report.html"
-    title = f"{result['judged']} on {Path(result['set']).name}"
+    title = f"{result.summary.judged} on {Path(result.set).name}"
     sections = [
         _head(result, title),
         _accuracy(result),
@@ -54,46 +53,46 @@ def write_report(evaluation: Evaluation, folder: Path | str) -> Path:
     return path
 
 
-def _head(result: dict, title: str) -> str:
-    scenes = ", ".join(f"{escape(group)} {count}" for group, count in result["scenes"].items())
-    settings = result["settings"]
+def _head(result: EvaluationResult, title: str) -> str:
+    scenes = ", ".join(f"{escape(group)} {count}" for group, count in result.summary.scenes.items())
+    settings = result.settings
     rows = [
-        ["set", f"{result['set']} ({result['dataset']}); scenes: {scenes}"],
-        ["weights", ", ".join(result["weights"])],
-        ["baselines fitted to", result["train_set"] or "nothing: run with --train-set for baselines"],
-        ["asked", f"every {settings['every']}. label after {settings['warm_up']} windows; seed {settings['seed']}"],
-        ["eventspd_ros", result["version"]],
+        ["set", f"{result.set} ({result.dataset}); scenes: {scenes}"],
+        ["weights", ", ".join(result.weights)],
+        ["baselines fitted to", result.train_set or "nothing: run with --train-set for baselines"],
+        ["asked", f"every {settings.every}. label after {settings.warm_up} windows; seed {settings.seed}"],
+        ["eventspd_ros", result.version],
     ]
     parts = [f"<h1>{escape(title)}</h1>", page.table([], rows, texts=2)]
-    if settings["centred"]:
+    if settings.centred:
         parts.append("<p><b>Windows are centred on the label and hold 10 ms of the future.</b></p>")
-    if result["dataset"] == "simulated":
+    if result.dataset == "simulated":
         parts.append("<p class=note>All numbers are of simulated scenes; they say nothing about a real sensor.</p>")
     return "\n".join(parts)
 
 
-def _accuracy(result: dict) -> str:
-    parts = ["<h2>Accuracy</h2>"]
-    for kind, groups in result["accuracy"].items():
+def _accuracy(result: EvaluationResult) -> str:
+    parts, judged = ["<h2>Accuracy</h2>"], result.summary.judged
+    for kind, groups in result.summary.accuracy.items():
         head = ["", "", *ACCURACY, "AbsRel *", "|log| *", "< 10 m", "< 20 m", "< 30 m", "answered"]
         rows, own = [], set()
         for group, methods in groups.items():
             for method, values in methods.items():
-                if method == result["judged"]:
+                if method == judged:
                     own.add(len(rows))
-                plain, aligned = values["plain"], values["median_aligned"]
-                below = values["mean_error_below_m"].values()
-                numbers = [*(plain[key] for key in ACCURACY.values()), aligned["abs_rel"], aligned["abs_log"], *below]
-                rows.append([group, method, *map(number, numbers), percent(values["answered"])])
+                numbers = [getattr(values.plain, key) for key in ACCURACY.values()]
+                numbers += [values.median_aligned.abs_rel, values.median_aligned.abs_log]
+                numbers += values.mean_error_below_m.values()
+                rows.append([group, method, *map(number, numbers), percent(values.answered)])
         parts += [f"<h3>{_KINDS[kind]}</h3>", page.table(head, rows, texts=2, own=own)]
     parts.append(
         "<p class=note>* each image scaled so that medians agree. &lt; 10, 20, 30 m: mean error, m, of nearer points. "
         "By range, per image and at event pixels: report.json.</p>"
     )
-    for name, scores in result.get("protocol", {}).items():
+    for name, scores in (result.protocol or {}).items():
         columns = list(dict.fromkeys(column for values in scores.values() for column in values))
         rows = [[method, *(number(values.get(column)) for column in columns)] for method, values in scores.items()]
-        own = {index for index, row in enumerate(rows) if row[0] == result["judged"]}
+        own = {index for index, row in enumerate(rows) if row[0] == judged}
         parts += [f"<h3>Protocol {escape(name)}, mean over images</h3>", page.table(["", *columns], rows, own=own)]
     return "\n".join(parts)
 
@@ -101,7 +100,7 @@ def _accuracy(result: dict) -> str:
 _KINDS = {"uniform": "Pixels drawn evenly", "keypoints": "Keypoints: corners of the events"}
 
 
-def _published(result: dict) -> str:
+def _published(result: EvaluationResult) -> str:
     head = ["method", "reads", "protocol", *(f"{c}, day1" for c in published.COLUMNS)]
     head += [*(f"{c}, night1" for c in published.COLUMNS), "< 10 m", "< 20 m", "< 30 m", "source"]
     rows = []
@@ -109,17 +108,18 @@ def _published(result: dict) -> str:
         numbers = (*row.day1, *row.night1, *row.near_m)
         rows.append([row.method, row.reads, row.protocol, *map(number, numbers), row.source])
     own, said = set(), "This evaluation is of another dataset: <b>nothing above compares with these numbers.</b>"
-    if result["dataset"] == "mvsec":
+    if result.dataset == "mvsec":
         said = (
             "The first rows are this evaluation, over all sequences of its folder; they compare only if those are the "
             "sequence of the columns, all labelled pixels were asked, and the protocol is the row's."
         )
-        for name, scores in result.get("protocol", {}).items():
-            values = scores[result["judged"]]
+        for name, scores in (result.protocol or {}).items():
+            values = scores[result.summary.judged]
             numbers = [values.get(key) for key in ("abs_rel", "rmse", "rmse_log", "delta1")]
             near = [values.get(f"mean_error_below_{limit}") for limit in (10, 20, 30)]
             cells = [*map(number, numbers), *["–"] * 4, *map(number, near)]
-            rows.insert(0, [result["judged"], "events", f"{name}, this evaluation", *cells, Path(result["set"]).name])
+            method = [result.summary.judged, "events", f"{name}, this evaluation"]
+            rows.insert(0, [*method, *cells, Path(result.set).name])
             own = {0}
         if not own:
             said = "Run with --protocol hmnet or e2depth to put this evaluation into the table."
@@ -130,42 +130,41 @@ def _published(result: dict) -> str:
     )
 
 
-def _by_depth(result: dict) -> str:
-    methods = result["accuracy"]["uniform"][POOLED]
-    if not methods[result["judged"]]["by_true_depth"]:
+def _by_depth(result: EvaluationResult) -> str:
+    methods, judged = result.summary.accuracy["uniform"][POOLED], result.summary.judged
+    if not methods[judged].by_true_depth:
         return ""
-    figure = figures.draw_error_by_depth(methods, result["judged"])
+    figure = figures.draw_error_by_depth(methods, judged)
     return "<h2>Error against depth</h2>\n" + page.figure(
         figures.svg(figure), "Pixels drawn evenly, classes of true depth that grow by √2. Above zero: too far."
     )
 
 
-def _uncertainty(result: dict) -> str:
-    groups = result["uncertainty"]["uniform"][result["judged"]]
-    if not groups[POOLED]["points"]:
+def _uncertainty(result: EvaluationResult) -> str:
+    judged = result.summary.judged
+    groups = result.summary.uncertainty["uniform"][judged]
+    if not groups[POOLED].points:
         return ""
-    levels = [f"{level:.0%}" for level in LEVELS]
-    head = ["", "", *(f"in {level}" for level in levels), "width 68%", "ECE", "NLL", "AUSE AbsRel", "/ random"]
+    head = ["", "", *(f"in {level:.0%}" for level in LEVELS), "width 68%", "ECE", "NLL", "AUSE AbsRel", "/ random"]
     head += ["AUSE RMSE", "/ random"]
     rows, own = [], set()
-    for kind, methods in result["uncertainty"].items():
+    for kind, methods in result.summary.uncertainty.items():
         for method, by_group in methods.items():
             for group, values in by_group.items():
-                if not values["points"]:
+                if not values.points:
                     continue
-                if method == result["judged"]:
+                if method == judged:
                     own.add(len(rows))
-                covered = [f"{values['coverage'][k]:.1%} ± {100 * values['coverage_error'][k]:.1f}" for k in levels]
-                numbers = [values["width"]["68%"], values["ece"], values["nll"]]
-                for metric in ("abs_rel", "rmse"):
-                    numbers += [values[metric]["ause"], values[metric]["ause_ratio"]]
-                rows.append([f"{method}, {kind}", group, *covered, *map(number, numbers)])
-    figure = figures.draw_uncertainty({g: values for g, values in groups.items() if values["points"]})
+                numbers = [values.width["68%"], values.ece, values.nll]
+                for sorted_by_stddev in (values.abs_rel, values.rmse):
+                    numbers += [sorted_by_stddev.ause, sorted_by_stddev.ause_ratio]
+                rows.append([f"{method}, {kind}", group, *covered(values), *map(number, numbers)])
+    figure = figures.draw_uncertainty({g: values for g, values in groups.items() if values.points})
     return (
         "<h2>Uncertainty</h2>\n"
         + page.figure(
             figures.svg(figure),
-            f"{escape(result['judged'])}, pixels drawn evenly. Left: honest is the diagonal. "
+            f"{escape(judged)}, pixels drawn evenly. Left: honest is the diagonal. "
             "Right: error of what stays when the most uncertain points are dropped; all domains.",
         )
         + page.table(head, rows, texts=2, own=own)
@@ -173,76 +172,76 @@ def _uncertainty(result: dict) -> str:
     )
 
 
-def _latency(result: dict) -> str:
-    if "latency" not in result:
+def _latency(result: EvaluationResult) -> str:
+    if result.latency is None:
         return ""
-    latency = result["latency"]
-    model = latency["model"]
-    ks = list(model["total_ms"])
-    rows = [[model["name"], number(model["encode_ms"]), *(number(model["total_ms"][k]) for k in ks)]]
-    said = [
-        f"{escape(latency['device'])}, {latency['torch_threads']} threads, load average {latency['load_average']}, "
-        f"torch {escape(latency['versions']['torch'])}; one window of {latency['sensor']} px with "
-        f"{latency['events']:,} events. Medians of {model['repetitions']} runs."
+    latency, model, dense = result.latency, result.latency.model, result.latency.dense
+    ks = list(model.total_ms)
+    rows = [
+        [times.name, number(times.encode_ms), *(number(times.total_ms[k]) for k in ks)]
+        for times in ([model, dense] if dense else [model])
     ]
-    if "dense" in latency:
-        dense, crossing = latency["dense"], latency["crossover"]
-        rows.append([dense["name"], number(dense["encode_ms"]), *(number(dense["total_ms"][k]) for k in ks)])
+    said = [
+        f"{escape(latency.device)}, {latency.torch_threads} threads, load average {latency.load_average}, "
+        f"torch {escape(latency.versions['torch'])}; one window of {latency.sensor} px with "
+        f"{latency.events:,} events. Medians of {model.repetitions} runs."
+    ]
+    if dense:
         said.append(
-            f"The dense baseline's weights are {'the given ones' if dense['trained'] else 'random'}, on which its "
-            f"time does not depend; medians of {dense['repetitions']} runs. {_crossover(crossing, latency['sensor'])}"
+            f"The dense baseline's weights are {'the given ones' if dense.trained else 'random'}, on which its "
+            f"time does not depend; medians of {dense.repetitions} runs. {_crossover(latency)}"
         )
     else:
-        said.append(escape(latency.get("no_dense", "")))
+        said.append(escape(latency.no_dense or ""))
     return "\n".join(
         (
             "<h2>Latency</h2>",
             *(f"<p>{line}</p>" for line in said if line),
             page.figure(figures.svg(figures.draw_time_by_k(latency)), "Time from a window of events to K depths."),
             page.table(["", "encode ms", *(f"T({k}) ms" for k in ks)], rows),
-            page.figure(figures.svg(figures.draw_stages(model["stages_ms"])), "Where encode and decode spend it."),
+            page.figure(figures.svg(figures.draw_stages(model.stages_ms)), "Where encode and decode spend it."),
         )
     )
 
 
-def _crossover(crossing: dict, sensor: str) -> str:
-    width, height = map(int, sensor.split("x"))
-    if crossing["k"] is None:
+def _crossover(latency: Latency) -> str:
+    crossing, (width, height) = latency.crossover, map(int, latency.sensor.split("x"))
+    if crossing.k is None:
         return "The curves do not meet."
-    if crossing["k"] == 0:
+    if crossing.k == 0:
         return "The dense map is faster from the first keypoint on."
-    how = "" if crossing["measured"] else ", continuing the last two points"
-    share = crossing["k"] / (width * height)
-    return f"They meet at K* = {crossing['k']:,} keypoints{how}: {share:.2g} times the sensor's pixels."
+    how = "" if crossing.measured else ", continuing the last two points"
+    share = crossing.k / (width * height)
+    return f"They meet at K* = {crossing.k:,} keypoints{how}: {share:.2g} times the sensor's pixels."
 
 
-def _diagnostics(result: dict) -> str:
-    found = result.get("diagnostics")
-    if not found:
+def _diagnostics(result: EvaluationResult) -> str:
+    found = result.diagnostics
+    if not isinstance(found, Diagnostics):
         return ""
-    parts = ["<h2>What the decoder does</h2>", f"<p>{escape(routing_sentence(found['routing']))}</p>"]
+    parts = ["<h2>What the decoder does</h2>", f"<p>{escape(routing_sentence(found.routing))}</p>"]
     return "\n".join(parts + [page.titled(table) for table in diagnostic_tables(found)])
 
 
-def _sweeps(result: dict) -> str:
-    sweeps = result.get("sweeps")
+def _sweeps(result: EvaluationResult) -> str:
+    sweeps = result.sweeps
     if sweeps is None:
         return "<h2>Robustness</h2>\n<p class=note>Not measured: run with --sweeps.</p>"
     parts = [
         "<h2>Robustness</h2>",
-        f"<p>Pixels drawn evenly in {len(sweeps['scenes'])} scenes, the same in every row of a table.</p>",
+        f"<p>Pixels drawn evenly in {len(sweeps.scenes)} scenes, the same in every row of a table.</p>",
         page.figure(figures.svg(figures.draw_sweeps(sweeps)), "Mean |log error| when something is made harder."),
     ]
     return "\n".join(parts + [page.titled(table) for table in sweep_tables(sweeps)])
 
 
-def _motion(result: dict) -> str:
+def _motion(result: EvaluationResult) -> str:
     parts = ["<h2>With the camera's poses</h2>"]
-    if "motion" in result:
-        parts.append(f"<p>{escape(cost_sentence(result['motion']['cost']))}</p>")
+    if result.motion:
+        parts.append(f"<p>{escape(cost_sentence(result.motion.cost))}</p>")
     else:
         parts.append("<p class=note>Not measured: run with --motion, and --pose-errors.</p>")
-    return "\n".join(parts + [page.titled(table) for table in motion_text(result)])
+    return "\n".join(parts + [page.titled(table) for table in motion_text(result.motion, result.pose_errors)])
 
 
 def _pictures(evaluation: Evaluation) -> str:
@@ -254,12 +253,12 @@ def _pictures(evaluation: Evaluation) -> str:
 
 def examples(evaluation: Evaluation) -> list[Example]:
     """Of every domain the scene whose mean |log error| is the median one, its last window: neither best nor worst."""
-    judged, chosen = evaluation.methods[0], []
-    scenes = evaluation.result["per_scene"]["uniform"][judged.name]
-    for domain in list(evaluation.result["scenes"])[1:]:
+    judged, summary, chosen = evaluation.methods[0], evaluation.result.summary, []
+    scenes = {name: own.abs_log for name, own in summary.per_scene["uniform"][judged.name].items()}
+    for domain in list(summary.scenes)[1:]:
         own = [(s, a) for s, a in zip(evaluation.sequences, evaluation.answers, strict=True) if a.domain == domain]
-        own = [pair for pair in own if scenes.get(pair[1].name, {}).get("abs_log") is not None]
-        own.sort(key=lambda pair: scenes[pair[1].name]["abs_log"])
+        own = [pair for pair in own if scenes.get(pair[1].name) is not None]
+        own.sort(key=lambda pair: scenes[pair[1].name])
         if not own:
             continue
         sequence, answer = own[len(own) // 2]

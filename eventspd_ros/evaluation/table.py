@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from eventspd_ros.evaluation.model_tables import Table, diagnostic_tables, number, routing_sentence, sweep_tables
 from eventspd_ros.evaluation.motion_tables import cost_sentence, motion_text
+from eventspd_ros.evaluation.results import Diagnostics, EvaluationResult, Protocols, Summary, Uncertainty
 from eventspd_ros.evaluation.uncertainty import LEVELS
 
 ACCURACY = {
@@ -13,74 +14,80 @@ ACCURACY = {
 }
 
 
-def show_evaluation(result: dict) -> str:
-    """What `eventspd evaluate` prints: accuracy, comparisons, uncertainty."""
-    scenes = ", ".join(f"{group} {count}" for group, count in result["scenes"].items())
-    parts = [f"{result.get('set', '')}: scenes {scenes}; judged: {result['judged']}"]
-    for kind in result["accuracy"]:
-        parts.append(_accuracy(result, kind))
-        if result["comparison"][kind]:
-            parts.append(_comparison(result, kind))
-    parts += [_protocol(name, scores) for name, scores in result.get("protocol", {}).items()]
-    parts += [_uncertainty(result, kind) for kind in result["uncertainty"]]
-    if result.get("diagnostics"):
-        parts.append(routing_sentence(result["diagnostics"]["routing"]))
-        parts += map(_titled, diagnostic_tables(result["diagnostics"]))
-    parts += map(_titled, sweep_tables(result.get("sweeps", {})))
-    parts += map(_titled, motion_text(result))
-    if "motion" in result:
-        parts.append(cost_sentence(result["motion"]["cost"]))
+def show_evaluation(result: EvaluationResult) -> str:
+    """What `eventspd evaluate` prints."""
+    parts = [show_summary(result.set, result.summary, result.protocol)]
+    if isinstance(result.diagnostics, Diagnostics):
+        parts.append(routing_sentence(result.diagnostics.routing))
+        parts += map(_titled, diagnostic_tables(result.diagnostics))
+    if result.sweeps:
+        parts += map(_titled, sweep_tables(result.sweeps))
+    parts += map(_titled, motion_text(result.motion, result.pose_errors))
+    if result.motion:
+        parts.append(cost_sentence(result.motion.cost))
     return "\n\n".join(parts)
 
 
-def _accuracy(result: dict, kind: str) -> str:
+def show_summary(asked: str, summary: Summary, protocol: Protocols | None) -> str:
+    """Accuracy, comparisons, uncertainty. asked: name of the set or bag."""
+    scenes = ", ".join(f"{group} {count}" for group, count in summary.scenes.items())
+    parts = [f"{asked}: scenes {scenes}; judged: {summary.judged}"]
+    for kind in summary.accuracy:
+        parts.append(_accuracy(summary, kind))
+        if summary.comparison[kind]:
+            parts.append(_comparison(summary, kind))
+    parts += [_protocol(name, scores) for name, scores in (protocol or {}).items()]
+    return "\n\n".join(parts + [_uncertainty(summary, kind) for kind in summary.uncertainty])
+
+
+def _accuracy(summary: Summary, kind: str) -> str:
     head = [f"accuracy, {kind}", "", *ACCURACY, *(f"{name} *" for name in ACCURACY)]
     rows = []
-    for group, methods in result["accuracy"][kind].items():
-        for method, values in methods.items():
-            numbers = [values[how][key] for how in ("plain", "median_aligned") for key in ACCURACY.values()]
+    for group, methods in summary.accuracy[kind].items():
+        for method, own in methods.items():
+            numbers = [getattr(values, key) for values in (own.plain, own.median_aligned) for key in ACCURACY.values()]
             rows.append([group, method, *map(number, numbers)])
     return format_table(head, rows) + "\n* each image scaled so that medians agree"
 
 
-def _comparison(result: dict, kind: str) -> str:
-    groups = list(result["scenes"])
+def _comparison(summary: Summary, kind: str) -> str:
+    groups = list(summary.scenes)
     rows = []
-    for method, metrics in result["comparison"][kind].items():
+    for method, metrics in summary.comparison[kind].items():
         for metric, values in metrics.items():
             if groups[0] not in values:
                 continue  # it answered nothing
             pooled = values[groups[0]]
-            low, high = pooled["interval"] or (None, None)
-            won = [f"{values[group]['won']:.0%}" if group in values else "–" for group in groups]
-            rows.append([method, metric, number(pooled["ratio"]), f"{number(low)} … {number(high)}", *won])
-    head = [f"{result['judged']} against", f"ratio of, {kind}", "", "95 % interval", *(f"won, {g}" for g in groups)]
+            low, high = pooled.interval or (None, None)
+            won = [f"{values[group].won:.0%}" if group in values else "–" for group in groups]
+            rows.append([method, metric, number(pooled.ratio), f"{number(low)} … {number(high)}", *won])
+    head = [f"{summary.judged} against", f"ratio of, {kind}", "", "95 % interval", *(f"won, {g}" for g in groups)]
     return format_table(head, rows)
 
 
-def _protocol(name: str, scores: dict) -> str:
+def _protocol(name: str, scores: dict[str, dict[str, float]]) -> str:
     columns = list(dict.fromkeys(column for values in scores.values() for column in values))
     rows = [[method, "", *(number(values.get(column)) for column in columns)] for method, values in scores.items()]
     return format_table([f"protocol {name}, mean over images", "", *columns], rows)
 
 
-def _uncertainty(result: dict, kind: str) -> str:
+def _uncertainty(summary: Summary, kind: str) -> str:
     levels = [f"{level:.0%}" for level in LEVELS]
     head = [f"uncertainty, {kind}", "", *(f"in {level}" for level in levels), "width 68%", "ECE", "NLL", "joint NLL"]
     rows = []
-    for method, groups in result["uncertainty"][kind].items():
+    for method, groups in summary.uncertainty[kind].items():
         for group, values in groups.items():
-            if values["points"]:
-                covered = [f"{values['coverage'][k]:.1%}{_plus_minus(values['coverage_error'][k])}" for k in levels]
-                numbers = (values["width"]["68%"], values["ece"], values["nll"], values["joint_nll"])
-                ratios = (values["abs_rel"]["ause_ratio"], values["rmse"]["ause_ratio"])
-                rows.append([method, group, *covered, *map(number, (*numbers, *ratios))])
+            if values.points:
+                numbers = (values.width["68%"], values.ece, values.nll, values.joint_nll)
+                ratios = (values.abs_rel.ause_ratio, values.rmse.ause_ratio)
+                rows.append([method, group, *covered(values), *map(number, (*numbers, *ratios))])
     return format_table([*head, "AUSE AbsRel/random", "AUSE RMSE/random"], rows)
 
 
-def _plus_minus(error: float | None) -> str:
-    """Of one scene nothing is known about others."""
-    return "" if error is None else f" ± {100 * error:.1f}"
+def covered(values: Uncertainty) -> list[str]:
+    """Coverage by level; of one scene nothing is known about others."""
+    errors = ("" if error is None else f" ± {100 * error:.1f}" for error in values.coverage_error.values())
+    return [f"{share:.1%}{error}" for share, error in zip(values.coverage.values(), errors, strict=True)]
 
 
 def _titled(table: Table) -> str:

@@ -15,6 +15,8 @@ import math
 
 import numpy as np
 
+from eventspd_ros.evaluation.results import Calibration, NoPoints, Sparsification, Uncertainty
+
 LEVELS = (0.50, 0.68, 0.90, 0.95)
 QUANTILES = np.arange(0.05, 0.96, 0.05)
 STEPS = 50  # of a sparsification curve: 2 % of the points each
@@ -62,18 +64,13 @@ def sparsification(error: np.ndarray, uncertainty: np.ndarray, root: bool = Fals
     return np.sqrt(curve) if root else curve
 
 
-def sparsification_areas(error: np.ndarray, uncertainty: np.ndarray, root: bool = False) -> dict:
+def sparsification_areas(error: np.ndarray, uncertainty: np.ndarray, root: bool = False) -> Sparsification:
     """AUSE, AURG and AUSE over that of a random order (Ilg et al. 2018, arXiv:1802.07095; Poggi et al. 2020,
-    arXiv:2005.06209), and the curves they are taken from, as sparsification() gives them.
-
-    ause: area between the curve of `uncertainty` and the oracle's, over the share dropped. aurg: area between random
-    order (a level line) and the curve. ause_ratio: ause / (ause + aurg), 0 for an oracle, 1 for knowing nothing; None
-    where no point is better than another.
-    """
+    arXiv:2005.06209), and the curves they are taken from, as sparsification() gives them."""
     curve, oracle = sparsification(error, uncertainty, root), sparsification(error, error, root)
     ause, aurg = _area(curve - oracle), _area(curve[0] - curve)
     ratio = ause / (ause + aurg) if ause + aurg > 0 else None
-    return {"ause": ause, "aurg": aurg, "ause_ratio": ratio, "curve": curve.tolist(), "oracle": oracle.tolist()}
+    return Sparsification(ause, aurg, ratio, curve.tolist(), oracle.tolist())
 
 
 def _area(gap: np.ndarray) -> float:
@@ -81,26 +78,26 @@ def _area(gap: np.ndarray) -> float:
     return float(gap.sum() / STEPS)
 
 
-def uncertainty_report(predicted_m: np.ndarray, true_m: np.ndarray, log_stddev: np.ndarray) -> dict:
-    """Everything about σ over K points: predicted_m, true_m (K,) m, log_stddev (K,). Points without one are left out.
-
-    width: mean of the whole interval in log depth. AbsRel is sorted by σ, RMSE by depth·σ, what the node publishes.
-    """
+def uncertainty_report(predicted_m: np.ndarray, true_m: np.ndarray, log_stddev: np.ndarray) -> Uncertainty | NoPoints:
+    """Everything about σ over K independent points: predicted_m, true_m (K,) m, log_stddev (K,). Points without one are
+    left out."""
     counts = np.isfinite(predicted_m) & np.isfinite(true_m) & np.isfinite(log_stddev) & (log_stddev > 0)
     predicted, true, stddev = (np.asarray(a, np.float64)[counts] for a in (predicted_m, true_m, log_stddev))
     if len(true) == 0:
-        return {"points": 0}
+        return NoPoints()
     error, log_error = predicted - true, np.log(predicted / true)
-    return {
-        "points": len(true),
-        "nll": negative_log_likelihood(log_error, stddev),
-        "ece": expected_calibration_error(log_error, stddev),
-        "calibration": {"expected": QUANTILES.tolist(), "observed": calibration_curve(log_error, stddev).tolist()},
-        "coverage": {f"{level:.0%}": coverage(log_error, stddev, level) for level in LEVELS},
-        "width": {f"{level:.0%}": float(2 * interval_half_width(stddev, level).mean()) for level in LEVELS},
-        "abs_rel": sparsification_areas(np.abs(error) / true, stddev),
-        "rmse": sparsification_areas(error**2, predicted * stddev, root=True),
-    }
+    return Uncertainty(
+        len(true),
+        negative_log_likelihood(log_error, stddev),
+        expected_calibration_error(log_error, stddev),
+        Calibration(QUANTILES.tolist(), calibration_curve(log_error, stddev).tolist()),
+        {f"{level:.0%}": coverage(log_error, stddev, level) for level in LEVELS},
+        {f"{level:.0%}": float(2 * interval_half_width(stddev, level).mean()) for level in LEVELS},
+        sparsification_areas(np.abs(error) / true, stddev),
+        sparsification_areas(error**2, predicted * stddev, root=True),
+        joint_nll=None,
+        coverage_error={},
+    )
 
 
 def fit_temperature(log_error: np.ndarray, log_stddev: np.ndarray, group: np.ndarray | None = None) -> float:

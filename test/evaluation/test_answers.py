@@ -78,7 +78,7 @@ def test_scenes_of_several_sizes_and_lengths_keep_their_places(tmp_path, tiny_se
     first = answers[1].questions.window == 2
     np.testing.assert_allclose(got[1].depth_m["model"], answers[1].depth_m["model"][first], rtol=1e-3)
     assert len(got[2].questions.true_m) == 0 and len(got[2].depth_m["model"]) == 0
-    assert summarise(got, "model")["scenes"] == {"pooled": 2, "drive": 2}
+    assert summarise(got, "model").scenes == {"pooled": 2, "drive": 2}
 
 
 def test_what_cannot_be_asked_is_named(model, sequences):
@@ -128,17 +128,17 @@ def test_a_model_that_knows_the_depth_makes_no_error(sequences):
     result = summarise(collect_answers(sequences, methods, {}, SETTINGS), "cheat")
     for kind in ("uniform", "keypoints"):
         for group in ("pooled", "drive", "indoor"):
-            perfect, half = (result["accuracy"][kind][group][name] for name in ("cheat", "half"))
-            assert perfect["plain"]["abs_rel"] < 1e-6 and perfect["plain"]["delta1"] == perfect["answered"] == 1
-            assert half["plain"]["abs_rel"] == pytest.approx(0.5) and half["per_image"]["abs_rel"] == pytest.approx(0.5)
-            assert half["plain"]["abs_log"] == pytest.approx(np.log(2)) and half["median_aligned"]["abs_rel"] < 1e-6
-            assert half["event_pixels"]["abs_rel"] == pytest.approx(0.5)
-        against = result["comparison"][kind]["half"]
-        assert against["abs_log"]["pooled"]["ratio"] < 1e-6 and against["abs_log"]["pooled"]["won"] == 1
-        assert result["uncertainty"][kind]["cheat"]["pooled"]["coverage"]["50%"] == 1
-        assert result["uncertainty"][kind]["half"]["pooled"]["coverage"]["95%"] == 0
-        assert result["uncertainty"][kind]["half"]["pooled"]["coverage_error"]["95%"] == 0
-        assert set(result["per_scene"][kind]["half"]) == {sequence.name for sequence in sequences}
+            perfect, half = (result.accuracy[kind][group][name] for name in ("cheat", "half"))
+            assert perfect.plain.abs_rel < 1e-6 and perfect.plain.delta1 == perfect.answered == 1
+            assert half.plain.abs_rel == pytest.approx(0.5) and half.per_image.abs_rel == pytest.approx(0.5)
+            assert half.plain.abs_log == pytest.approx(np.log(2)) and half.median_aligned.abs_rel < 1e-6
+            assert half.event_pixels.abs_rel == pytest.approx(0.5)
+        against = result.comparison[kind]["half"]
+        assert against["abs_log"]["pooled"].ratio < 1e-6 and against["abs_log"]["pooled"].won == 1
+        assert result.uncertainty[kind]["cheat"]["pooled"].coverage["50%"] == 1
+        assert result.uncertainty[kind]["half"]["pooled"].coverage["95%"] == 0
+        assert result.uncertainty[kind]["half"]["pooled"].coverage_error["95%"] == 0
+        assert set(result.per_scene[kind]["half"]) == {sequence.name for sequence in sequences}
 
 
 @pytest.mark.parametrize(

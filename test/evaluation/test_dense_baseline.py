@@ -18,6 +18,7 @@ from eventspd_ros.evaluation.dense_baseline import (
 )
 from eventspd_ros.evaluation.evaluate import summarise
 from eventspd_ros.evaluation.questions import Scene, Settings
+from eventspd_ros.evaluation.results import NoPoints
 from eventspd_ros.model.checkpoints import save_checkpoint
 from eventspd_ros.model.depth_anything import read_depth_anything
 from eventspd_ros.model.feature_cache import FeatureCache, StreamState
@@ -117,8 +118,8 @@ def test_a_disparity_of_any_unit_is_made_metric_by_the_training_set(tiny_set, ti
         wanted = np.minimum(answer.questions.true_m, farthest_m)
         np.testing.assert_allclose(answer.depth_m["dense"], wanted, rtol=2e-3)
     result = summarise(answers, "dense")
-    assert result["accuracy"]["uniform"]["pooled"]["dense"]["plain"]["points"] == 4 * 3 * 40
-    assert result["uncertainty"]["uniform"]["dense"]["pooled"] == {"points": 0}
+    assert result.accuracy["uniform"]["pooled"]["dense"].plain.points == 4 * 3 * 40
+    assert result.uncertainty["uniform"]["dense"]["pooled"] == NoPoints()
 
 
 def test_what_does_not_fit_is_one_line(encoder_file, network_folder, tmp_path):

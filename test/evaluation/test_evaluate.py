@@ -10,6 +10,7 @@ from reference.windows import randomise
 from eventspd_ros.cli import main
 from eventspd_ros.evaluation import answers, evaluate
 from eventspd_ros.evaluation.questions import Settings
+from eventspd_ros.evaluation.results import to_json
 from eventspd_ros.model.checkpoints import load_checkpoint, save_checkpoint
 from eventspd_ros.model.presets import build_model
 
@@ -114,9 +115,8 @@ def test_an_evaluation_that_was_stopped_goes_on(checkpoints, tiny_set, evaluatio
             raise KeyboardInterrupt
 
     def run(settings=settings, progress=None):
-        return evaluate.evaluate_checkpoints(
-            tiny_set, checkpoints, settings=settings, progress=progress, out=out
-        ).result
+        asked = {"settings": settings, "progress": progress, "out": out}
+        return to_json(evaluate.evaluate_checkpoints(tiny_set, checkpoints, **asked).result)
 
     with pytest.raises(KeyboardInterrupt):
         run(progress=stop)
@@ -127,7 +127,7 @@ def test_an_evaluation_that_was_stopped_goes_on(checkpoints, tiny_set, evaluatio
     done = []
     result = run(progress=lambda done_now, total: done.append((done_now, total)))
     assert len(streamed) == 6 - 1 and sum(count for count, _ in done) == done[0][1] == 12
-    assert json.loads(out.read_text()) == json.loads(json.dumps(result)) and not list(tmp_path.glob("*.partial"))
+    assert json.loads(out.read_text()) == result and not list(tmp_path.glob("*.partial"))
     for kind, groups in result["accuracy"].items():
         for group, methods in groups.items():
             for method, values in methods.items():

@@ -1,8 +1,10 @@
 """Motion in an evaluation: what is exactly known of a point by closed forms, tables from hand-made points, and the
 command on a set simulated for the test."""
 
+import io
 import json
 import math
+from contextlib import redirect_stdout
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from eventspd_ros.evaluation import motion, motion_truth
 from eventspd_ros.evaluation.motion_stream import EXACT, Asked, Poses, ask_with_motion, lens_of
 from eventspd_ros.evaluation.motion_tables import METHODS, TITLES, Columns, motion_tables, motion_text
 from eventspd_ros.evaluation.questions import Scene, Settings
+from eventspd_ros.evaluation.results import MotionCost, MotionResult, to_json
 from eventspd_ros.evaluation.uncertainty import interval_half_width
 from eventspd_ros.model.checkpoints import save_checkpoint
 from eventspd_ros.simulation.camera import PinholeCamera, rotation_from_vector
@@ -153,34 +156,34 @@ def test_edges_are_scored_against_the_nearer_surface_and_against_either():
     own = columns(fused=np.array([2.0, 8.0, 5.0]), farthest_m=np.full(3, 8.0))
     rows = motion_tables(own)["pooled"]["all"]
     nearer, either = rows["edges"]["fused"], rows["edges_either"]["fused"]
-    assert nearer["abs_log"] == pytest.approx((math.log(4) + math.log(2.5)) / 3)
-    assert either["abs_log"] == pytest.approx(math.log(1.6) / 3) and either["off_by_quarter"] == pytest.approx(1 / 3)
+    assert nearer.abs_log == pytest.approx((math.log(4) + math.log(2.5)) / 3)
+    assert either.abs_log == pytest.approx(math.log(1.6) / 3) and either.off_by_quarter == pytest.approx(1 / 3)
 
 
 def test_a_row_says_what_it_says():
     factors = np.array([1.0, 1.09, 1.11, 0.76, 0.74, 1.26])
     own = columns(fused=2 * factors, learned=np.full(6, 2 * math.e))
     row = motion_tables(own)["drive"]["uniform"]["1+"]["fused"]
-    assert row["points"] == 6 and row["answered"] == 1
-    assert row["within_10"] == pytest.approx(2 / 6) and row["off_by_quarter"] == pytest.approx(2 / 6)
-    assert row["abs_rel"] == pytest.approx(np.abs(factors - 1).mean()) and row["delta1"] == pytest.approx(3 / 6)
-    assert row["abs_log"] == row["ratio_to_learned"] == pytest.approx(np.abs(np.log(factors)).mean())
+    assert row.points == 6 and row.answered == 1
+    assert row.within_10 == pytest.approx(2 / 6) and row.off_by_quarter == pytest.approx(2 / 6)
+    assert row.abs_rel == pytest.approx(np.abs(factors - 1).mean()) and row.delta1 == pytest.approx(3 / 6)
+    assert row.abs_log == row.ratio_to_learned == pytest.approx(np.abs(np.log(factors)).mean())
     inside = [np.mean(np.abs(np.log(factors)) <= interval_half_width(0.1, level)) for level in (0.68, 0.95)]
-    assert [row["in_68"], row["in_95"]] == inside and inside[0] != inside[1]
+    assert [row.in_68, row.in_95] == inside and inside[0] != inside[1]
 
 
 def test_the_ratio_is_over_points_that_both_answer():
     own = columns(motion=np.array([2.2, np.nan]), learned=np.array([2.2 * 1.1, 200.0]))
     row = motion_tables(own)["pooled"]["all"]["pooled"]["motion"]
-    assert row["points"] == 1 and row["answered"] == 0.5 and row["ratio_to_learned"] == pytest.approx(0.5)
+    assert row.points == 1 and row.answered == 0.5 and row.ratio_to_learned == pytest.approx(0.5)
 
 
 def test_nothing_answered_is_none_and_no_nan():
     tables = motion_tables(columns(motion=np.full(2, np.nan)))
     row = tables["pooled"]["keypoints"]["1+"]["motion"]
-    assert row["points"] == 0 and row["in_68"] is None and row["abs_log"] is None
-    json.dumps(tables, allow_nan=False)
-    [first, *_] = motion_text({"motion": {"tables": tables}})
+    assert row.points == 0 and row.in_68 is None and row.abs_log is None
+    json.dumps(to_json(tables), allow_nan=False)
+    [first, *_] = motion_text(MotionResult(1, 0, 0, MotionCost(256, 30.0, 80.0), tables), None)
     assert "motion" not in {row[1] for row in first.rows} and all(len(row) == len(first.head) for row in first.rows)
 
 
@@ -210,10 +213,11 @@ def weights(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def result(folder, weights, tmp_path_factory):
-    """What `eventspd evaluate --motion --pose-errors` wrote. One process, whose compiled loops are there already."""
+def command(folder, weights, tmp_path_factory):
+    """What `eventspd evaluate --motion --pose-errors` wrote and printed. One process, whose compiled loops are there
+    already."""
     out = tmp_path_factory.mktemp("evaluation") / "out.json"
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as shown:
         patch.setattr(motion, "cores", lambda: 1)
         command = ["evaluate", str(folder), "--weights", str(weights), "--every", "6", "--queries", "100"]
         assert main([*command, "--motion", "--pose-errors", "--out", str(out)]) == 0
@@ -221,7 +225,12 @@ def result(folder, weights, tmp_path_factory):
     def refuse(word):
         raise AssertionError(f"{word} in the JSON")
 
-    return json.loads(out.read_text(), parse_constant=refuse)
+    return json.loads(out.read_text(), parse_constant=refuse), shown.getvalue()
+
+
+@pytest.fixture(scope="module")
+def result(command):
+    return command[0]
 
 
 def test_the_command_writes_every_table(result):
@@ -251,8 +260,11 @@ def test_exact_poses_are_the_table_and_errors_change_it(result):
     assert len({row["learned"]["abs_log"] for row in rows.values()}) == 1
     drift, declared = (rows[f"drift 0.2° in 100 ms{said}"]["motion"] for said in ("", ", declared"))
     assert declared["in_95"] > drift["in_95"], "who knows of the drift is less sure"
-    titles = [table.title for table in motion_text(result)]
-    assert len(titles) == len(set(titles)) == 6
+
+
+def test_every_table_is_shown(command):
+    titles = [line for line in command[1].splitlines() if line.startswith(("with motion: ", "poses with errors: "))]
+    assert len(titles) == len(set(titles)) == 6 and "Motion, on one core: " in command[1]
 
 
 def ask(folder, poses):
@@ -268,9 +280,9 @@ def ask(folder, poses):
 
 def test_motion_helps_where_there_is_parallax(folder):
     rows = motion_tables(ask(folder, EXACT).columns)["pooled"]["all"]["1+"]
-    assert rows["learned"]["points"] > 100 and rows["learned"]["abs_log"] == pytest.approx(math.log(1.4), rel=1e-5)
-    assert rows["fused"]["answered"] == 1 and rows["fused"]["ratio_to_learned"] < 0.4
-    assert rows["motion"]["ratio_to_learned"] < 0.5 and 0.2 < rows["motion"]["answered"] < 0.9
+    assert rows["learned"].points > 100 and rows["learned"].abs_log == pytest.approx(math.log(1.4), rel=1e-5)
+    assert rows["fused"].answered == 1 and rows["fused"].ratio_to_learned < 0.4
+    assert rows["motion"].ratio_to_learned < 0.5 and 0.2 < rows["motion"].answered < 0.9
 
 
 def test_poses_that_come_too_late_leave_the_learned_depth(folder):

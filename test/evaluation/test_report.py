@@ -147,8 +147,8 @@ def test_what_was_not_measured_is_left_out(bare, tmp_path):
 
 def test_on_mvsec_the_model_has_a_row_among_the_published(bare, tmp_path):
     scores = {"abs_rel": 0.123, "rmse": 4.567, "rmse_log": 0.234, "delta1": 0.891, "mean_error_below_20": 1.012}
-    for protocol, row in (({"hmnet": {"small": scores}}, True), ({}, False)):
-        result = {**bare.result, "dataset": "mvsec", "set": "mvsec/outdoor_day1", "protocol": protocol}
+    for protocol, row in (({"hmnet": {"small": scores}}, True), (None, False)):
+        result = replace(bare.result, dataset="mvsec", set="mvsec/outdoor_day1", protocol=protocol)
         text = write_report(replace(bare, result=result), tmp_path).read_text()
         published = Page(text[text.index("<h2>Published") : text.index("<h2>Error")])
         if row:
@@ -160,8 +160,18 @@ def test_on_mvsec_the_model_has_a_row_among_the_published(bare, tmp_path):
         assert "simulated scenes; they say nothing" not in text
 
 
+def test_of_one_scene_nothing_is_said_of_others(bare, tmp_path):
+    """The spread of coverage over scenes is not known; the page says the coverage alone."""
+    judged = bare.result.summary.judged
+    values = bare.result.summary.uncertainty["uniform"][judged]["pooled"]
+    alone = replace(values, coverage_error=dict.fromkeys(values.coverage))
+    summary = replace(bare.result.summary, uncertainty={"uniform": {judged: {"pooled": alone}}})
+    text = write_report(replace(bare, result=replace(bare.result, summary=summary)), tmp_path).read_text()
+    assert f"<td>{values.coverage['68%']:.1%}</td>" in text
+
+
 def test_names_cannot_break_the_page(bare, tmp_path):
-    evil = replace(bare, result={**bare.result, "set": "<b>set & co", "weights": ['"><script>']})
+    evil = replace(bare, result=replace(bare.result, set="<b>set & co", weights=['"><script>']))
     text = write_report(evil, tmp_path).read_text()
     Page(text)
     assert "<script" not in text and "&lt;b&gt;set &amp; co" in text

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eventspd_ros.evaluation.results import NoPoints
 from eventspd_ros.evaluation.uncertainty import (
     LEVELS,
     coverage,
@@ -71,13 +72,13 @@ def test_areas_of_an_oracle_of_chance_and_of_its_contrary():
     rng = np.random.default_rng(0)
     error = rng.exponential(size=100_000)
     oracle = sparsification_areas(error, error)
-    assert oracle["curve"] == oracle["oracle"] == sparsification(error, error).tolist()
-    assert oracle["ause"] == 0 and oracle["aurg"] > 0 and oracle["ause_ratio"] == 0
-    assert sparsification_areas(error, rng.random(100_000))["ause_ratio"] == pytest.approx(1, abs=0.01)
-    assert sparsification_areas(error, -error)["ause_ratio"] > 1.5
+    assert oracle.curve == oracle.oracle == sparsification(error, error).tolist()
+    assert oracle.ause == 0 and oracle.aurg > 0 and oracle.ause_ratio == 0
+    assert sparsification_areas(error, rng.random(100_000)).ause_ratio == pytest.approx(1, abs=0.01)
+    assert sparsification_areas(error, -error).ause_ratio > 1.5
     # The curve of exponential errors, oldest first: the mean of the least share 1 − f is 1 + f·ln f / (1 − f).
-    assert oracle["aurg"] == pytest.approx(np.pi**2 / 6 - 1, abs=0.015)
-    assert sparsification_areas(np.ones(100), rng.random(100))["ause_ratio"] is None
+    assert oracle.aurg == pytest.approx(np.pi**2 / 6 - 1, abs=0.015)
+    assert sparsification_areas(np.ones(100), rng.random(100)).ause_ratio is None
 
 
 @given(st.floats(0.2, 5.0))
@@ -110,7 +111,7 @@ def test_a_report_leaves_out_what_has_no_depth():
         np.append(true, [1, np.nan, 1]),
         np.append(stddev, [1, 1, np.nan]),
     )
-    assert whole == with_gaps and whole["points"] == 1_000
-    assert whole["nll"] == pytest.approx(negative_log_likelihood(error, stddev))
-    assert whole["width"]["90%"] == pytest.approx(2 * interval_half_width(stddev, 0.9).mean())
-    assert uncertainty_report(true[:0], true[:0], true[:0]) == {"points": 0}
+    assert whole == with_gaps and whole.points == 1_000
+    assert whole.nll == pytest.approx(negative_log_likelihood(error, stddev))
+    assert whole.width["90%"] == pytest.approx(2 * interval_half_width(stddev, 0.9).mean())
+    assert uncertainty_report(true[:0], true[:0], true[:0]) == NoPoints()
