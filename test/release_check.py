@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eventspd_ros.evaluation.evaluate import POOLED, RESET
-from eventspd_ros.evaluation.model_tables import number
-from eventspd_ros.evaluation.table import format_table
+from eventspd_ros.evaluation.showing.model_tables import number
+from eventspd_ros.evaluation.showing.table import format_table
 
 KIND = "uniform"
 AUSE_RATIO = 0.7

@@ -23,8 +23,8 @@ from eventspd_ros.benchmark.ablation_table import ablation_rows, ablation_table
 from eventspd_ros.benchmark.machine import cpu_name
 from eventspd_ros.benchmark.model_info import model_info
 from eventspd_ros.datasets.catalogue import open_dataset
+from eventspd_ros.evaluation.asking.questions import Settings
 from eventspd_ros.evaluation.evaluate import evaluate_checkpoints
-from eventspd_ros.evaluation.questions import Settings
 from eventspd_ros.evaluation.results import to_json
 from eventspd_ros.model.config import from_plain
 from eventspd_ros.training.config import TrainConfig, merged, to_yaml

@@ -41,7 +41,7 @@ from eventspd_ros.whole import write_whole
 
 def _dense() -> PointDepthModel:
     """F³ ds1 and Depth Anything V2 ViT-S with random weights."""
-    from eventspd_ros.evaluation.dense_baseline import DenseModel
+    from eventspd_ros.evaluation.asking.dense_baseline import DenseModel
 
     return DenseModel()
 

@@ -51,12 +51,12 @@ def add_commands(command: Command) -> None:
 
 def evaluate(options) -> None:
     from eventspd_ros.datasets.catalogue import open_dataset
+    from eventspd_ros.evaluation.asking.questions import ALL, Settings
     from eventspd_ros.evaluation.evaluate import evaluate_checkpoints, write_json
     from eventspd_ros.evaluation.motion import check_poses
-    from eventspd_ros.evaluation.protocols import choose_protocol
-    from eventspd_ros.evaluation.questions import ALL, Settings
     from eventspd_ros.evaluation.results import to_json
-    from eventspd_ros.evaluation.table import show_evaluation
+    from eventspd_ros.evaluation.scoring.protocols import choose_protocol
+    from eventspd_ros.evaluation.showing.table import show_evaluation
 
     if options.motion or options.pose_errors:
         check_poses(open_dataset(options.dataset, options.input))
@@ -103,7 +103,7 @@ def look_closer(options, evaluation):
             found["pose_errors"] = sweep_pose_errors(evaluation, progress)
     if options.report:
         from eventspd_ros.benchmark.latency import latency_of
-        from eventspd_ros.evaluation.report import write_report
+        from eventspd_ros.evaluation.showing.report import write_report
 
         result = replace(evaluation.result, **found, latency=latency_of(evaluation))
         print(f"report: {write_report(replace(evaluation, result=result), options.report)}", file=sys.stderr)

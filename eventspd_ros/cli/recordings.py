@@ -171,13 +171,13 @@ def _range(name: str, given: list[float] | None) -> tuple[float, float] | None:
 
 
 def replay(options) -> None:
-    from eventspd_ros.evaluation.protocols import choose_protocol
     from eventspd_ros.evaluation.replay.ground_truth import read_extrinsics
     from eventspd_ros.evaluation.replay.requests import ReplaySettings
     from eventspd_ros.evaluation.replay.result import ReplayOutputs, replay_result, show_replay
     from eventspd_ros.evaluation.replay.session import open_session, replay_configuration, replay_offline
     from eventspd_ros.evaluation.replay.topics import TopicNames
     from eventspd_ros.evaluation.results import to_json
+    from eventspd_ros.evaluation.scoring.protocols import choose_protocol
     from eventspd_ros.model.checkpoints import load_checkpoint
     from eventspd_ros.resources import find_weights
 

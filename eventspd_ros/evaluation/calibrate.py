@@ -11,10 +11,10 @@ import torch
 
 from eventspd_ros.cores import cores
 from eventspd_ros.datasets.catalogue import open_dataset
-from eventspd_ros.evaluation.answers import Method, collect_answers
+from eventspd_ros.evaluation.asking.answers import Method, collect_answers
+from eventspd_ros.evaluation.asking.questions import Settings
 from eventspd_ros.evaluation.evaluate import AnsweredPoints
-from eventspd_ros.evaluation.questions import Settings
-from eventspd_ros.evaluation.uncertainty import LEVELS, coverage, fit_temperature
+from eventspd_ros.evaluation.scoring.uncertainty import LEVELS, coverage, fit_temperature
 from eventspd_ros.model.checkpoints import load_checkpoint, scale_temperature
 from eventspd_ros.whole import check_output
 

@@ -20,9 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from eventspd_ros.datasets.sequence import Sequence
-from eventspd_ros.evaluation.answers import Method, collect_answers
+from eventspd_ros.evaluation.asking.answers import Method, collect_answers
+from eventspd_ros.evaluation.asking.questions import Settings
 from eventspd_ros.evaluation.evaluate import Evaluation
-from eventspd_ros.evaluation.questions import Settings
 from eventspd_ros.evaluation.results import Diagnostics, Nothing, Routing, Spread, TokenShare
 from eventspd_ros.evaluation.sweeps import few_of_each
 from eventspd_ros.model.local_tokens import Neighbourhood

@@ -17,22 +17,11 @@ from eventspd_ros import __version__
 from eventspd_ros.cores import cores
 from eventspd_ros.datasets.catalogue import open_dataset
 from eventspd_ros.datasets.sequence import Sequence
-from eventspd_ros.evaluation.answers import Method, SceneAnswers, collect_answers
-from eventspd_ros.evaluation.baselines import fit_baselines
-from eventspd_ros.evaluation.comparison import compare
-from eventspd_ros.evaluation.dense_baseline import load_dense
-from eventspd_ros.evaluation.joint_likelihood import joint_negative_log_likelihood
-from eventspd_ros.evaluation.metrics import (
-    align_images,
-    by_range,
-    depth_metrics,
-    error_by_depth,
-    mean_error_below,
-    per_image,
-)
-from eventspd_ros.evaluation.partial import Partial, fingerprint
-from eventspd_ros.evaluation.protocols import DisparityProtocol, Protocol
-from eventspd_ros.evaluation.questions import KINDS, Settings
+from eventspd_ros.evaluation.asking.answers import Method, SceneAnswers, collect_answers
+from eventspd_ros.evaluation.asking.baselines import fit_baselines
+from eventspd_ros.evaluation.asking.dense_baseline import load_dense
+from eventspd_ros.evaluation.asking.partial import Partial, fingerprint
+from eventspd_ros.evaluation.asking.questions import KINDS, Settings
 from eventspd_ros.evaluation.results import (
     Accuracy,
     Comparison,
@@ -43,7 +32,18 @@ from eventspd_ros.evaluation.results import (
     Uncertainty,
     to_json,
 )
-from eventspd_ros.evaluation.uncertainty import uncertainty_report
+from eventspd_ros.evaluation.scoring.comparison import compare
+from eventspd_ros.evaluation.scoring.joint_likelihood import joint_negative_log_likelihood
+from eventspd_ros.evaluation.scoring.metrics import (
+    align_images,
+    by_range,
+    depth_metrics,
+    error_by_depth,
+    mean_error_below,
+    per_image,
+)
+from eventspd_ros.evaluation.scoring.protocols import DisparityProtocol, Protocol
+from eventspd_ros.evaluation.scoring.uncertainty import uncertainty_report
 from eventspd_ros.model.checkpoints import load_checkpoint
 from eventspd_ros.whole import check_output, write_whole
 

@@ -12,12 +12,12 @@ import numpy as np
 
 from eventspd_ros.cores import cores
 from eventspd_ros.datasets.sequence import Sequence
-from eventspd_ros.evaluation.answers import worker_pool
+from eventspd_ros.evaluation.asking.answers import worker_pool
+from eventspd_ros.evaluation.asking.motion_stream import EXACT, TIMED, Asked, Moved, Poses, ask_with_motion
+from eventspd_ros.evaluation.asking.questions import Scene
 from eventspd_ros.evaluation.evaluate import Evaluation
-from eventspd_ros.evaluation.motion_stream import EXACT, TIMED, Asked, Moved, Poses, ask_with_motion
-from eventspd_ros.evaluation.motion_tables import Columns, motion_tables, score_class
-from eventspd_ros.evaluation.questions import Scene
 from eventspd_ros.evaluation.results import MotionCost, MotionResult, PoseErrors
+from eventspd_ros.evaluation.scoring.motion_tables import Columns, motion_tables, score_class
 from eventspd_ros.evaluation.sweeps import few_of_each
 from eventspd_ros.simulation.odometry import OdometryConfig
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, is_dataclass
 
-from eventspd_ros.evaluation.questions import Settings
+from eventspd_ros.evaluation.asking.questions import Settings
 from eventspd_ros.simulation.odometry import OdometryConfig
 
 OPTIONAL = {"optional": True}  # a field that is not in JSON where it is None

@@ -19,14 +19,14 @@ import torch
 from eventspd_ros.cores import cores
 from eventspd_ros.datasets.catalogue import open_dataset
 from eventspd_ros.datasets.sequence import Sequence
-from eventspd_ros.evaluation.answers import Method, SceneAnswers, advance, ask, collect_answers
-from eventspd_ros.evaluation.disturbances import EventRate, Gap, ShotNoise, Stop
+from eventspd_ros.evaluation.asking.answers import Method, SceneAnswers, advance, ask, collect_answers
+from eventspd_ros.evaluation.asking.disturbances import EventRate, Gap, ShotNoise, Stop
+from eventspd_ros.evaluation.asking.questions import Scene, Settings
+from eventspd_ros.evaluation.asking.view import View
 from eventspd_ros.evaluation.evaluate import Evaluation
-from eventspd_ros.evaluation.metrics import depth_metrics
-from eventspd_ros.evaluation.questions import Scene, Settings
 from eventspd_ros.evaluation.results import SweepRow, Sweeps
-from eventspd_ros.evaluation.uncertainty import coverage
-from eventspd_ros.evaluation.view import View
+from eventspd_ros.evaluation.scoring.metrics import depth_metrics
+from eventspd_ros.evaluation.scoring.uncertainty import coverage
 from eventspd_ros.model.feature_cache import FeatureCache, StreamState
 from eventspd_ros.simulation.camera import PinholeCamera
 from eventspd_ros.simulation.dataset_writer import SET_FILE, SetConfig, simulate_set

@@ -8,11 +8,11 @@ from reference.models import small_model
 from reference.windows import randomise
 
 from eventspd_ros.datasets.catalogue import open_dataset
-from eventspd_ros.evaluation.answers import Method, collect_answers
+from eventspd_ros.evaluation.asking.answers import Method, collect_answers
+from eventspd_ros.evaluation.asking.questions import Settings
 from eventspd_ros.evaluation.diagnostics import diagnose
-from eventspd_ros.evaluation.model_tables import diagnostic_tables, routing_sentence
-from eventspd_ros.evaluation.questions import Settings
 from eventspd_ros.evaluation.results import Nothing
+from eventspd_ros.evaluation.showing.model_tables import diagnostic_tables, routing_sentence
 from eventspd_ros.model.attention import TokenAttention, normalised
 from eventspd_ros.model.presets import build_model
 

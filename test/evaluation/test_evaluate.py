@@ -8,8 +8,9 @@ from reference.models import small_model
 from reference.windows import randomise
 
 from eventspd_ros.cli import main
-from eventspd_ros.evaluation import answers, evaluate
-from eventspd_ros.evaluation.questions import Settings
+from eventspd_ros.evaluation import evaluate
+from eventspd_ros.evaluation.asking import answers
+from eventspd_ros.evaluation.asking.questions import Settings
 from eventspd_ros.evaluation.results import to_json
 from eventspd_ros.model.checkpoints import load_checkpoint, save_checkpoint
 from eventspd_ros.model.presets import build_model

@@ -15,12 +15,13 @@ from eventspd_ros.cli import main
 from eventspd_ros.datasets.catalogue import open_dataset
 from eventspd_ros.datasets.sample import Intrinsics
 from eventspd_ros.datasets.simulated import SimulatedSequence
-from eventspd_ros.evaluation import motion, motion_truth
-from eventspd_ros.evaluation.motion_stream import EXACT, Asked, Poses, ask_with_motion, lens_of
-from eventspd_ros.evaluation.motion_tables import METHODS, TITLES, Columns, motion_tables, motion_text
-from eventspd_ros.evaluation.questions import Scene, Settings
+from eventspd_ros.evaluation import motion
+from eventspd_ros.evaluation.asking import motion_truth
+from eventspd_ros.evaluation.asking.motion_stream import EXACT, Asked, Poses, ask_with_motion, lens_of
+from eventspd_ros.evaluation.asking.questions import Scene, Settings
 from eventspd_ros.evaluation.results import MotionCost, MotionResult, to_json
-from eventspd_ros.evaluation.uncertainty import interval_half_width
+from eventspd_ros.evaluation.scoring.motion_tables import METHODS, TITLES, Columns, motion_tables, motion_text
+from eventspd_ros.evaluation.scoring.uncertainty import interval_half_width
 from eventspd_ros.model.checkpoints import save_checkpoint
 from eventspd_ros.simulation.camera import PinholeCamera, rotation_from_vector
 from eventspd_ros.simulation.dataset_writer import SetConfig, simulate_set

@@ -1,6 +1,6 @@
 from dataclasses import dataclass, field
 
-from eventspd_ros.evaluation.questions import Settings
+from eventspd_ros.evaluation.asking.questions import Settings
 from eventspd_ros.evaluation.results import INLINE, OPTIONAL, NoPoints, Nothing, to_json
 
 

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from eventspd_ros.evaluation import sweeps
-from eventspd_ros.evaluation.answers import Method, collect_answers
-from eventspd_ros.evaluation.disturbances import Gap
-from eventspd_ros.evaluation.metrics import depth_metrics
-from eventspd_ros.evaluation.model_tables import sweep_tables
-from eventspd_ros.evaluation.questions import Scene, Settings
-from eventspd_ros.evaluation.view import View
+from eventspd_ros.evaluation.asking.answers import Method, collect_answers
+from eventspd_ros.evaluation.asking.disturbances import Gap
+from eventspd_ros.evaluation.asking.questions import Scene, Settings
+from eventspd_ros.evaluation.asking.view import View
+from eventspd_ros.evaluation.scoring.metrics import depth_metrics
+from eventspd_ros.evaluation.showing.model_tables import sweep_tables
 
 SETTINGS = Settings(uniform=40, keypoints=0, every=2, warm_up=2)
 GAP = Gap(first_ms=40.0, length_ms=30.0, period_ms=1000.0)

@@ -5,7 +5,7 @@ import inspect
 import pytest
 from reference.models import small_model
 
-from eventspd_ros.evaluation.dense_baseline import DenseModel
+from eventspd_ros.evaluation.asking.dense_baseline import DenseModel
 from eventspd_ros.model.acceleration import CompiledModel
 from eventspd_ros.model.keypoint_model import KeypointModel
 from eventspd_ros.model.point_depth import PointDepthModel

@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from eventspd_ros import __version__
-from eventspd_ros.evaluation.answers import SceneAnswers
+from eventspd_ros.evaluation.asking.answers import SceneAnswers
+from eventspd_ros.evaluation.asking.partial import Partial
+from eventspd_ros.evaluation.asking.questions import Questions
 from eventspd_ros.evaluation.evaluate import score_by_protocol, summarise, write_json
-from eventspd_ros.evaluation.partial import Partial
-from eventspd_ros.evaluation.protocols import DisparityProtocol, Protocol
-from eventspd_ros.evaluation.questions import Questions
 from eventspd_ros.evaluation.replay.requests import ReplaySettings
 from eventspd_ros.evaluation.replay.session import MethodAnswers, ReplaySession
 from eventspd_ros.evaluation.replay.writers import check_free, write_answer_bag, write_csv
 from eventspd_ros.evaluation.results import INLINE, OPTIONAL, Protocols, Summary
-from eventspd_ros.evaluation.table import format_table, show_summary
+from eventspd_ros.evaluation.scoring.protocols import DisparityProtocol, Protocol
+from eventspd_ros.evaluation.showing.table import format_table, show_summary
 from eventspd_ros.predictor import Status
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from eventspd_ros.evaluation.metrics import abs_rel
-from eventspd_ros.evaluation.overlay import draw_overlay
 from eventspd_ros.evaluation.replay.ground_truth import DepthImages
 from eventspd_ros.evaluation.replay.topics import TopicNames, choose_topics
+from eventspd_ros.evaluation.scoring.metrics import abs_rel
+from eventspd_ros.evaluation.showing.overlay import draw_overlay
 from eventspd_ros.events.clock import SensorClock
 from eventspd_ros.events.codecs import make_decoder
 from eventspd_ros.events.files import EventSource, open_events

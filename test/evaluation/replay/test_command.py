@@ -9,9 +9,9 @@ from reference.rewritten_bags import POINT_CLOUD, STORE, rewrite, vins_cloud
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from eventspd_ros.cli import main
-from eventspd_ros.evaluation.metrics import depth_metrics
 from eventspd_ros.evaluation.replay.topics import TopicNames, choose_topics
 from eventspd_ros.evaluation.results import to_json
+from eventspd_ros.evaluation.scoring.metrics import depth_metrics
 from eventspd_ros.events.files.rosbag import EVENT_PACKET, open_bag
 from eventspd_ros.simulation.bag import CAMERA_INFO_TOPIC, DEPTH_TOPIC, EVENTS_TOPIC, KEYPOINTS_TOPIC
 

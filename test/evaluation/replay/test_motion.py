@@ -9,7 +9,7 @@ import pytest
 from reference.rewritten_bags import TYPES, at_other_times, rewrite
 
 from eventspd_ros.cli import main
-from eventspd_ros.evaluation.questions import KEYPOINT
+from eventspd_ros.evaluation.asking.questions import KEYPOINT
 from eventspd_ros.evaluation.replay.requests import ReplaySettings
 from eventspd_ros.evaluation.replay.result import replay_result
 from eventspd_ros.evaluation.replay.session import open_session, replay_offline

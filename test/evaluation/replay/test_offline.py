@@ -8,15 +8,15 @@ import pytest
 from reference.rewritten_bags import POINT_CLOUD, POINT_CLOUD2, cloud, keypoint_cloud, millimetres, rewrite, vins_cloud
 
 import eventspd_ros.evaluation.replay.offline as offline
-from eventspd_ros.evaluation.partial import Partial
-from eventspd_ros.evaluation.protocols import choose_protocol
-from eventspd_ros.evaluation.questions import KEYPOINT, UNIFORM
+from eventspd_ros.evaluation.asking.partial import Partial
+from eventspd_ros.evaluation.asking.questions import KEYPOINT, UNIFORM
 from eventspd_ros.evaluation.replay.requests import ReplaySettings
 from eventspd_ros.evaluation.replay.result import replay_result, scene_answers
 from eventspd_ros.evaluation.replay.session import open_session, replay_configuration, replay_offline
 from eventspd_ros.evaluation.replay.topics import TopicNames
 from eventspd_ros.evaluation.replay.writers import ANSWERS_TOPIC, POINTS_TOPIC, write_answer_bag, write_csv
 from eventspd_ros.evaluation.results import to_json
+from eventspd_ros.evaluation.scoring.protocols import choose_protocol
 from eventspd_ros.events.files import open_events
 from eventspd_ros.events.files.rosbag import open_bag
 from eventspd_ros.events.windows import window_slicer

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from eventspd_ros.evaluation.model_tables import Table, diagnostic_tables, number, routing_sentence, sweep_tables
-from eventspd_ros.evaluation.motion_tables import cost_sentence, motion_text
 from eventspd_ros.evaluation.results import Diagnostics, EvaluationResult, Protocols, Summary, Uncertainty
-from eventspd_ros.evaluation.uncertainty import LEVELS
+from eventspd_ros.evaluation.scoring.motion_tables import cost_sentence, motion_text
+from eventspd_ros.evaluation.scoring.uncertainty import LEVELS
+from eventspd_ros.evaluation.showing.model_tables import (
+    Table,
+    diagnostic_tables,
+    number,
+    routing_sentence,
+    sweep_tables,
+)
 
 ACCURACY = {
     **{"AbsRel": "abs_rel", "|log|": "abs_log", "δ1": "delta1", "RMSE m": "rmse", "SILog ½": "silog_half"},

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from eventspd_ros.datasets.catalogue import open_dataset
-from eventspd_ros.evaluation.questions import ALL, KEYPOINT, UNIFORM, Scene, Settings
+from eventspd_ros.evaluation.asking.questions import ALL, KEYPOINT, UNIFORM, Scene, Settings
 from eventspd_ros.events.types import NS_PER_MS
 
 WINDOW_MS, STRIDE_MS = 20.0, 8.333

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from eventspd_ros.evaluation.comparison import compare, paired_difference
 from eventspd_ros.evaluation.results import PairedDifference
+from eventspd_ros.evaluation.scoring.comparison import compare, paired_difference
 
 
 def test_ratio_and_wins_by_hand():

@@ -15,7 +15,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from eventspd_ros.evaluation.metrics import ALIGNMENTS, BELOW_M, align, depth_metrics, known_points, split_images
+from eventspd_ros.evaluation.scoring.metrics import (
+    ALIGNMENTS,
+    BELOW_M,
+    align,
+    depth_metrics,
+    known_points,
+    split_images,
+)
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import numpy as np
 
 from eventspd_ros import rotations
 from eventspd_ros.datasets.sample import Intrinsics, known_depth
-from eventspd_ros.evaluation import motion_truth
-from eventspd_ros.evaluation.motion_tables import FUSED, LEARNED, METHODS, MOTION, SCALED, Columns
-from eventspd_ros.evaluation.questions import KEYPOINT, Questions, Scene
+from eventspd_ros.evaluation.asking import motion_truth
+from eventspd_ros.evaluation.asking.questions import KEYPOINT, Questions, Scene
+from eventspd_ros.evaluation.scoring.motion_tables import FUSED, LEARNED, METHODS, MOTION, SCALED, Columns
 from eventspd_ros.events.types import EventArray
 from eventspd_ros.inputs.camera_model import CameraModel
 from eventspd_ros.inputs.odometry import declared_errors

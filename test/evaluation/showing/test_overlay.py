@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib import colormaps
 
-from eventspd_ros.evaluation.overlay import COLORMAP, MARGIN_PX, draw_overlay, event_image
+from eventspd_ros.evaluation.showing.overlay import COLORMAP, MARGIN_PX, draw_overlay, event_image
 from eventspd_ros.events.types import EventArray, EventWindow
 
 W, H = 120, 90
@@ -107,5 +107,5 @@ def test_unequal_lengths_are_refused(tmp_path):
 
 
 def test_drawing_leaves_pyplot_and_its_global_state_alone():
-    code = "import sys, eventspd_ros.evaluation.overlay; assert 'matplotlib.pyplot' not in sys.modules"
+    code = "import sys, eventspd_ros.evaluation.showing.overlay; assert 'matplotlib.pyplot' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from eventspd_ros.evaluation.protocols import PROTOCOLS, Protocol, choose_protocol, disparity_metrics
+from eventspd_ros.evaluation.scoring.protocols import PROTOCOLS, Protocol, choose_protocol, disparity_metrics
 
 ROWS = np.zeros((5, 2))
 

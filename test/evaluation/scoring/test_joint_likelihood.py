@@ -5,7 +5,7 @@ import pytest
 import torch
 from reference.laws import logistic
 
-from eventspd_ros.evaluation.joint_likelihood import joint_negative_log_likelihood, joint_nll
+from eventspd_ros.evaluation.scoring.joint_likelihood import joint_negative_log_likelihood, joint_nll
 from eventspd_ros.training.losses import nll_loss
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from reference.windows import random_window
 
 from eventspd_ros.datasets.sample import cut_windows
-from eventspd_ros.evaluation.disturbances import EventRate, Gap, ShotNoise, Stop
+from eventspd_ros.evaluation.asking.disturbances import EventRate, Gap, ShotNoise, Stop
 from eventspd_ros.events.types import EventWindow
 
 MS = 1_000_000

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventspd_ros.evaluation.results import NoPoints
-from eventspd_ros.evaluation.uncertainty import (
+from eventspd_ros.evaluation.scoring.uncertainty import (
     LEVELS,
     coverage,
     expected_calibration_error,

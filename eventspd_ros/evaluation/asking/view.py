@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from eventspd_ros.datasets.sample import cut_windows
-from eventspd_ros.evaluation.disturbances import Disturbance
-from eventspd_ros.evaluation.questions import Scene
+from eventspd_ros.evaluation.asking.disturbances import Disturbance
+from eventspd_ros.evaluation.asking.questions import Scene
 from eventspd_ros.events.pitch import CellSums, pixel_pitch
 from eventspd_ros.events.support import support_filter
 from eventspd_ros.events.types import NS_PER_MS, EventArray, EventWindow

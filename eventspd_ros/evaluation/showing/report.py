@@ -11,15 +11,21 @@ from pathlib import Path
 
 import numpy as np
 
-from eventspd_ros.evaluation import figures, page, published
+from eventspd_ros.evaluation.asking.questions import KEYPOINT, KINDS, UNIFORM, Scene
 from eventspd_ros.evaluation.evaluate import POOLED, Evaluation, write_json
-from eventspd_ros.evaluation.figures import Example
-from eventspd_ros.evaluation.model_tables import diagnostic_tables, number, percent, routing_sentence, sweep_tables
-from eventspd_ros.evaluation.motion_tables import cost_sentence, motion_text
-from eventspd_ros.evaluation.questions import KEYPOINT, KINDS, UNIFORM, Scene
 from eventspd_ros.evaluation.results import Diagnostics, EvaluationResult, Latency
-from eventspd_ros.evaluation.table import covered
-from eventspd_ros.evaluation.uncertainty import LEVELS
+from eventspd_ros.evaluation.scoring.motion_tables import cost_sentence, motion_text
+from eventspd_ros.evaluation.scoring.uncertainty import LEVELS
+from eventspd_ros.evaluation.showing import figures, page, published
+from eventspd_ros.evaluation.showing.figures import Example
+from eventspd_ros.evaluation.showing.model_tables import (
+    diagnostic_tables,
+    number,
+    percent,
+    routing_sentence,
+    sweep_tables,
+)
+from eventspd_ros.evaluation.showing.table import covered
 from eventspd_ros.whole import write_whole
 
 PICTURED = 150  # keypoints in a picture, at most

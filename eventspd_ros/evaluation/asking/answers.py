@@ -13,11 +13,11 @@ import numpy as np
 import torch
 
 from eventspd_ros.datasets.sequence import Sequence
-from eventspd_ros.evaluation.baselines import Baseline
-from eventspd_ros.evaluation.disturbances import Disturbance
-from eventspd_ros.evaluation.partial import Partial
-from eventspd_ros.evaluation.questions import Questions, Scene, Settings
-from eventspd_ros.evaluation.view import View
+from eventspd_ros.evaluation.asking.baselines import Baseline
+from eventspd_ros.evaluation.asking.disturbances import Disturbance
+from eventspd_ros.evaluation.asking.partial import Partial
+from eventspd_ros.evaluation.asking.questions import Questions, Scene, Settings
+from eventspd_ros.evaluation.asking.view import View
 from eventspd_ros.events.types import EventWindow
 from eventspd_ros.model.feature_cache import StreamState
 

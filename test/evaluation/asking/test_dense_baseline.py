@@ -8,16 +8,16 @@ from reference.teachers import write_teacher
 from reference.windows import random_window, randomise
 
 from eventspd_ros.datasets.catalogue import open_dataset
-from eventspd_ros.evaluation.answers import Method, collect_answers
-from eventspd_ros.evaluation.dense_baseline import (
+from eventspd_ros.evaluation.asking.answers import Method, collect_answers
+from eventspd_ros.evaluation.asking.dense_baseline import (
     DenseModel,
     DenseTensors,
     load_dense,
     network_size,
     widen_patches,
 )
+from eventspd_ros.evaluation.asking.questions import Scene, Settings
 from eventspd_ros.evaluation.evaluate import summarise
-from eventspd_ros.evaluation.questions import Scene, Settings
 from eventspd_ros.evaluation.results import NoPoints
 from eventspd_ros.model.checkpoints import save_checkpoint
 from eventspd_ros.model.depth_anything import read_depth_anything

@@ -1,6 +1,6 @@
 """The figure of docs/motion.md: what the events of a simulated street say about one keypoint's depth.
 
-python -m eventspd_ros.evaluation.motion_figure docs/images/motion.png
+.venv/bin/python docs/images/motion.py docs/images/motion.png
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from eventspd_ros import rotations
-from eventspd_ros.evaluation.overlay import event_image
+from eventspd_ros.evaluation.showing.overlay import event_image
 from eventspd_ros.events.types import EventArray
 from eventspd_ros.motion.fusion import posterior
 from eventspd_ros.motion.likelihood import BINS, Camera, Likelihoods, SeenScene, depth_likelihoods

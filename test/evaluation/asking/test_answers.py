@@ -12,11 +12,11 @@ from reference.slow_support import slow_support
 
 from eventspd_ros.datasets.catalogue import open_dataset
 from eventspd_ros.datasets.sample import cut_windows
-from eventspd_ros.evaluation.answers import Method, collect_answers
-from eventspd_ros.evaluation.disturbances import ShotNoise
+from eventspd_ros.evaluation.asking.answers import Method, collect_answers
+from eventspd_ros.evaluation.asking.disturbances import ShotNoise
+from eventspd_ros.evaluation.asking.questions import Scene, Settings
+from eventspd_ros.evaluation.asking.view import View
 from eventspd_ros.evaluation.evaluate import summarise
-from eventspd_ros.evaluation.questions import Scene, Settings
-from eventspd_ros.evaluation.view import View
 from eventspd_ros.model.config import PitchConfig
 from eventspd_ros.model.feature_cache import StreamState
 from eventspd_ros.model.presets import build_model, preset_config
@@ -61,7 +61,7 @@ def test_memory_makes_a_difference(answers):
 
 
 def test_processes_give_the_same_answers(model, sequences, answers, monkeypatch):
-    monkeypatch.setattr("eventspd_ros.evaluation.answers.PIXELS_AT_ONCE", 1)  # every scene on its own
+    monkeypatch.setattr("eventspd_ros.evaluation.asking.answers.PIXELS_AT_ONCE", 1)  # every scene on its own
     again = collect_answers(sequences, [Method("model", model)], {}, SETTINGS, workers=2)
     for one, two in zip(answers, again, strict=True):
         np.testing.assert_array_equal(one.questions.uv_px, two.questions.uv_px)

@@ -4,7 +4,7 @@ import torch
 
 from eventspd_ros.datasets.catalogue import open_dataset
 from eventspd_ros.datasets.sample import Intrinsics
-from eventspd_ros.evaluation.baselines import (
+from eventspd_ros.evaluation.asking.baselines import (
     CoordinateBaseline,
     MedianBaseline,
     TrainingPoints,

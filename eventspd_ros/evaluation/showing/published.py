@@ -1,8 +1,8 @@
 """Published numbers of monocular depth on MVSEC's outdoor_day1 and outdoor_night1, trained on outdoor_day2.
 
 Every paper scores all labelled pixels of an image, then takes the mean over images, but by protocols that differ
-(evaluation/protocols.py), so that even these rows are not strictly comparable. A number of ours is comparable only if
-it was made on those sequences by that protocol.
+(evaluation/scoring/protocols.py), so that even these rows are not strictly comparable. A number of ours is comparable
+only if it was made on those sequences by that protocol.
 """
 
 from __future__ import annotations

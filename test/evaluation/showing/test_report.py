@@ -17,11 +17,11 @@ from reference.windows import random_window, randomise
 from eventspd_ros.benchmark import latency
 from eventspd_ros.cli import main
 from eventspd_ros.evaluation import sweeps
+from eventspd_ros.evaluation.asking.questions import Settings
 from eventspd_ros.evaluation.evaluate import evaluate_checkpoints
-from eventspd_ros.evaluation.figures import Example, draw_example, png
-from eventspd_ros.evaluation.published import COLUMNS, MVSEC
-from eventspd_ros.evaluation.questions import Settings
-from eventspd_ros.evaluation.report import write_report
+from eventspd_ros.evaluation.showing.figures import Example, draw_example, png
+from eventspd_ros.evaluation.showing.published import COLUMNS, MVSEC
+from eventspd_ros.evaluation.showing.report import write_report
 from eventspd_ros.model.checkpoints import save_checkpoint
 from eventspd_ros.model.presets import build_model
 

@@ -81,7 +81,7 @@ class DenseModel(PointDepthModel):
 
         A disparity in pixels gets fx · baseline / W this way, relative inverse depth the scale that fits it best.
         """
-        from eventspd_ros.evaluation.questions import Scene, Settings
+        from eventspd_ros.evaluation.asking.questions import Scene, Settings
 
         drawn = np.random.default_rng(seed).permutation(len(sequences))[:FITTED_SEQUENCES]
         settings = Settings(uniform=FITTED_PIXELS, keypoints=0, warm_up=0, seed=seed)

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from eventspd_ros.evaluation.metrics import (
+from eventspd_ros.evaluation.results import METRICS, to_json
+from eventspd_ros.evaluation.scoring.metrics import (
     abs_rel,
     align,
     align_images,
@@ -14,7 +15,6 @@ from eventspd_ros.evaluation.metrics import (
     per_image,
     split_images,
 )
-from eventspd_ros.evaluation.results import METRICS, to_json
 
 DEPTHS = arrays.arrays(np.float64, 12, elements=st.floats(0.3, 100.0))
 

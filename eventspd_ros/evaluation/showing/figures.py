@@ -15,8 +15,8 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from eventspd_ros.evaluation.overlay import depth_ticks, event_image
 from eventspd_ros.evaluation.results import Accuracy, DepthClass, Latency, SweepRow, Sweeps, Uncertainty
+from eventspd_ros.evaluation.showing.overlay import depth_ticks, event_image
 from eventspd_ros.events.types import EventWindow
 
 COLOURS = ("#1f5fa8", "#d1622b", "#3b8f5a", "#8a4fa3", "#b5892c", "#5b6770", "#c2427a", "#2aa3a3")

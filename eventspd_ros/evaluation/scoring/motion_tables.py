@@ -7,11 +7,11 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from eventspd_ros.evaluation.metrics import depth_metrics
-from eventspd_ros.evaluation.model_tables import Table, number, percent
-from eventspd_ros.evaluation.questions import KINDS
+from eventspd_ros.evaluation.asking.questions import KINDS
 from eventspd_ros.evaluation.results import Classes, MotionCost, MotionResult, MotionRow, PoseErrors
-from eventspd_ros.evaluation.uncertainty import coverage
+from eventspd_ros.evaluation.scoring.metrics import depth_metrics
+from eventspd_ros.evaluation.scoring.uncertainty import coverage
+from eventspd_ros.evaluation.showing.model_tables import Table, number, percent
 
 LEARNED, SCALED, MOTION, FUSED = METHODS = ("learned", "learned × scale", "motion", "fused")
 PARALLAX_PX = {"0-0.3": (0.0, 0.3), "0.3-1": (0.3, 1.0), "1-3": (1.0, 3.0), "3-6": (3.0, 6.0)}
