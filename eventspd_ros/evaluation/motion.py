@@ -13,11 +13,11 @@ import numpy as np
 from eventspd_ros.cores import cores
 from eventspd_ros.datasets.sequence import Sequence
 from eventspd_ros.evaluation.asking.answers import worker_pool
-from eventspd_ros.evaluation.asking.motion_stream import EXACT, TIMED, Asked, Moved, Poses, ask_with_motion
+from eventspd_ros.evaluation.asking.motion_stream import EXACT, TIMED, Asked, Columns, Moved, Poses, ask_with_motion
 from eventspd_ros.evaluation.asking.questions import Scene
 from eventspd_ros.evaluation.evaluate import Evaluation
 from eventspd_ros.evaluation.results import MotionCost, MotionResult, PoseErrors
-from eventspd_ros.evaluation.scoring.motion_tables import Columns, motion_tables, score_class
+from eventspd_ros.evaluation.scoring.motion_tables import classes_of, motion_tables, score_class
 from eventspd_ros.evaluation.sweeps import few_of_each
 from eventspd_ros.simulation.odometry import OdometryConfig
 
@@ -66,7 +66,7 @@ def sweep_pose_errors(evaluation: Evaluation, progress: Progress | None = None) 
     found = _ask(scenes, POSES, progress)
     for number, poses in enumerate(POSES):
         own = Columns.joined([moved.columns for moved in found[number * len(scenes) :][: len(scenes)]])
-        classes = own.classes()
+        classes = classes_of(own)
         scored = {name: score_class(own, name, classes[name]) for name in SWEPT}
         rows.append(PoseErrors(poses.name, poses.odometry, poses.declared, scored))
     return rows

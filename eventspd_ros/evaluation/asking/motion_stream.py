@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import zlib
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +14,6 @@ from eventspd_ros import rotations
 from eventspd_ros.datasets.sample import Intrinsics, known_depth
 from eventspd_ros.evaluation.asking import motion_truth
 from eventspd_ros.evaluation.asking.questions import KEYPOINT, Questions, Scene
-from eventspd_ros.evaluation.scoring.motion_tables import FUSED, LEARNED, METHODS, MOTION, SCALED, Columns
 from eventspd_ros.events.types import EventArray
 from eventspd_ros.inputs.camera_model import CameraModel
 from eventspd_ros.inputs.odometry import declared_errors
@@ -22,6 +21,7 @@ from eventspd_ros.motion.depth_from_motion import MotionAnswer, MotionDepth, Poi
 from eventspd_ros.motion.trajectory import StampedPose, Trajectory
 from eventspd_ros.simulation.odometry import OdometryConfig, erroneous, twist_covariance
 
+LEARNED, SCALED, MOTION, FUSED = METHODS = ("learned", "learned × scale", "motion", "fused")
 MAX_WAIT_NS = 50_000_000  # for a pose that covers a request, as in the node
 TIMED = 256  # keypoints asked at once
 LENS_MODELS = {"none": "", "radtan": "plumb_bob", "equidistant": "equidistant"}  # as camera_info calls them
@@ -49,6 +49,40 @@ class Asked:
     depth_m: np.ndarray
     log_stddev: np.ndarray
     scale_stddev: np.ndarray
+
+
+@dataclass(frozen=True)
+class Columns:
+    """K points, (K,) each.
+
+    kind: of questions.KINDS. domain: str. true_m; nearest_m, farthest_m: the surfaces around. moving: the pixel shows a
+    thing that moves by itself; beside_moving: one around it does; False where that is not known. parallax_px: NaN where
+    not known. at_rest: the camera. depth_m, log_stddev: of each method, NaN where it does not answer; log_stddev is σ
+    of log depth.
+    """
+
+    kind: np.ndarray
+    domain: np.ndarray
+    true_m: np.ndarray
+    nearest_m: np.ndarray
+    farthest_m: np.ndarray
+    moving: np.ndarray
+    beside_moving: np.ndarray
+    parallax_px: np.ndarray
+    at_rest: np.ndarray
+    depth_m: dict[str, np.ndarray]
+    log_stddev: dict[str, np.ndarray]
+
+    @classmethod
+    def joined(cls, parts: list[Columns]) -> Columns:
+        out = []
+        for name in (field.name for field in fields(cls)):
+            columns = [getattr(part, name) for part in parts]
+            if isinstance(columns[0], dict):
+                out.append({method: np.concatenate([c[method] for c in columns]) for method in columns[0]})
+            else:
+                out.append(np.concatenate(columns))
+        return cls(*out)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ import numpy as np
 from eventspd_ros.evaluation.asking.questions import KEYPOINT, KINDS, UNIFORM, Scene
 from eventspd_ros.evaluation.evaluate import POOLED, Evaluation, write_json
 from eventspd_ros.evaluation.results import Diagnostics, EvaluationResult, Latency
-from eventspd_ros.evaluation.scoring.motion_tables import cost_sentence, motion_text
 from eventspd_ros.evaluation.scoring.uncertainty import LEVELS
 from eventspd_ros.evaluation.showing import figures, page, published
 from eventspd_ros.evaluation.showing.figures import Example
@@ -25,6 +24,7 @@ from eventspd_ros.evaluation.showing.model_tables import (
     routing_sentence,
     sweep_tables,
 )
+from eventspd_ros.evaluation.showing.motion_text import cost_sentence, motion_text
 from eventspd_ros.evaluation.showing.table import covered
 from eventspd_ros.whole import write_whole
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from eventspd_ros.evaluation.results import Diagnostics, EvaluationResult, Protocols, Summary, Uncertainty
-from eventspd_ros.evaluation.scoring.motion_tables import cost_sentence, motion_text
 from eventspd_ros.evaluation.scoring.uncertainty import LEVELS
 from eventspd_ros.evaluation.showing.model_tables import (
     Table,
@@ -14,6 +13,7 @@ from eventspd_ros.evaluation.showing.model_tables import (
     routing_sentence,
     sweep_tables,
 )
+from eventspd_ros.evaluation.showing.motion_text import cost_sentence, motion_text
 
 ACCURACY = {
     **{"AbsRel": "abs_rel", "|log|": "abs_log", "δ1": "delta1", "RMSE m": "rmse", "SILog ½": "silog_half"},
