@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 
 from eventspd_ros.evaluation.showing.model_tables import Table
@@ -33,10 +33,10 @@ def figure(source: str, caption: str) -> str:
     return f'<figure><img src="{source}" alt="{escape(caption)}"><figcaption>{escape(caption)}</figcaption></figure>'
 
 
-def table(head: list[str], rows: Iterable[list[str]], texts: int = 1, own: set[int] = frozenset()) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], texts: int = 1, own: set[int] = frozenset()) -> str:
     """head, rows: escaped here. texts: so many columns from the left are text. own: rows that stand out."""
 
-    def cells(tag: str, line: list[str]) -> str:
+    def cells(tag: str, line: Sequence[str]) -> str:
         return "".join(
             f"<{tag}{' class=text' if column < texts else ''}>{escape(entry)}</{tag}>"
             for column, entry in enumerate(line)

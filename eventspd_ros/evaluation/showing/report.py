@@ -130,9 +130,11 @@ def _published(result: EvaluationResult) -> str:
         if not own:
             said = "Run with --protocol hmnet or e2depth to put this evaluation into the table."
     return (
-        "<h2>Published numbers on MVSEC</h2>\n"
-        f"<p>Trained on outdoor_day2, tested on outdoor_day1 and outdoor_night1, all labelled pixels. {said}</p>\n"
+        "<h2>Published numbers</h2>\n"
+        f"<p>MVSEC, trained on outdoor_day2, tested on outdoor_day1 and outdoor_night1, all labelled pixels. {said}</p>"
         + page.table(head, rows, texts=3, own=own)
+        + "<p>By protocols of their own, which compare with nothing else here:</p>\n"
+        + page.table(published.ELSEWHERE_COLUMNS, published.ELSEWHERE, texts=4)
     )
 
 

@@ -20,7 +20,7 @@ from eventspd_ros.evaluation import sweeps
 from eventspd_ros.evaluation.asking.questions import Settings
 from eventspd_ros.evaluation.evaluate import evaluate_checkpoints
 from eventspd_ros.evaluation.showing.figures import Example, draw_example, png
-from eventspd_ros.evaluation.showing.published import COLUMNS, MVSEC
+from eventspd_ros.evaluation.showing.published import COLUMNS, ELSEWHERE, ELSEWHERE_COLUMNS, MVSEC
 from eventspd_ros.evaluation.showing.report import write_report
 from eventspd_ros.model.checkpoints import save_checkpoint
 from eventspd_ros.model.presets import build_model
@@ -99,7 +99,7 @@ def test_the_page_needs_no_network(folder, page):
 
 
 def test_every_section_is_there(page):
-    wanted = ["Accuracy", "Published numbers on MVSEC", "Error against depth", "Uncertainty", "Latency"]
+    wanted = ["Accuracy", "Published numbers", "Error against depth", "Uncertainty", "Latency"]
     assert page.headings == [*wanted, "What the decoder does", "Robustness", "With the camera's poses", "Pictures"]
 
 
@@ -112,6 +112,7 @@ def test_the_json_has_the_same_numbers(folder, page):
     assert result["sweeps"]["event_rate"][-1]["share"] == 0.25 and "25.0%" in page.cells
     assert {"expected", "observed"} == set(result["uncertainty"]["uniform"]["small"]["pooled"]["calibration"])
     assert all(f"{row.day1[0]:.3f}" in page.cells for row in MVSEC if row.day1[0])
+    assert all(set(row) <= set(page.cells) for row in ELSEWHERE)
 
 
 def test_the_dense_baseline_stands_beside_the_model(folder):
@@ -188,3 +189,5 @@ def test_published_rows_are_complete():
         assert len(row.day1) == len(row.night1) == len(COLUMNS) and len(row.near_m) == 3
         for values in (row.day1, row.night1):
             assert values[3] is None or 0 < values[3] < 1
+    for row in ELSEWHERE:
+        assert len(row) == len(ELSEWHERE_COLUMNS) and "arXiv:" in row[-1] and all(row)
