@@ -12,7 +12,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from eventspd_ros.evaluation.evaluate import POOLED, RESET
+from eventspd_ros.evaluation.evaluate import RESET
+from eventspd_ros.evaluation.scoring.summary import POOLED
 from eventspd_ros.evaluation.showing.model_tables import number
 from eventspd_ros.evaluation.showing.table import format_table
 

@@ -115,7 +115,7 @@ ROOMS_OF_EVALUATION = {
     "asking": set(),
     "scoring": {"asking"},
     "showing": {"asking", "scoring", "evaluate"},
-    "replay": {"asking", "scoring", "showing", "evaluate"},
+    "replay": {"asking", "scoring", "showing"},
 }
 
 

@@ -8,8 +8,9 @@ from dataclasses import asdict
 import numpy as np
 
 from eventspd_ros.evaluation.asking.questions import KINDS
-from eventspd_ros.evaluation.evaluate import POOLED, RESET
+from eventspd_ros.evaluation.evaluate import RESET
 from eventspd_ros.evaluation.scoring.comparison import paired_difference
+from eventspd_ros.evaluation.scoring.summary import POOLED
 
 METRICS = ("abs_log", "abs_rel", "delta1")
 COUNTED = ("parameters", "macs_per_query", "macs_per_window", "steps", "seed", "machine")

@@ -52,9 +52,9 @@ def add_commands(command: Command) -> None:
 def evaluate(options) -> None:
     from eventspd_ros.datasets.catalogue import open_dataset
     from eventspd_ros.evaluation.asking.questions import ALL, Settings
-    from eventspd_ros.evaluation.evaluate import evaluate_checkpoints, write_json
+    from eventspd_ros.evaluation.evaluate import evaluate_checkpoints
     from eventspd_ros.evaluation.motion import check_poses
-    from eventspd_ros.evaluation.results import to_json
+    from eventspd_ros.evaluation.results import to_json, write_json
     from eventspd_ros.evaluation.scoring.protocols import choose_protocol
     from eventspd_ros.evaluation.showing.table import show_evaluation
 

@@ -13,7 +13,7 @@ from eventspd_ros.cores import cores
 from eventspd_ros.datasets.catalogue import open_dataset
 from eventspd_ros.evaluation.asking.answers import Method, collect_answers
 from eventspd_ros.evaluation.asking.questions import Settings
-from eventspd_ros.evaluation.evaluate import AnsweredPoints
+from eventspd_ros.evaluation.scoring.summary import AnsweredPoints
 from eventspd_ros.evaluation.scoring.uncertainty import LEVELS, coverage, fit_temperature
 from eventspd_ros.model.checkpoints import load_checkpoint, scale_temperature
 from eventspd_ros.whole import check_output

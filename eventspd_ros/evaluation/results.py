@@ -5,10 +5,13 @@ to_json() alone makes of it what `eventspd evaluate --out` writes.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
 
 from eventspd_ros.evaluation.asking.questions import Settings
 from eventspd_ros.simulation.odometry import OdometryConfig
+from eventspd_ros.whole import write_whole
 
 OPTIONAL = {"optional": True}  # a field that is not in JSON where it is None
 INLINE = {"inline": True}  # a field whose own fields stand among those of what holds it
@@ -28,6 +31,10 @@ def to_json(value):
     if isinstance(value, dict):
         return {key: to_json(own) for key, own in value.items()}
     return [to_json(own) for own in value] if isinstance(value, list | tuple) else value
+
+
+def write_json(result: object, path: Path | str) -> None:
+    write_whole(path, json.dumps(to_json(result), indent=1, allow_nan=False) + "\n")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,12 +13,12 @@ from eventspd_ros import __version__
 from eventspd_ros.evaluation.asking.answers import SceneAnswers
 from eventspd_ros.evaluation.asking.partial import Partial
 from eventspd_ros.evaluation.asking.questions import Questions
-from eventspd_ros.evaluation.evaluate import score_by_protocol, summarise, write_json
 from eventspd_ros.evaluation.replay.requests import ReplaySettings
 from eventspd_ros.evaluation.replay.session import MethodAnswers, ReplaySession
 from eventspd_ros.evaluation.replay.writers import check_free, write_answer_bag, write_csv
-from eventspd_ros.evaluation.results import INLINE, OPTIONAL, Protocols, Summary
+from eventspd_ros.evaluation.results import INLINE, OPTIONAL, Protocols, Summary, write_json
 from eventspd_ros.evaluation.scoring.protocols import DisparityProtocol, Protocol
+from eventspd_ros.evaluation.scoring.summary import score_by_protocol, summarise
 from eventspd_ros.evaluation.showing.table import format_table, show_summary
 from eventspd_ros.predictor import Status
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from eventspd_ros.evaluation.asking.questions import KEYPOINT, KINDS, UNIFORM, Scene
-from eventspd_ros.evaluation.evaluate import POOLED, Evaluation, write_json
-from eventspd_ros.evaluation.results import Diagnostics, EvaluationResult, Latency
+from eventspd_ros.evaluation.evaluate import Evaluation
+from eventspd_ros.evaluation.results import Diagnostics, EvaluationResult, Latency, write_json
+from eventspd_ros.evaluation.scoring.summary import POOLED
 from eventspd_ros.evaluation.scoring.uncertainty import LEVELS
 from eventspd_ros.evaluation.showing import figures, page, published
 from eventspd_ros.evaluation.showing.figures import Example

@@ -16,7 +16,7 @@ from eventspd_ros.evaluation.asking.answers import Method, collect_answers
 from eventspd_ros.evaluation.asking.disturbances import ShotNoise
 from eventspd_ros.evaluation.asking.questions import Scene, Settings
 from eventspd_ros.evaluation.asking.view import View
-from eventspd_ros.evaluation.evaluate import summarise
+from eventspd_ros.evaluation.scoring.summary import summarise
 from eventspd_ros.model.config import PitchConfig
 from eventspd_ros.model.feature_cache import StreamState
 from eventspd_ros.model.presets import build_model, preset_config

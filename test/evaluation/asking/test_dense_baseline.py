@@ -17,8 +17,8 @@ from eventspd_ros.evaluation.asking.dense_baseline import (
     widen_patches,
 )
 from eventspd_ros.evaluation.asking.questions import Scene, Settings
-from eventspd_ros.evaluation.evaluate import summarise
 from eventspd_ros.evaluation.results import NoPoints
+from eventspd_ros.evaluation.scoring.summary import summarise
 from eventspd_ros.model.checkpoints import save_checkpoint
 from eventspd_ros.model.depth_anything import read_depth_anything
 from eventspd_ros.model.feature_cache import FeatureCache, StreamState
