@@ -16,12 +16,12 @@ from torch import nn
 
 from eventspd_ros.benchmark.machine import conditions
 from eventspd_ros.benchmark.timing import device_conditions, now_s, times_ms
-from eventspd_ros.evaluation.asking.dense_baseline import DenseModel
 from eventspd_ros.evaluation.asking.questions import Scene
 from eventspd_ros.evaluation.asking.view import View
 from eventspd_ros.evaluation.evaluate import Evaluation
 from eventspd_ros.evaluation.results import Crossover, Latency, TimesByK
 from eventspd_ros.events.types import EventWindow
+from eventspd_ros.model.dense import DenseModel
 from eventspd_ros.model.feature_cache import StreamState
 from eventspd_ros.model.keypoint_model import KeypointModel
 from eventspd_ros.model.point_depth import PointDepthModel

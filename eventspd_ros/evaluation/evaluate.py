@@ -16,13 +16,14 @@ from eventspd_ros.datasets.catalogue import open_dataset
 from eventspd_ros.datasets.sequence import Sequence
 from eventspd_ros.evaluation.asking.answers import Method, SceneAnswers, collect_answers
 from eventspd_ros.evaluation.asking.baselines import fit_baselines
-from eventspd_ros.evaluation.asking.dense_baseline import load_dense
+from eventspd_ros.evaluation.asking.dense_baseline import fit_scale
 from eventspd_ros.evaluation.asking.partial import Partial, fingerprint
 from eventspd_ros.evaluation.asking.questions import Settings
 from eventspd_ros.evaluation.results import EvaluationResult, write_json
 from eventspd_ros.evaluation.scoring.protocols import DisparityProtocol, Protocol
 from eventspd_ros.evaluation.scoring.summary import score_by_protocol, summarise
 from eventspd_ros.model.checkpoints import load_checkpoint
+from eventspd_ros.model.dense import load_dense
 from eventspd_ros.whole import check_output
 
 RESET = " (memory reset)"
@@ -113,7 +114,7 @@ def _dense_method(
     """The dense baseline; it has no memory, so that only windows that are asked need be encoded."""
     model = load_dense(*dense, device)
     if training is not None:
-        model.fit_scale(training, seed)
+        fit_scale(model, training, seed)
     return Method("dense", model, reset=True)
 
 
