@@ -7,7 +7,7 @@ K; EventSPD starts lower and grows with K. Where the two meet, K*, a dense map c
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -19,7 +19,7 @@ from eventspd_ros.benchmark.timing import device_conditions, now_s, times_ms
 from eventspd_ros.evaluation.asking.questions import Scene
 from eventspd_ros.evaluation.asking.view import View
 from eventspd_ros.evaluation.evaluate import Evaluation
-from eventspd_ros.evaluation.results import Crossover, Latency, TimesByK
+from eventspd_ros.evaluation.results import OPTIONAL
 from eventspd_ros.events.types import EventWindow
 from eventspd_ros.model.dense import DenseModel
 from eventspd_ros.model.feature_cache import StreamState
@@ -31,6 +31,47 @@ KS = (1, 4, 16, 64, 256, 1024, 4096)
 STAGES_K = 256
 REPETITIONS, WARM_UPS = 20, 3
 DENSE_REPETITIONS, DENSE_WARM_UPS = 3, 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimesByK:
+    """Medians over repetitions, ms; T(K) = encode + decode of K keypoints. stages_ms: of encode and of decode, by
+    stage. trained: whether the weights are trained ones, on which times do not depend."""
+
+    name: str
+    trained: bool | None = field(default=None, metadata=OPTIONAL)
+    encode_ms: float
+    decode_ms: dict[str, float]
+    total_ms: dict[str, float]
+    repetitions: int
+    stages_ms: dict[str, dict[str, float]] | None = field(default=None, metadata=OPTIONAL)
+
+
+@dataclass(frozen=True, slots=True)
+class Crossover:
+    """From how many keypoints on a dense map costs no more; None: from none. measured: between numbers that were timed,
+    not beyond the last."""
+
+    k: int | None
+    measured: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
+    """Of one window with so many events. no_dense: why there is no dense baseline beside the model."""
+
+    sensor: str
+    events: int
+    device: str
+    torch_threads: int
+    peak_memory_bytes: int
+    machine: str
+    load_average: float
+    versions: dict[str, str]
+    model: TimesByK
+    dense: TimesByK | None = field(default=None, metadata=OPTIONAL)
+    crossover: Crossover | None = field(default=None, metadata=OPTIONAL)
+    no_dense: str | None = field(default=None, metadata=OPTIONAL)
 
 
 def latency_of(evaluation: Evaluation) -> Latency:

@@ -103,11 +103,13 @@ def look_closer(options, evaluation):
             found["pose_errors"] = sweep_pose_errors(evaluation, progress)
     if options.report:
         from eventspd_ros.benchmark.latency import latency_of
+        from eventspd_ros.benchmark.latency_page import latency_section
         from eventspd_ros.evaluation.showing.report import write_report
 
-        result = replace(evaluation.result, **found, latency=latency_of(evaluation))
-        print(f"report: {write_report(replace(evaluation, result=result), options.report)}", file=sys.stderr)
-        return result
+        found["latency"] = latency_of(evaluation)
+        evaluation = replace(evaluation, result=replace(evaluation.result, **found))
+        page = write_report(evaluation, options.report, latency_section(found["latency"]))
+        print(f"report: {page}", file=sys.stderr)
     return replace(evaluation.result, **found)
 
 

@@ -314,47 +314,6 @@ class PoseErrors:
     classes: Classes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimesByK:
-    """Medians over repetitions, ms; T(K) = encode + decode of K keypoints. stages_ms: of encode and of decode, by
-    stage. trained: whether the weights are trained ones, on which times do not depend."""
-
-    name: str
-    trained: bool | None = field(default=None, metadata=OPTIONAL)
-    encode_ms: float
-    decode_ms: dict[str, float]
-    total_ms: dict[str, float]
-    repetitions: int
-    stages_ms: dict[str, dict[str, float]] | None = field(default=None, metadata=OPTIONAL)
-
-
-@dataclass(frozen=True, slots=True)
-class Crossover:
-    """From how many keypoints on a dense map costs no more; None: from none. measured: between numbers that were timed,
-    not beyond the last."""
-
-    k: int | None
-    measured: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Latency:
-    """Of one window with so many events. no_dense: why there is no dense baseline beside the model."""
-
-    sensor: str
-    events: int
-    device: str
-    torch_threads: int
-    peak_memory_bytes: int
-    machine: str
-    load_average: float
-    versions: dict[str, str]
-    model: TimesByK
-    dense: TimesByK | None = field(default=None, metadata=OPTIONAL)
-    crossover: Crossover | None = field(default=None, metadata=OPTIONAL)
-    no_dense: str | None = field(default=None, metadata=OPTIONAL)
-
-
 @dataclass(frozen=True, slots=True)
 class Summary:
     """judged: the method that is compared with all others. scenes: how many of each group: pooled, and each domain.
@@ -374,7 +333,7 @@ Protocols = dict[str, dict[str, dict[str, float]]]  # protocol → method → th
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationResult:
-    """What `eventspd evaluate` writes; the last five: where they were asked for."""
+    """What `eventspd evaluate` writes; the last five: where they were asked for. latency: of benchmark/latency.py."""
 
     set: str
     dataset: str
@@ -389,4 +348,4 @@ class EvaluationResult:
     sweeps: Sweeps | None = field(default=None, metadata=OPTIONAL)
     motion: MotionResult | None = field(default=None, metadata=OPTIONAL)
     pose_errors: list[PoseErrors] | None = field(default=None, metadata=OPTIONAL)
-    latency: Latency | None = field(default=None, metadata=OPTIONAL)
+    latency: object | None = field(default=None, metadata=OPTIONAL)

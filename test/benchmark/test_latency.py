@@ -7,8 +7,8 @@ from reference.models import small_model
 from reference.windows import random_window
 
 from eventspd_ros.benchmark import latency
-from eventspd_ros.benchmark.latency import crossover, measure_latency
-from eventspd_ros.evaluation.results import Crossover, to_json
+from eventspd_ros.benchmark.latency import Crossover, crossover, measure_latency
+from eventspd_ros.evaluation.results import to_json
 from eventspd_ros.model.presets import build_model
 
 

@@ -15,7 +15,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from eventspd_ros.evaluation.results import Accuracy, DepthClass, Latency, SweepRow, Sweeps, Uncertainty
+from eventspd_ros.evaluation.results import Accuracy, DepthClass, SweepRow, Sweeps, Uncertainty
 from eventspd_ros.evaluation.showing.overlay import depth_ticks, event_image
 from eventspd_ros.events.types import EventWindow
 
@@ -55,13 +55,13 @@ def _embedded(figure: Figure, kind: str, mime: str, **options) -> str:
     return f"data:image/{mime};base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _panels(count: int, height: float = 3.4, width: float = 10.0) -> tuple[Figure, np.ndarray]:
+def row_of_axes(count: int, height: float = 3.4, width: float = 10.0) -> tuple[Figure, np.ndarray]:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(1, count, squeeze=False)[0]
 
 
-def _plain_log(axes: Axes, which: str) -> None:
+def plain_log(axes: Axes, which: str) -> None:
     """A logarithmic axis with plain numbers at 1, 2 and 5."""
     axis = getattr(axes, f"{which}axis")
     getattr(axes, f"set_{which}scale")("log")
@@ -73,7 +73,7 @@ def _plain_log(axes: Axes, which: str) -> None:
 @matplotlib_settings(STYLE)
 def draw_error_by_depth(methods: dict[str, Accuracy], judged: str) -> Figure:
     """Left AbsRel of all, right the judged one's log error with 10 to 90 %."""
-    figure, (left, right) = _panels(2)
+    figure, (left, right) = row_of_axes(2)
     names = sorted(methods, key=lambda name: name != judged)
     for colour, name in zip(_cycle(names), names, strict=True):
         rows = methods[name].by_true_depth
@@ -87,7 +87,7 @@ def draw_error_by_depth(methods: dict[str, Accuracy], judged: str) -> Figure:
     left.set(ylabel="AbsRel", xlabel="true depth [m]", ylim=(0, None))
     right.set(ylabel="ln predicted − ln true", xlabel="true depth [m]")
     for axes in (left, right):
-        _plain_log(axes, "x")
+        plain_log(axes, "x")
     left.legend(fontsize=9)
     right.legend(fontsize=9)
     return figure
@@ -104,7 +104,7 @@ def _cycle(names) -> list[str]:
 @matplotlib_settings(STYLE)
 def draw_uncertainty(groups: dict[str, Uncertainty]) -> Figure:
     """groups: of the judged model by domain, pooled first. Calibration, then sparsification."""
-    figure, (calibration, abs_rel, rmse) = _panels(3)
+    figure, (calibration, abs_rel, rmse) = row_of_axes(3)
     calibration.plot([0, 1], [0, 1], color="0.3", lw=1)
     for colour, (name, values) in zip(_cycle(groups), groups.items(), strict=True):
         curve, width = values.calibration, 2.4 if name == "pooled" else 1.3
@@ -125,45 +125,9 @@ def draw_uncertainty(groups: dict[str, Uncertainty]) -> Figure:
 
 
 @matplotlib_settings(STYLE)
-def draw_stages(stages: dict[str, dict[str, float]]) -> Figure:
-    """stages: of encode and of decode, ms by stage."""
-    figure, panels = _panels(len(stages), height=2.8)
-    for axes, (name, times) in zip(panels, stages.items(), strict=True):
-        labels, values = list(times), list(times.values())
-        bars = axes.barh(labels[::-1], values[::-1], color=COLOURS[0], height=0.62)
-        axes.bar_label(bars, [f"{value:.2f}" for value in values[::-1]], padding=3, fontsize=9)
-        axes.set(xlabel="ms", title=f"{name}: {sum(values):.2f} ms", xlim=(0, 1.18 * max(max(values), 1e-3)))
-        axes.grid(axis="y", visible=False)
-    return figure
-
-
-@matplotlib_settings(STYLE)
-def draw_time_by_k(latency: Latency) -> Figure:
-    """T(K) of the model, and of the dense one where it was timed, with the crossover."""
-    figure, (axes,) = _panels(1, width=7.0)
-    for colour, times, further in ((COLOURS[0], latency.model, ""), (COLOURS[1], latency.dense, ", then sampled")):
-        if times:
-            total, label = times.total_ms, times.name + further
-            axes.plot([int(k) for k in total], list(total.values()), "o-", color=colour, lw=2, ms=5, label=label)
-    if latency.crossover and (crossing := latency.crossover.k):
-        last, level = ([*times.total_ms.items()][-1] for times in (latency.model, latency.dense))
-        if not latency.crossover.measured:
-            axes.plot([int(last[0]), crossing], [last[1], level[1]], "--", color=COLOURS[0], lw=1.3)
-        axes.axvline(crossing, color="0.4", ls=":", lw=1.3)
-        axes.annotate(f"K* = {crossing:,} ", (crossing, latency.model.encode_ms), ha="right", va="bottom")
-    _plain_log(axes, "x")
-    _plain_log(axes, "y")
-    ks = [int(k) for k in latency.model.total_ms]
-    axes.set_xticks(ks, [f"{k:,}" for k in ks])
-    axes.set(xlabel="keypoints K", ylabel="T(K): encode + decode [ms]")
-    axes.legend(fontsize=9)
-    return figure
-
-
-@matplotlib_settings(STYLE)
 def draw_sweeps(sweeps: Sweeps) -> Figure:
     """Error against event rate, added noise, time since a gap and time since the camera stopped."""
-    figure, panels = _panels(4 if sweeps.gap else 3, width=12.0, height=3.0)
+    figure, panels = row_of_axes(4 if sweeps.gap else 3, width=12.0, height=3.0)
     rate, noise, stop, *gap = panels
     _line(rate, sweeps.event_rate, lambda row: 100 * row.share)
     rate.set(xlabel="events kept [%]", ylabel="mean |log error|", xticks=[25, 50, 75, 100])
@@ -200,7 +164,7 @@ def _line(axes: Axes, rows: list[SweepRow], place, value=lambda row: row.abs_log
 def draw_example(example: Example) -> Figure:
     """Four times the same window: keypoints coloured by predicted and true depth, by error and by σ."""
     height, width = example.window.height, example.window.width
-    figure, panels = _panels(4, width=14.0, height=14.0 / 4 * height / width + 1.0)
+    figure, panels = row_of_axes(4, width=14.0, height=14.0 / 4 * height / width + 1.0)
     background = event_image(example.window)
     both = np.concatenate((example.predicted_m, example.true_m))
     both = both[np.isfinite(both)]

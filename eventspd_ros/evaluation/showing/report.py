@@ -13,7 +13,7 @@ import numpy as np
 
 from eventspd_ros.evaluation.asking.questions import KEYPOINT, KINDS, UNIFORM, Scene
 from eventspd_ros.evaluation.evaluate import Evaluation
-from eventspd_ros.evaluation.results import Diagnostics, EvaluationResult, Latency, write_json
+from eventspd_ros.evaluation.results import Diagnostics, EvaluationResult, write_json
 from eventspd_ros.evaluation.scoring.summary import POOLED
 from eventspd_ros.evaluation.scoring.uncertainty import LEVELS
 from eventspd_ros.evaluation.showing import figures, page, published
@@ -36,8 +36,9 @@ ACCURACY = {
 }
 
 
-def write_report(evaluation: Evaluation, folder: Path | str) -> Path:
-    """Writes report.html and report.json into a folder; returns the path of the page."""
+def write_report(evaluation: Evaluation, folder: Path | str, latency: str = "") -> Path:
+    """Writes report.html and report.json into a folder; returns the path of the page. latency: a section of it, as
+    benchmark/latency_page.py makes it."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     result = evaluation.result
@@ -50,7 +51,7 @@ def write_report(evaluation: Evaluation, folder: Path | str) -> Path:
         _published(result),
         _by_depth(result),
         _uncertainty(result),
-        _latency(result),
+        latency,
         _diagnostics(result),
         _sweeps(result),
         _motion(result),
@@ -179,49 +180,6 @@ def _uncertainty(result: EvaluationResult) -> str:
         + page.table(head, rows, texts=2, own=own)
         + "<p class=note>AUSE / random: 0 where σ orders points as their errors do, 1 where it knows nothing.</p>"
     )
-
-
-def _latency(result: EvaluationResult) -> str:
-    if result.latency is None:
-        return ""
-    latency, model, dense = result.latency, result.latency.model, result.latency.dense
-    ks = list(model.total_ms)
-    rows = [
-        [times.name, number(times.encode_ms), *(number(times.total_ms[k]) for k in ks)]
-        for times in ([model, dense] if dense else [model])
-    ]
-    said = [
-        f"{escape(latency.device)}, {latency.torch_threads} threads, load average {latency.load_average}, "
-        f"torch {escape(latency.versions['torch'])}; one window of {latency.sensor} px with "
-        f"{latency.events:,} events. Medians of {model.repetitions} runs."
-    ]
-    if dense:
-        said.append(
-            f"The dense baseline's weights are {'the given ones' if dense.trained else 'random'}, on which its "
-            f"time does not depend; medians of {dense.repetitions} runs. {_crossover(latency)}"
-        )
-    else:
-        said.append(escape(latency.no_dense or ""))
-    return "\n".join(
-        (
-            "<h2>Latency</h2>",
-            *(f"<p>{line}</p>" for line in said if line),
-            page.figure(figures.svg(figures.draw_time_by_k(latency)), "Time from a window of events to K depths."),
-            page.table(["", "encode ms", *(f"T({k}) ms" for k in ks)], rows),
-            page.figure(figures.svg(figures.draw_stages(model.stages_ms)), "Where encode and decode spend it."),
-        )
-    )
-
-
-def _crossover(latency: Latency) -> str:
-    crossing, (width, height) = latency.crossover, map(int, latency.sensor.split("x"))
-    if crossing.k is None:
-        return "The curves do not meet."
-    if crossing.k == 0:
-        return "The dense map is faster from the first keypoint on."
-    how = "" if crossing.measured else ", continuing the last two points"
-    share = crossing.k / (width * height)
-    return f"They meet at K* = {crossing.k:,} keypoints{how}: {share:.2g} times the sensor's pixels."
 
 
 def _diagnostics(result: EvaluationResult) -> str:
