@@ -48,7 +48,7 @@ test-all: all  # the slow ones too
 	$(RUN) pytest -m "not gpu" $(PYTEST_ARGS)
 
 release-check: all  # RESULT: what `eventspd evaluate --out` wrote of the weights that are to ship
-	.venv/bin/python test/release_check.py "$(RESULT)"
+	$(RUN) python test/release_check.py "$(RESULT)"
 
 soak: all
 	$(RUN) python -m eventspd_ros.ros.outside.soak --minutes $(MINUTES) --out soak

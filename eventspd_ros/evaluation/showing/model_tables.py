@@ -40,7 +40,7 @@ def sweep_tables(sweeps: Sweeps) -> list[Table]:
             lines = [
                 [label(row), f"{row.points:,}"]
                 + [number(getattr(row, key)) for key in ERROR.values()]
-                + [f"{getattr(row, key):.3g}" for key in further.values()]
+                + ["–" if (value := getattr(row, key)) is None else f"{value:.3g}" for key in further.values()]
                 for row in rows
             ]
             tables.append(Table(title, ["", "points", *ERROR, *further], lines))

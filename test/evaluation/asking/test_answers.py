@@ -1,11 +1,10 @@
-"""The harness streams as the predictor does, and a model that knows the truth makes no error."""
+"""The harness streams as the predictor does."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 from reference.packets import rows
 from reference.slow_cells import slow_cells
 from reference.slow_support import slow_support
@@ -90,55 +89,6 @@ def test_what_cannot_be_asked_is_named(model, sequences):
         collect_answers(sequences, [Method("a", model), Method("b", other)], {}, SETTINGS)
     with pytest.raises(ValueError, match="4 scenes, but none has a depth label after 99 windows"):
         collect_answers(sequences, [Method("a", model)], {}, Settings(warm_up=99))
-
-
-@dataclass
-class Cheat:
-    """Knows the depth map of every window by the window's events, and answers it times a factor."""
-
-    sequences: list
-    factor: float
-    config = build_model("minimal").config
-
-    def prepare(self, height, width):
-        scenes = [Scene(s, self.config.window_ms, self.config.stride_ms, SETTINGS) for s in self.sequences]
-        self.known = {
-            scene.window(number).t_ns.tobytes() + scene.window(number).x.tobytes(): (scene, int(scene.labels[number]))
-            for scene in scenes
-            for number in range(len(scene))
-        }
-
-    def encode(self, windows, states):
-        known = [self.known[window.t_ns.tobytes() + window.x.tobytes()] for window in windows]
-        return [SimpleNamespace(scene=scene, label=label, scale_stddev=None) for scene, label in known], states
-
-    def decode(self, cache, uv_px):
-        scene, label = cache.scene, cache.label
-        u, v = uv_px.long().T
-        true = torch.from_numpy(scene.sequence.read_depth(label))[v, u].double()
-        canonical = self.factor * true / scene.sequence.intrinsics.metric_per_canonical
-        return canonical, 0.1 * canonical
-
-    def prior_depth(self, cache, uv_px):
-        return None
-
-
-def test_a_model_that_knows_the_depth_makes_no_error(sequences):
-    methods = [Method("cheat", Cheat(sequences, 1.0)), Method("half", Cheat(sequences, 0.5))]
-    result = summarise(collect_answers(sequences, methods, {}, SETTINGS), "cheat")
-    for kind in ("uniform", "keypoints"):
-        for group in ("pooled", "drive", "indoor"):
-            perfect, half = (result.accuracy[kind][group][name] for name in ("cheat", "half"))
-            assert perfect.plain.abs_rel < 1e-6 and perfect.plain.delta1 == perfect.answered == 1
-            assert half.plain.abs_rel == pytest.approx(0.5) and half.per_image.abs_rel == pytest.approx(0.5)
-            assert half.plain.abs_log == pytest.approx(np.log(2)) and half.median_aligned.abs_rel < 1e-6
-            assert half.event_pixels.abs_rel == pytest.approx(0.5)
-        against = result.comparison[kind]["half"]
-        assert against["abs_log"]["pooled"].ratio < 1e-6 and against["abs_log"]["pooled"].won == 1
-        assert result.uncertainty[kind]["cheat"]["pooled"].coverage["50%"] == 1
-        assert result.uncertainty[kind]["half"]["pooled"].coverage["95%"] == 0
-        assert result.uncertainty[kind]["half"]["pooled"].coverage_error["95%"] == 0
-        assert set(result.per_scene[kind]["half"]) == {sequence.name for sequence in sequences}
 
 
 @pytest.mark.parametrize(
