@@ -31,6 +31,7 @@ from eventspd_ros.benchmark.timing import device_conditions
 from eventspd_ros.events.uniform import model_window
 from eventspd_ros.model.config import ModelConfig
 from eventspd_ros.model.decoder_context import DecoderContext
+from eventspd_ros.model.dense import DenseModel
 from eventspd_ros.model.feature_cache import StreamState, list_tensors
 from eventspd_ros.model.point_depth import PointDepthModel
 from eventspd_ros.model.presets import build_model
@@ -41,8 +42,6 @@ from eventspd_ros.whole import write_whole
 
 def _dense() -> PointDepthModel:
     """F³ ds1 and Depth Anything V2 ViT-S with random weights."""
-    from eventspd_ros.evaluation.dense_baseline import DenseModel
-
     return DenseModel()
 
 

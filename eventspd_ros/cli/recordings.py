@@ -172,12 +172,13 @@ def _range(name: str, given: list[float] | None) -> tuple[float, float] | None:
 
 
 def replay(options) -> None:
-    from eventspd_ros.evaluation.protocols import choose_protocol
     from eventspd_ros.evaluation.replay.ground_truth import read_extrinsics
     from eventspd_ros.evaluation.replay.requests import ReplaySettings
     from eventspd_ros.evaluation.replay.result import ReplayOutputs, replay_result, show_replay
     from eventspd_ros.evaluation.replay.session import open_session, replay_configuration, replay_offline
     from eventspd_ros.evaluation.replay.topics import TopicNames
+    from eventspd_ros.evaluation.results import to_json
+    from eventspd_ros.evaluation.scoring.protocols import choose_protocol
     from eventspd_ros.model.checkpoints import load_checkpoint
     from eventspd_ros.resources import find_weights
 
@@ -221,4 +222,4 @@ def replay(options) -> None:
                 methods = replay_offline(session, weights, options.device, partial, progress)
             result = replay_result(session, methods, protocol)
             outputs.write(session, methods, result)
-    print(json.dumps(result, indent=1) if options.json else show_replay(result))
+    print(json.dumps(to_json(result), indent=1) if options.json else show_replay(result))

@@ -150,7 +150,7 @@ def camera_info_at(header: Header, camera: CameraModel) -> CameraInfo:
 def overlay_image(answer: KeypointDepthArray, events: Seen) -> Image:
     """rgb8: the events on white, red where brighter and blue where darker, or the image; the keypoints as dots coloured
     by depth, grey where they have none; a scale in metres."""
-    from eventspd_ros.evaluation.overlay import event_image  # it loads matplotlib, which only this output needs
+    from eventspd_ros.evaluation.showing.overlay import event_image  # it loads matplotlib, which only this output needs
 
     ok, uv_px, depth_m = _ok(answer)
     if isinstance(events, ImageWindow):

@@ -5,8 +5,8 @@ import inspect
 import pytest
 from reference.models import small_model
 
-from eventspd_ros.evaluation.dense_baseline import DenseModel
 from eventspd_ros.model.acceleration import CompiledModel
+from eventspd_ros.model.dense import DenseModel
 from eventspd_ros.model.keypoint_model import KeypointModel
 from eventspd_ros.model.point_depth import PointDepthModel
 from eventspd_ros.model.presets import ENCODER_PRESETS, MODEL_PRESETS, build_model

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from eventspd_ros.evaluation.partial import Partial
+from eventspd_ros.evaluation.asking.partial import Partial
 from eventspd_ros.evaluation.replay.motion import BagMotion, Parts
 from eventspd_ros.evaluation.replay.packets import PacketReader, readable
 from eventspd_ros.evaluation.replay.requests import ReplayRequest, ReplaySettings, among_messages

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from eventspd_ros.evaluation.questions import KEYPOINT, UNIFORM, draw_labelled_pixels, event_pixels
+from eventspd_ros.evaluation.asking.questions import KEYPOINT, UNIFORM, draw_labelled_pixels, event_pixels
 from eventspd_ros.evaluation.replay.ground_truth import GroundTruth, depth_at
 from eventspd_ros.evaluation.replay.packets import PacketReader, readable
 from eventspd_ros.evaluation.replay.topics import BagTopics

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from eventspd_ros import __version__
-from eventspd_ros.evaluation.partial import Partial, fingerprint
+from eventspd_ros.evaluation.asking.partial import Partial, fingerprint
 from eventspd_ros.evaluation.replay.ground_truth import DepthImages, GroundTruth, LidarDepth
 from eventspd_ros.evaluation.replay.motion import BagMotion
 from eventspd_ros.evaluation.replay.offline import OfflineReplay, ReplayAnswer

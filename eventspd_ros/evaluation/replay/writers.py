@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from rosbags.rosbag2 import StoragePlugin, Writer
 
-from eventspd_ros.evaluation.questions import KINDS
+from eventspd_ros.evaluation.asking.questions import KINDS
 from eventspd_ros.evaluation.replay.offline import ReplayAnswer
 from eventspd_ros.evaluation.replay.requests import ReplayRequest
 from eventspd_ros.events.files.rosbag import KEYPOINT_DEPTH_ARRAY, bag_typestore

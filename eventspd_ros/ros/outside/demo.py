@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from eventspd_ros.evaluation.metrics import abs_rel
-from eventspd_ros.evaluation.overlay import draw_overlay
 from eventspd_ros.evaluation.replay.offline import ReplayAnswer
 from eventspd_ros.evaluation.replay.packets import readable
 from eventspd_ros.evaluation.replay.requests import ReplayRequest, ReplaySettings
 from eventspd_ros.evaluation.replay.session import MethodAnswers, Progress, ReplaySession, open_session, pixel_reader
 from eventspd_ros.evaluation.replay.topics import TopicNames
+from eventspd_ros.evaluation.scoring.metrics import abs_rel
+from eventspd_ros.evaluation.showing.overlay import draw_overlay
 from eventspd_ros.events.files import open_events
 from eventspd_ros.events.files.rosbag import open_bag
 from eventspd_ros.events.types import EventWindow
