@@ -203,7 +203,7 @@ class MotionDepth:
         if (seen := self._seen) is None or not len(log_depth):
             return nothing
         rough = self.learned.rough(log_depth, log_stddev)
-        prior = tuple(np.where(has_learned, *each) for each in zip(rough, (log_depth, log_stddev), strict=True))
+        prior = np.where(has_learned, rough[0], log_depth), np.where(has_learned, rough[1], log_stddev)
         rays = seen.lens.rays(points.uv_px)
         with seen.slices.lock:
             look = seen.slices.look(until_ns)
