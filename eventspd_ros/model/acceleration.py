@@ -50,7 +50,7 @@ class Acceleration(str, Enum):
 
 
 def accelerate(
-    model: KeypointModel, how: Acceleration | str = "auto", say: Callable[[str], None] | None = None
+    model: KeypointModel, how: Acceleration | str = "auto", say: Callable[[str], object] | None = None
 ) -> KeypointModel:
     """The model, or one that answers alike and faster. A package (export.py) and a model on images stay as they are.
 
@@ -74,7 +74,7 @@ class CompiledModel:
 
     sensor_hw: tuple[int, int] | None = None
 
-    def __init__(self, model: PointDepthModel, say: Callable[[str], None], backend: str = "inductor"):
+    def __init__(self, model: PointDepthModel, say: Callable[[str], object], backend: str = "inductor"):
         """backend: of torch.compile."""
         self.config, self.trained, self.device = model.config, model.trained, model.device
         self.plain, self._say, self._backend = model.eval(), say, backend

@@ -51,9 +51,11 @@ class Basis(IntFlag):
 
 
 class Lens(Protocol):
-    """inputs/camera_model.py has one. k: (3, 3), of the raw image and of the undistorted one."""
+    """inputs/camera_model.py has one."""
 
-    k: np.ndarray
+    @property
+    def k(self) -> np.ndarray:
+        """(3, 3), of the raw image and of the undistorted one."""
 
     def rays(self, uv_px: np.ndarray) -> np.ndarray:
         """Raw pixels (K, 2) to (x, y) of the ray (x, y, 1), NaN where the lens has none."""
