@@ -21,7 +21,7 @@ from eventspd_ros.evaluation.replay.topics import TopicNames, choose_topics
 from eventspd_ros.events.clock import SensorClock
 from eventspd_ros.events.codecs import make_decoder
 from eventspd_ros.events.files import EventSource, open_events
-from eventspd_ros.events.files.rosbag import open_bag
+from eventspd_ros.events.files.rosbag import RosbagSource, open_bag
 from eventspd_ros.events.types import EventArray
 from eventspd_ros.msg import KeypointDepthArray
 from eventspd_ros.predictor import Status
@@ -63,6 +63,7 @@ class DemoBag:
         source = open_events(path, topic)
         with open_bag(path) as bag:
             try:
+                assert isinstance(source, RosbagSource), "open_bag() takes no other"
                 topics = choose_topics(bag, TopicNames(events=source.topic))
                 if topics.camera_info is None:  # motion is of rays, and an assumed lens has none
                     topics = replace(topics, poses=None, poses_type=None)
@@ -152,7 +153,7 @@ def summary_of(bag: Path, topics: DemoBag, recorder: Recorder, weights: str) -> 
     latency_ms = recorder.latencies_ms()
     quantiles = np.percentile(latency_ms, [50, 95, 99]) if latency_ms else [None] * 3
     trained = recorder.diagnostics.get("trained") == "True"
-    error = depth_error(bag, topics, answers) if topics.depth else None
+    error = depth_error(bag, topics, answers)
     return {
         "bag": str(bag),
         "sensor": f"{topics.width}x{topics.height}",
@@ -179,6 +180,8 @@ def summary_of(bag: Path, topics: DemoBag, recorder: Recorder, weights: str) -> 
 
 def depth_error(bag: Path, topics: DemoBag, answers: list) -> float | None:
     """AbsRel of all OK points against the bag's depth images of the same stamp; None where nothing can be compared."""
+    if topics.depth is None:
+        return None
     truth = DepthImages(topics.depth, topics.height, topics.width)
     by_stamp = {time_to_ns(a.header.stamp): a for a in answers}
     predicted, true = [], []
@@ -229,8 +232,8 @@ def events_between(source: EventSource, answer: KeypointDepthArray) -> EventArra
         parts.append([column[inside] for column in (events.x, events.y, events.p, events.t_ns)])
         if time_ns[0] > end_ns:
             break
-    columns = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return EventArray(*columns, source.width, source.height)
+    x, y, p, t_ns = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return EventArray(x, y, p, t_ns, source.width, source.height)
 
 
 def table(summary: dict) -> str:

@@ -8,7 +8,7 @@ import time
 from rosgraph_msgs.msg import Clock
 
 from eventspd_ros.events.clock import SensorClock
-from eventspd_ros.events.codecs import make_decoder
+from eventspd_ros.events.codecs import Decoder, make_decoder
 from eventspd_ros.events.types import EventPacket, EventWindow
 from eventspd_ros.events.windows import WindowSlicer
 from eventspd_ros.msg import KeypointArray, KeypointDepthArray
@@ -70,12 +70,13 @@ class CornerFrontEnd:
 
     def __init__(self, publisher):
         self._publisher = publisher
-        self._decoder = self._slicer = None
+        self._decoder: Decoder | None = None
+        self._slicer: WindowSlicer | None = None
         self._clock = SensorClock()
         self._next_id = 0  # corners are not tracked: an id never comes again
 
     def take(self, packet: EventPacket) -> None:
-        if self._decoder is None:
+        if self._decoder is None or self._slicer is None:
             self._decoder = make_decoder(packet.encoding, packet.width, packet.height)
             self._slicer = WindowSlicer(
                 packet.width, packet.height, CORNER_WINDOW_NS, CORNER_STRIDE_NS, MAX_HELD_EVENTS
