@@ -112,7 +112,7 @@ class BagPlayer(Node):
         for topic in self.parameters.wait_for:
             if topic not in publishers:
                 raise ValueError(f"wait_for: {topic} is not played; these are: {', '.join(publishers)}")
-            while publishers[topic].get_subscription_count() < self.parameters.wait_for.count(topic):
+            while not publishers[topic].get_subscription_count():
                 if time.monotonic() > deadline_s:
                     raise ValueError(f"no subscriber on {topic} after {self.parameters.wait_s} s")
                 time.sleep(0.02)

@@ -21,11 +21,11 @@ import numpy as np
 from rclpy.serialization import deserialize_message
 
 from eventspd_ros.benchmark.machine import cpu_name
+from eventspd_ros.evaluation.replay.topics import BagTopics, TopicNames, choose_topics
 from eventspd_ros.events.files.rosbag import open_bag
 from eventspd_ros.msg import KeypointArray, KeypointDepthArray
 from eventspd_ros.ros.bag_player import recorded_qos
 from eventspd_ros.ros.messages import message_class, time_to_ns
-from eventspd_ros.ros.outside.demo import DemoBag
 from eventspd_ros.ros.outside.node_under_test import NodeUnderTest, driving, motion_parameters, stages_ms
 from eventspd_ros.simulation.bag import write_bag
 from eventspd_ros.simulation.stream import SimulationConfig
@@ -89,7 +89,7 @@ class Watched:
 class Soak(NodeUnderTest):
     """Camera, front-end and consumer. waiting: requests not yet answered, (stamp in ns, monotonic s), in order."""
 
-    def __init__(self, bag: Path, topics: DemoBag):
+    def __init__(self, bag: Path, topics: BagTopics):
         super().__init__("eventspd_soak")
         with open_bag(bag) as opened:
             self.messages = list(opened.messages())
@@ -143,7 +143,8 @@ class Soak(NodeUnderTest):
 
 def run_soak(bag: Path, minutes: float) -> dict:
     """Play for that long; returns the report."""
-    topics = DemoBag.of(bag)
+    with open_bag(bag) as opened:
+        topics = choose_topics(opened, TopicNames())
     if topics.keypoints is None:
         raise ValueError(f"{bag}: has no keypoints to ask for; without --bag one is simulated")
     remappings = {"events": topics.events, "camera_info": topics.camera_info, "keypoints": topics.keypoints}

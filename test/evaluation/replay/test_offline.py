@@ -2,6 +2,7 @@
 
 import csv
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,9 +19,11 @@ from eventspd_ros.evaluation.replay.topics import TopicNames
 from eventspd_ros.evaluation.replay.writers import ANSWERS_TOPIC, POINTS_TOPIC, write_answer_bag, write_csv
 from eventspd_ros.events.files import open_events
 from eventspd_ros.events.files.rosbag import open_bag
+from eventspd_ros.events.pitch import pixel_pitch
 from eventspd_ros.events.windows import window_slicer
 from eventspd_ros.inputs.keypoints import cloud_field
 from eventspd_ros.model.checkpoints import load_checkpoint
+from eventspd_ros.model.config import PitchConfig
 from eventspd_ros.predictor import RECENT_CACHES, Predictor, QueryMode, Status
 from eventspd_ros.simulation.bag import CAMERA_INFO_TOPIC, DEPTH_TOPIC, KEYPOINTS_TOPIC
 from eventspd_ros.simulation.stream import SimulationConfig
@@ -223,6 +226,18 @@ def test_without_keypoints_corners_are_asked_without_depth_nothing_is_scored(sma
     assert "accuracy" not in result and result["replay"]["points_with_known_depth"] == 0
     with pytest.raises(ValueError, match="no depth to score by"):
         replay_result(session, [], choose_protocol("hmnet"))
+
+
+def test_a_model_that_sees_cells_is_asked_the_same_pixels(small_bag, model, tmp_path):
+    bag, cells = rewrite(small_bag, tmp_path / "corners", {KEYPOINTS_TOPIC: None}), PitchConfig(columns=32)
+    assert pixel_pitch(replace(model.config, pitch=cells), 48, 64).n == 2
+    asked = [
+        open_session(bag, SimpleNamespace(config=replace(model.config, pitch=pitch)), settings=FEW).found.requests
+        for pitch in (None, cells)
+    ]
+    for one, two in zip(*asked, strict=True):
+        np.testing.assert_array_equal(one.uv_px, two.uv_px)
+        np.testing.assert_array_equal(one.on_event, two.on_event)
 
 
 def test_without_a_focal_length_nothing_is_metric(small_bag, model, fast_weights, session, tmp_path):
