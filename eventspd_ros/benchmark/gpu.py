@@ -163,7 +163,7 @@ class _Run:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         model = model.to(self.device)
-        model.bfloat16 = True
+        model.in_bfloat16 = True
         made = stepped(model, *sensor_hw)
         with _kernels_on(made, kernels):
             if compiled and self.plan.backend:
@@ -208,7 +208,7 @@ class _Run:
         Phase B's stages are of 256 queries. Stages that do not run as one module (a3, a4) are not among them.
         """
         model = build_model(preset).to(self.device)
-        model.bfloat16 = True
+        model.in_bfloat16 = True
         k = self.plan.ks[0]
         macs = model_info(preset, sensor_hw)["macs"]["by_stage"]
         stages = {name: stage for name, stage in model.stages().items() if list(stage.module.parameters())}

@@ -86,7 +86,7 @@ class CameraModel:
             return points
         with np.errstate(all="ignore"):  # points may be anything
             rays = points if coordinates == "normalized" else self._rectified_rays(points)
-            uv_px, _ = self._project(rays)
+            uv_px = self._project(rays)
         return np.where(self._within_reach(rays), uv_px, np.nan)
 
     def rays(self, uv_px: np.ndarray) -> np.ndarray:
@@ -96,7 +96,7 @@ class CameraModel:
             return uv_px
         with np.errstate(all="ignore"):
             rays = self._solve_fisheye(uv_px) if self.fisheye else self._solve(uv_px)
-            good = np.abs(self._project(rays)[0] - uv_px).max(axis=1, keepdims=True) <= MAX_ERROR_PX
+            good = np.abs(self._project(rays) - uv_px).max(axis=1, keepdims=True) <= MAX_ERROR_PX
         return np.where(good & self._within_reach(rays), rays, np.nan)
 
     def _within_reach(self, rays: np.ndarray) -> np.ndarray:
@@ -109,7 +109,7 @@ class CameraModel:
         rays = (uv_px - self.k[:2, 2]) / (self.k[0, 0], self.k[1, 1])
         rays = rays * np.minimum(1.0, 0.9 * self.reach / np.hypot(rays[:, :1], rays[:, 1:]).clip(1e-9))
         for _ in range(NEWTON_STEPS):
-            seen_px, slope = self._project(rays)
+            seen_px, slope = self._project_polynomial(rays)
             error_px = uv_px - seen_px
             wrong = np.abs(error_px).max(axis=1) > SOLVED_PX
             if not wrong.any():
@@ -129,14 +129,17 @@ class CameraModel:
             angle = angle - (bent(angle) - radius) / bent.deriv()(angle)
         return flat * np.tan(angle) / radius.clip(1e-12)
 
-    def _project(self, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Rays (K, 2) to raw pixels (K, 2), and their derivative (K, 2, 2) where the model is a polynomial."""
+    def _project(self, rays: np.ndarray) -> np.ndarray:
+        """Rays (K, 2) to raw pixels (K, 2)."""
         if not len(rays):
-            return rays, None
-        points = np.concatenate([rays, np.ones((len(rays), 1))], axis=1)[:, None]
+            return rays
         if self.fisheye:
-            return cv2.fisheye.projectPoints(points, _STILL, _STILL, self.k, self.d)[0][:, 0], None
-        uv_px, jacobian = cv2.projectPoints(points, _STILL, _STILL, self.k, self.d)
+            return cv2.fisheye.projectPoints(_at_depth_1(rays), _STILL, _STILL, self.k, self.d)[0][:, 0]
+        return self._project_polynomial(rays)[0]
+
+    def _project_polynomial(self, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rays (K, 2) to raw pixels (K, 2), and their derivative (K, 2, 2), of a model that is a polynomial."""
+        uv_px, jacobian = cv2.projectPoints(_at_depth_1(rays), _STILL, _STILL, self.k, self.d)
         # At depth 1 the derivative by the camera's translation along x and y is that by the ray's x and y.
         return uv_px[:, 0], jacobian[:, 3:5].reshape(-1, 2, 2)
 
@@ -147,6 +150,11 @@ class CameraModel:
         flat = (points_px - p[:2, 2]) / (p[0, 0], p[1, 1])
         turned = np.concatenate([flat, np.ones((len(flat), 1))], axis=1) @ self.r  # r turns raw into rectified rays
         return turned[:, :2] / np.where(turned[:, 2:] > 0, turned[:, 2:], np.nan)
+
+
+def _at_depth_1(rays: np.ndarray) -> np.ndarray:
+    """Rays (K, 2) to points (K, 1, 3), as OpenCV takes them."""
+    return np.concatenate([rays, np.ones((len(rays), 1))], axis=1)[:, None]
 
 
 def focal_length_px(info, width: int) -> float | None:
@@ -200,5 +208,5 @@ def _reach(d: np.ndarray, fisheye: bool) -> float:
 
 def _first_root(polynomial: Polynomial) -> float:
     """The smallest positive real root; inf where there is none."""
-    roots = polynomial.trim(SMALLEST).roots()
+    roots: np.ndarray = polynomial.trim(SMALLEST).roots()
     return min((r.real for r in roots if abs(r.imag) < 1e-9 * abs(r) and r.real > 0), default=np.inf)

@@ -32,7 +32,8 @@ STEP_PX = 0.5  # from a pixel to where its neighbouring rays are taken
 def cloud_fields(point: np.dtype) -> list[tuple[str, int, int, int]]:
     """Name, offset, datatype and count of its PointFields."""
     kinds = {"id": (UINT32, 2)}
-    return [(name, point.fields[name][1], *kinds.get(name, (FLOAT32, 1))) for name in point.names]
+    fields = [(name, offset) for name, offset in zip(_NAMES, _OFFSETS, strict=True) if name in (point.names or ())]
+    return [(name, offset, *kinds.get(name, (FLOAT32, 1))) for name, offset in fields]
 
 
 CLOUD_FIELDS = cloud_fields(POINT)

@@ -109,8 +109,8 @@ def _optical_header(answer: KeypointDepthArray, camera: CameraModel) -> Header:
 def point_cloud(answer: KeypointDepthArray, camera: CameraModel, noise_px: float | None = None) -> PointCloud2:
     """The keypoints that have a depth as points in the optical frame, distortion removed: inputs/point_cloud.py.
     noise_px: of the keypoints, for the points' covariance; None: without it."""
-    columns = (np.asarray(getattr(answer, name)) for name in CLOUD_COLUMNS)
-    points = keypoint_cloud(camera, *columns, noise_px=noise_px)
+    ids, u_px, v_px, depth_m, stddev_m, status = (np.asarray(getattr(answer, name)) for name in CLOUD_COLUMNS)
+    points = keypoint_cloud(camera, ids, u_px, v_px, depth_m, stddev_m, status, noise_px)
     fields = [
         PointField(name=n, offset=at, datatype=kind, count=count) for n, at, kind, count in cloud_fields(points.dtype)
     ]

@@ -45,9 +45,9 @@ def packets_of(rate_hz: float, height: int, width: int, seed: int = 0) -> list[E
     rng, count = np.random.default_rng(seed), round(rate_hz * TICK_NS / 1e9)
     packets = []
     for _ in range(DISTINCT_PACKETS):
-        columns = [rng.integers(0, limit, count).astype(np.uint16) for limit in (width, height)]
+        x, y = (rng.integers(0, limit, count).astype(np.uint16) for limit in (width, height))
         t_ns = np.sort(rng.integers(0, TICK_NS // 1000, count)) * 1000
-        events = EventArray(*columns, rng.integers(0, 2, count).astype(np.uint8), t_ns, width, height)
+        events = EventArray(x, y, rng.integers(0, 2, count).astype(np.uint8), t_ns, width, height)
         payload = array.array("B", encode_evt3(events).tobytes())
         packets.append(EventPacketMsg(height=height, width=width, encoding="evt3", events=payload))
     return packets
@@ -175,7 +175,8 @@ def bench_node(
         "sensor_height": height,
         "fx_px": float(width),
     }
-    digest, found = hashlib.sha256(), {}
+    digest = hashlib.sha256()
+    found: dict[str, dict] = {}
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))  # no robot's topics, no other node's answers
     with driving(lambda: BenchCamera(height, width), parameters) as camera:
         camera.wait_until_heard()

@@ -20,8 +20,7 @@ from eventspd_ros.evaluation.replay.session import MethodAnswers, Progress, Repl
 from eventspd_ros.evaluation.replay.topics import TopicNames
 from eventspd_ros.evaluation.scoring.metrics import abs_rel
 from eventspd_ros.evaluation.showing.overlay import draw_overlay
-from eventspd_ros.events.files import open_events
-from eventspd_ros.events.files.rosbag import open_bag
+from eventspd_ros.events.files.rosbag import RosbagSource, open_bag
 from eventspd_ros.events.types import EventWindow
 from eventspd_ros.model.checkpoints import load_checkpoint
 from eventspd_ros.predictor import QueryMode, Status
@@ -57,7 +56,7 @@ def run_demo(
                 write_bag(bag, config, progress=bar.update)
     path = find_weights(weights)
     model = load_checkpoint(path)
-    names = TopicNames(events=open_events(bag, topic).topic)
+    names = TopicNames(events=RosbagSource(bag, topic).topic)
     session = open_session(bag, model, names, SETTINGS, progress=progress)
     assumed = session.calibration.fx_px is None
     if assumed:

@@ -118,6 +118,15 @@ def test_weights_that_are_not_there_end_the_demo_with_the_reason(simulated_bag, 
     assert "\n" not in str(error.value)
 
 
+def test_a_recording_that_is_no_bag_ends_the_demo_with_the_reason(weights, tmp_path):
+    path = tmp_path / "events.npz"
+    column = np.arange(3)
+    np.savez(path, x=column, y=column, p=column % 2, t_ns=column, width=8, height=8)
+    with pytest.raises(ValueError, match=r"events\.npz: not a bag") as error:
+        run_demo(path, tmp_path / "out", str(weights))
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_node_ends_cleanly_and_says_what_it_did(how):
     command = [sys.executable, "-m", "eventspd_ros.ros.node", "--ros-args", "-p", "weights:=''"]
