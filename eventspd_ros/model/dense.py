@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -21,9 +22,12 @@ from torch import Tensor, nn
 from eventspd_ros.model.checkpoints import load_encoder, read_model_config
 from eventspd_ros.model.config import ModelConfig
 from eventspd_ros.model.depth_anything import random_depth_anything, read_depth_anything
-from eventspd_ros.model.geometry import bilinear_read
+from eventspd_ros.model.geometry import bilinear_read, size_hw
 from eventspd_ros.model.point_depth import PointDepthModel
 from eventspd_ros.model.presets import preset_config
+
+if TYPE_CHECKING:  # optional, see depth_anything.py
+    from transformers import DepthAnythingForDepthEstimation
 
 ENCODERS = ("hd_small", "mvsec_small")  # F³ ds1 by its grids: of 1280×720 and 640×480, and of 346×260
 FARTHEST_M = 80.0  # canonical; its ReLU answers an inverse depth of 0 for the sky
@@ -43,18 +47,18 @@ class DenseModel(PointDepthModel):
     median-aligned numbers mean something before that.
     """
 
-    def __init__(self, encoder_preset: str = ENCODERS[0], network: nn.Module | None = None):
-        """network: a DepthAnythingForDepthEstimation; None: a ViT-S with random weights, to be timed."""
+    def __init__(self, encoder_preset: str = ENCODERS[0], network: DepthAnythingForDepthEstimation | None = None):
+        """network: None for a ViT-S with random weights, to be timed."""
         encoder = preset_config(encoder_preset).encoder
         super().__init__(ModelConfig("dense", "dense", encoder))
         self.network = widen_patches(network or random_depth_anything(), self.encoder.channels)
         self.inverse_scale = 1.0
         self.eval()
 
-    def phase_a(self, field: Tensor, memory: None = None) -> tuple[DenseTensors, None]:
+    def phase_a(self, field: Tensor, memory: Tensor | None = None) -> tuple[DenseTensors, None]:
         """Event field (B, 8, H, W) -> the dense map."""
         features = self.encoder(field)
-        height, width = field.shape[-2:]
+        height, width = size_hw(field)
         backbone = self.network.config.backbone_config
         size = network_size(height, width, backbone.image_size, backbone.patch_size)
         scaled = F.interpolate(features, size, mode="bilinear", align_corners=False)
@@ -97,7 +101,7 @@ def network_size(height: int, width: int, short_side_px: int, patch_px: int) -> 
     return (short_side_px, scaled) if height <= width else (scaled, short_side_px)
 
 
-def widen_patches(network: nn.Module, channels: int) -> nn.Module:
+def widen_patches(network: DepthAnythingForDepthEstimation, channels: int) -> DepthAnythingForDepthEstimation:
     """The network with a patch embedding for so many channels, its own repeated (3, 3, … and the rest), as F³ starts
     from; a network that has them already stays. ValueError: it has other channels."""
     embedding = network.backbone.embeddings.patch_embeddings
@@ -109,7 +113,7 @@ def widen_patches(network: nn.Module, channels: int) -> nn.Module:
     projection = nn.Conv2d(channels, before.out_channels, before.kernel_size, before.stride)
     with torch.no_grad():
         projection.weight.copy_(before.weight.repeat(1, -(-channels // 3), 1, 1)[:, :channels])
-        projection.bias.copy_(before.bias)
+        projection.get_parameter("bias").copy_(before.bias)
     embedding.projection, embedding.num_channels = projection, channels
     network.config.backbone_config.num_channels = channels
     return network
