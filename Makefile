@@ -1,4 +1,4 @@
-# make demo | make test | make test-all | make lint | make soak: everything runs in .venv; nothing is installed outside this folder.
+# make demo | test | test-all | lint | types | release-check | soak: everything runs in .venv; nothing is installed outside this folder.
 TORCH ?= torch==2.13.0
 BAG ?=
 PYTEST_ARGS ?=
@@ -17,7 +17,7 @@ FILES_STAMP := .venv/.built-$(shell echo $(PACKAGE_FILES) | cksum | cut -d' ' -f
 INTERFACES := $(foreach package,event_camera_msgs dvs_msgs prophesee_event_msgs,$(if \
   $(wildcard $(addsuffix /share/$(package),$(subst :, ,$(AMENT_PREFIX_PATH)))),,test/interfaces/$(package)))
 
-.PHONY: all demo test test-all lint soak clean
+.PHONY: all demo test test-all release-check lint types soak clean
 all: $(FILES_STAMP)
 
 .venv/.ready: requirements.txt requirements-dev.txt test/interfaces/repair_wheels.py
@@ -47,12 +47,18 @@ test: all
 test-all: all  # the slow ones too
 	$(RUN) pytest -m "not gpu" $(PYTEST_ARGS)
 
+release-check: all  # RESULT: what `eventspd evaluate --out` wrote of the weights that are to ship
+	$(RUN) python test/release_check.py "$(RESULT)"
+
 soak: all
 	$(RUN) python -m eventspd_ros.ros.outside.soak --minutes $(MINUTES) --out soak
 
 lint: .venv/.ready
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+
+types: .venv/.ready
+	.venv/bin/mypy
 
 clean:
 	rm -rf .venv build log demo soak

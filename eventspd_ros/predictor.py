@@ -265,11 +265,12 @@ class Predictor:
         uv = np.asarray(uv_px, np.float32).reshape(-1, 2)
         cache = cache or self.cache
         window_ns = (0, 0) if cache is None else (cache.start_ns, cache.end_ns)
-        answer = Answer.refused(len(uv), self._status_of(cache, now_ns), window_ns)
+        fx_px = self.fx_px  # once, as another thread may change it
+        answer = Answer.refused(len(uv), self._status_of(cache, now_ns, fx_px), window_ns)
         self._check_points(answer, uv)
         wanted = answer.status == Status.OK
-        if wanted.any():
-            self._decode(cache, uv, wanted, answer)
+        if cache is not None and fx_px is not None and wanted.any():
+            self._decode(cache, uv, wanted, answer, fx_px / self.width)
             shared = START_STDDEV if cache.scale_stddev is None else cache.scale_stddev
             answer = replace(answer, log_scale_stddev=shared)
         return answer
@@ -316,12 +317,12 @@ class Predictor:
             log_scale_stddev=seen.log_scale_stddev if usable.any() else answer.log_scale_stddev,
         )
 
-    def _status_of(self, cache: FeatureCache | None, now_ns: int | None) -> Status:
+    def _status_of(self, cache: FeatureCache | None, now_ns: int | None, fx_px: float | None) -> Status:
         if cache is None:
             return Status.NO_CACHE
         if not (self.model.trained or self.allow_untrained):
             return Status.UNTRAINED
-        if self.fx_px is None:
+        if fx_px is None:
             return Status.UNCALIBRATED
         if now_ns is not None and abs(now_ns - cache.end_ns) > round(self.max_cache_age_ms * NS_PER_MS):
             return Status.STALE_CACHE
@@ -333,12 +334,12 @@ class Predictor:
         answer.status[finite & ~inside_image(uv, self.height, self.width)] = Status.OUT_OF_IMAGE
         answer.status[~finite] = Status.NOT_FINITE
 
-    def _decode(self, cache: FeatureCache, uv: np.ndarray, wanted: np.ndarray, answer: Answer) -> None:
+    def _decode(
+        self, cache: FeatureCache, uv: np.ndarray, wanted: np.ndarray, answer: Answer, metric_per_canonical: float
+    ) -> None:
         """Fill in the wanted points. Canonical depth, for a focal length of one width, times fx / width is metric."""
         points = torch.from_numpy(np.ascontiguousarray(uv[wanted]))
-        depth, stddev = (
-            out.float().cpu().numpy() * (self.fx_px / self.width) for out in self.model.decode(cache, points)
-        )
+        depth, stddev = (out.float().cpu().numpy() * metric_per_canonical for out in self.model.decode(cache, points))
         good = np.isfinite(depth) & np.isfinite(stddev) & (depth > 0)
         answer.depth_m[wanted] = np.where(good, depth, np.nan)
         answer.depth_stddev_m[wanted] = np.where(good, stddev, np.nan)

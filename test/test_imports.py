@@ -107,3 +107,24 @@ def test_importing_the_package_touches_no_gpu_and_no_ros():
         "assert not torch.cuda.is_initialized(); assert 'rclpy' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# evaluation/room → rooms of evaluation/ that it imports, besides results, which names the types of all. What lies in no
+# room (evaluate, sweeps, …) tells how they work together.
+ROOMS_OF_EVALUATION = {
+    "asking": set(),
+    "scoring": {"asking"},
+    "showing": {"asking", "scoring", "evaluate"},
+    "replay": {"asking", "scoring", "showing"},
+}
+
+
+@pytest.mark.parametrize("room", ROOMS_OF_EVALUATION)
+def test_a_room_of_the_evaluation_imports_exactly_what_its_arrows_say(room):
+    names = set()
+    for path, tree in FILES.items():
+        if path.is_relative_to(PACKAGE / "evaluation" / room):
+            imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+            modules = [f"{node.module}.{alias.name}" for node in imports for alias in node.names]
+            names |= {name.split(".")[2] for name in modules if name.startswith("eventspd_ros.evaluation.")}
+    assert names - {room, "results"} == ROOMS_OF_EVALUATION[room]

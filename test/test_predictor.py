@@ -97,6 +97,22 @@ def test_an_answer_is_the_models_depth_times_fx_over_width(model):
     assert cache.end_ns - cache.start_ns == 20 * MS
 
 
+@pytest.mark.parametrize("fx_px", [None, 120.0])
+def test_a_focal_length_that_changes_meanwhile_is_that_of_the_next_answer(model, monkeypatch, fx_px):
+    """camera_info comes in another thread than requests, and may be a wrong one."""
+    one, uv_px = predictor(model), np.array([[3.5, 4.5], [60.0, 40.0]])
+    one.encode(windows_of(model, 2000, 0, 30 * MS)[0])
+    wanted = one.query(uv_px)
+    decode = model.decode
+
+    def changing(*args):
+        one.fx_px = fx_px
+        return decode(*args)
+
+    monkeypatch.setattr(model, "decode", changing)
+    np.testing.assert_array_equal(one.query(uv_px).depth_m, wanted.depth_m)
+
+
 def test_what_the_depths_share_is_said_by_the_model_or_assumed(model):
     one, other = predictor(model), predictor(small_model(parametrization="log", prior=True, shared_scale=True))
     for each in (one, other):

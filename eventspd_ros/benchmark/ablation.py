@@ -23,8 +23,9 @@ from eventspd_ros.benchmark.ablation_table import ablation_rows, ablation_table
 from eventspd_ros.benchmark.machine import cpu_name
 from eventspd_ros.benchmark.model_info import model_info
 from eventspd_ros.datasets.catalogue import open_dataset
+from eventspd_ros.evaluation.asking.questions import Settings
 from eventspd_ros.evaluation.evaluate import evaluate_checkpoints
-from eventspd_ros.evaluation.questions import Settings
+from eventspd_ros.evaluation.results import to_json
 from eventspd_ros.model.config import from_plain
 from eventspd_ros.training.config import TrainConfig, merged, to_yaml
 from eventspd_ros.training.depth_task import DepthTask
@@ -160,7 +161,7 @@ def evaluate_variant(asked: EvaluationSet, training: TrainConfig, run: Path, dev
         "parameters": counted["parameters"]["total"],
         "macs_per_query": counted["macs"]["per_query"],
         "macs_per_window": counted["macs"]["encode"],
-        "evaluation": evaluation.result,
+        "evaluation": to_json(evaluation.result),
     }
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 
 import numpy as np
 
-from eventspd_ros.evaluation.comparison import paired_difference
-from eventspd_ros.evaluation.evaluate import POOLED, RESET
-from eventspd_ros.evaluation.questions import KINDS
+from eventspd_ros.evaluation.asking.questions import KINDS
+from eventspd_ros.evaluation.evaluate import RESET
+from eventspd_ros.evaluation.scoring.comparison import paired_difference
+from eventspd_ros.evaluation.scoring.summary import POOLED
 
 METRICS = ("abs_log", "abs_rel", "delta1")
 COUNTED = ("parameters", "macs_per_query", "macs_per_window", "steps", "seed", "machine")
@@ -52,7 +54,7 @@ def _difference(results: Mapping[str, dict], name: str, other: str, kind: str, m
     )
     # A scene without a point of this kind has no value, in no variant.
     values = [[scenes[scene][metric] for scene in own] for scenes in (own, their)]
-    return paired_difference(*np.array(values, np.float64))
+    return asdict(paired_difference(*np.array(values, np.float64)))
 
 
 def ablation_table(rows: list[dict], result: dict) -> str:

@@ -31,6 +31,7 @@ from eventspd_ros.benchmark.timing import device_conditions
 from eventspd_ros.events.uniform import model_window
 from eventspd_ros.model.config import ModelConfig
 from eventspd_ros.model.decoder_context import DecoderContext
+from eventspd_ros.model.dense import DenseModel
 from eventspd_ros.model.feature_cache import StreamState, list_tensors
 from eventspd_ros.model.point_depth import PointDepthModel
 from eventspd_ros.model.presets import build_model
@@ -42,8 +43,6 @@ from eventspd_ros.whole import write_whole
 
 def _dense() -> PointDepthModel:
     """F³ ds1 and Depth Anything V2 ViT-S with random weights."""
-    from eventspd_ros.evaluation.dense_baseline import DenseModel
-
     return DenseModel()
 
 
@@ -165,7 +164,7 @@ class _Run:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
         model = model.to(self.device)
-        model.bfloat16 = True
+        model.in_bfloat16 = True
         made = stepped(model, *sensor_hw)
         with _kernels_on(made, kernels):
             if compiled and self.plan.backend:
@@ -210,7 +209,7 @@ class _Run:
         Phase B's stages are of 256 queries. Stages that do not run as one module (a3, a4) are not among them.
         """
         model = build_model(preset).to(self.device)
-        model.bfloat16 = True
+        model.in_bfloat16 = True
         k = self.plan.ks[0]
         macs = model_info(preset, sensor_hw)["macs"]["by_stage"]
         stages = {name: stage for name, stage in model.stages().items() if list(stage.module.parameters())}

@@ -7,6 +7,7 @@ K; EventSPD starts lower and grows with K. Where the two meet, K*, a dense map c
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -15,11 +16,12 @@ from torch import nn
 
 from eventspd_ros.benchmark.machine import conditions
 from eventspd_ros.benchmark.timing import device_conditions, now_s, times_ms
-from eventspd_ros.evaluation.dense_baseline import DenseModel
+from eventspd_ros.evaluation.asking.questions import Scene
+from eventspd_ros.evaluation.asking.view import View
 from eventspd_ros.evaluation.evaluate import Evaluation
-from eventspd_ros.evaluation.questions import Scene
-from eventspd_ros.evaluation.view import View
+from eventspd_ros.evaluation.results import OPTIONAL
 from eventspd_ros.events.types import EventWindow
+from eventspd_ros.model.dense import DenseModel
 from eventspd_ros.model.feature_cache import StreamState
 from eventspd_ros.model.keypoint_model import KeypointModel
 from eventspd_ros.model.point_depth import PointDepthModel
@@ -31,7 +33,48 @@ REPETITIONS, WARM_UPS = 20, 3
 DENSE_REPETITIONS, DENSE_WARM_UPS = 3, 1
 
 
-def latency_of(evaluation: Evaluation) -> dict:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimesByK:
+    """Medians over repetitions, ms; T(K) = encode + decode of K keypoints. stages_ms: of encode and of decode, by
+    stage. trained: whether the weights are trained ones, on which times do not depend."""
+
+    name: str
+    trained: bool | None = field(default=None, metadata=OPTIONAL)
+    encode_ms: float
+    decode_ms: dict[str, float]
+    total_ms: dict[str, float]
+    repetitions: int
+    stages_ms: dict[str, dict[str, float]] | None = field(default=None, metadata=OPTIONAL)
+
+
+@dataclass(frozen=True, slots=True)
+class Crossover:
+    """From how many keypoints on a dense map costs no more; None: from none. measured: between numbers that were timed,
+    not beyond the last."""
+
+    k: int | None
+    measured: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
+    """Of one window with so many events. no_dense: why there is no dense baseline beside the model."""
+
+    sensor: str
+    events: int
+    device: str
+    torch_threads: int
+    peak_memory_bytes: int
+    machine: str
+    load_average: float
+    versions: dict[str, str]
+    model: TimesByK
+    dense: TimesByK | None = field(default=None, metadata=OPTIONAL)
+    crossover: Crossover | None = field(default=None, metadata=OPTIONAL)
+    no_dense: str | None = field(default=None, metadata=OPTIONAL)
+
+
+def latency_of(evaluation: Evaluation) -> Latency:
     """measure_latency() of the judged model, and of the dense baseline: the one evaluated, or one with random weights;
     without the transformers library "no_dense" says so. On the first window that was asked."""
     judged = evaluation.methods[0].model
@@ -45,41 +88,35 @@ def latency_of(evaluation: Evaluation) -> dict:
     try:
         dense = next(evaluated, None) or DenseModel().to(judged.device)
     except ValueError as error:
-        return {**measure_latency(judged, window), "no_dense": f"No dense baseline: {error}"}
+        return replace(measure_latency(judged, window), no_dense=f"No dense baseline: {error}")
     return measure_latency(judged, window, dense, scene.window(number))
 
 
 def measure_latency(
     model: PointDepthModel, window: EventWindow, dense: KeypointModel | None = None, full: EventWindow | None = None
-) -> dict:
+) -> Latency:
     """Times of a model on one window, and of a dense one beside it. Both are on the device they are to be timed on.
     full: the window as the dense one sees it, where that is another.
 
-    total_ms: T(K) by K, medians; stages_ms: of one encode and of one decode of 256 keypoints; crossover: K*, see
-    crossover(). Weights make no difference to any of it.
+    stages_ms: of one encode and of one decode of 256 keypoints. Weights make no difference to any of it.
     """
-    result = {
-        "sensor": "{1}x{0}".format(*window.sensor_hw),
-        "events": len(window),
+    own = time_by_k(model, window, model.config.preset, REPETITIONS, WARM_UPS)
+    found = Latency(
+        sensor="{1}x{0}".format(*window.sensor_hw),
+        events=len(window),
         **device_conditions(model.device),
         **conditions(torch),
-        "model": {
-            "name": model.config.preset,
-            **time_by_k(model, window, REPETITIONS, WARM_UPS),
-            "stages_ms": stage_times_ms(model, window),
-        },
-    }
+        model=replace(own, stages_ms=stage_times_ms(model, window)),
+    )
     if dense is None:
-        return result
-    result["dense"] = {"name": "F³ ds1 + Depth Anything V2", "trained": dense.trained}
-    result["dense"] |= time_by_k(dense, full or window, DENSE_REPETITIONS, DENSE_WARM_UPS)
-    result["crossover"] = crossover(result["model"]["total_ms"], result["dense"]["total_ms"])
-    return result
+        return found
+    times = time_by_k(dense, full or window, "F³ ds1 + Depth Anything V2", DENSE_REPETITIONS, DENSE_WARM_UPS)
+    meet = crossover(own.total_ms, times.total_ms)
+    return replace(found, dense=replace(times, trained=dense.trained), crossover=meet)
 
 
 @torch.inference_mode()
-def time_by_k(model: KeypointModel, window: EventWindow, repetitions: int, warm_ups: int) -> dict:
-    """encode_ms, decode_ms[K] and total_ms[K] (the sum): medians over repetitions, milliseconds."""
+def time_by_k(model: KeypointModel, window: EventWindow, name: str, repetitions: int, warm_ups: int) -> TimesByK:
     model.prepare(*window.sensor_hw)
     (cache,), states = model.encode([window], [StreamState()])
     encode_ms = times_ms(lambda: model.encode([window], states), repetitions, model.device, warm_ups)["median"]
@@ -88,12 +125,8 @@ def time_by_k(model: KeypointModel, window: EventWindow, repetitions: int, warm_
         uv_px = random_points(window, k).to(model.device)
         run = partial(model.decode, cache, uv_px)
         decode_ms[str(k)] = times_ms(run, repetitions, model.device, warm_ups)["median"]
-    return {
-        "encode_ms": encode_ms,
-        "decode_ms": decode_ms,
-        "total_ms": {k: encode_ms + decode for k, decode in decode_ms.items()},
-        "repetitions": repetitions,
-    }
+    total_ms = {k: encode_ms + decode for k, decode in decode_ms.items()}
+    return TimesByK(name=name, encode_ms=encode_ms, decode_ms=decode_ms, total_ms=total_ms, repetitions=repetitions)
 
 
 def random_points(window: EventWindow, count: int) -> torch.Tensor:
@@ -103,22 +136,19 @@ def random_points(window: EventWindow, count: int) -> torch.Tensor:
     return unit * torch.tensor([width, height]) - 0.5
 
 
-def crossover(sparse_ms: dict[str, float], dense_ms: dict[str, float]) -> dict:
-    """K*, from where on the sparse model is no faster: {"k": …, "measured": …}.
-
-    Between measured K, T is taken as a straight line; beyond the largest the last two go on, and measured is False.
-    k is None where the two never meet; 0 where the sparse model is slower from the start.
-    """
+def crossover(sparse_ms: dict[str, float], dense_ms: dict[str, float]) -> Crossover:
+    """K*, from where on the sparse model is no faster; 0 where it is slower from the start. Between measured K, T is
+    taken as a straight line; beyond the largest the last two go on."""
     both = sorted(set(sparse_ms) & set(dense_ms), key=int)
     ks, gap = np.array(both, np.float64), np.array([sparse_ms[k] - dense_ms[k] for k in both])
     if gap[0] >= 0:
-        return {"k": 0, "measured": True}
+        return Crossover(0, measured=True)
     reached = np.flatnonzero(gap >= 0)
     last = int(reached[0]) if len(reached) else len(ks) - 1
     slope = (gap[last] - gap[last - 1]) / (ks[last] - ks[last - 1])
     if slope <= 0:
-        return {"k": None, "measured": False}
-    return {"k": round(float(ks[last] - gap[last] / slope)), "measured": bool(len(reached))}
+        return Crossover(None, measured=False)
+    return Crossover(round(float(ks[last] - gap[last] / slope)), measured=bool(len(reached)))
 
 
 @torch.inference_mode()

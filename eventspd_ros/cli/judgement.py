@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from eventspd_ros.cli.shared import Command, add_support_filter, device, progress_bar, show
@@ -50,11 +51,12 @@ def add_commands(command: Command) -> None:
 
 def evaluate(options) -> None:
     from eventspd_ros.datasets.catalogue import open_dataset
-    from eventspd_ros.evaluation.evaluate import evaluate_checkpoints, write_json
+    from eventspd_ros.evaluation.asking.questions import ALL, Settings
+    from eventspd_ros.evaluation.evaluate import evaluate_checkpoints
     from eventspd_ros.evaluation.motion import check_poses
-    from eventspd_ros.evaluation.protocols import choose_protocol
-    from eventspd_ros.evaluation.questions import ALL, Settings
-    from eventspd_ros.evaluation.table import show_evaluation
+    from eventspd_ros.evaluation.results import to_json, write_json
+    from eventspd_ros.evaluation.scoring.protocols import choose_protocol
+    from eventspd_ros.evaluation.showing.table import show_evaluation
 
     if options.motion or options.pose_errors:
         check_poses(open_dataset(options.dataset, options.input))
@@ -75,36 +77,40 @@ def evaluate(options) -> None:
             progress,
             options.out,
         )
-    look_closer(options, evaluation)
-    result = evaluation.result
+    result = look_closer(options, evaluation)
     if options.out:  # once more, with what look_closer() found
         write_json(result, options.out)
-    print(json.dumps(result, indent=1) if options.json else show_evaluation(result))
+    print(json.dumps(to_json(result), indent=1) if options.json else show_evaluation(result))
 
 
-def look_closer(options, evaluation) -> None:
-    """What `eventspd evaluate` does besides: diagnostics, sweeps, motion and the report."""
+def look_closer(options, evaluation):
+    """What `eventspd evaluate` does besides: diagnostics, sweeps, motion and the report. The result with all of it."""
     from eventspd_ros.evaluation.diagnostics import diagnose_evaluation
     from eventspd_ros.evaluation.motion import evaluate_motion, sweep_pose_errors
     from eventspd_ros.evaluation.sweeps import sweep_evaluation
 
+    found = {}
     if options.diagnostics or options.report:
-        evaluation.result["diagnostics"] = diagnose_evaluation(evaluation)
+        found["diagnostics"] = diagnose_evaluation(evaluation)
     if options.sweeps:
         with progress_bar("sweeping") as progress:
-            evaluation.result["sweeps"] = sweep_evaluation(evaluation, progress)
+            found["sweeps"] = sweep_evaluation(evaluation, progress)
     if options.motion:
         with progress_bar("with motion") as progress:
-            evaluation.result["motion"] = evaluate_motion(evaluation, progress)
+            found["motion"] = evaluate_motion(evaluation, progress)
     if options.pose_errors:
         with progress_bar("with errors of the poses") as progress:
-            evaluation.result["pose_errors"] = sweep_pose_errors(evaluation, progress)
+            found["pose_errors"] = sweep_pose_errors(evaluation, progress)
     if options.report:
         from eventspd_ros.benchmark.latency import latency_of
-        from eventspd_ros.evaluation.report import write_report
+        from eventspd_ros.benchmark.latency_page import latency_section
+        from eventspd_ros.evaluation.showing.report import write_report
 
-        evaluation.result["latency"] = latency_of(evaluation)
-        print(f"report: {write_report(evaluation, options.report)}", file=sys.stderr)
+        found["latency"] = latency_of(evaluation)
+        evaluation = replace(evaluation, result=replace(evaluation.result, **found))
+        page = write_report(evaluation, options.report, latency_section(found["latency"]))
+        print(f"report: {page}", file=sys.stderr)
+    return replace(evaluation.result, **found)
 
 
 def calibrate(options) -> None:
@@ -114,7 +120,7 @@ def calibrate(options) -> None:
         result = calibrate_checkpoint(
             options.input, find_weights(options.weights), options.out, options.dataset, progress, options.half
         )
-    show(result, options.json)
+    show(asdict(result), options.json)
 
 
 def ablate(options) -> None:

@@ -64,7 +64,7 @@ def export(options) -> None:
 
     model = build_model(options.preset) if options.preset else load_checkpoint(find_weights(options.weights))
     model = model.to(options.device)
-    model.bfloat16 = options.bfloat16
+    model.in_bfloat16 = options.bfloat16
     write_package(model, *options.sensor, options.out)
     print(options.out)
 

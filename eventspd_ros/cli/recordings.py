@@ -34,7 +34,7 @@ def add_commands(command: Command) -> None:
     sub.add_argument("--bag", type=Path, help="rosbag2 with event packets; without it one is simulated")
     add_topic(sub)
     sub.add_argument("--out", type=Path, default=Path("demo"), help="folder for the results")
-    sub.add_argument("--weights", default=DEFAULT_WEIGHTS, help=f"name or path; '' for random ones ({DEFAULT_WEIGHTS})")
+    sub.add_argument("--weights", default=DEFAULT_WEIGHTS, help=f"name or path ({DEFAULT_WEIGHTS})")
 
     sub = command("decode", decode, "decode a .raw file, rosbag2 or HDF5 to arrays")
     sub.add_argument("input", type=Path, metavar="IN", help="a recording of events")
@@ -49,7 +49,7 @@ def add_commands(command: Command) -> None:
 
     sub = command("simulate", simulate, "write simulated events with exact depth: HDF5 for training, or rosbag2")
     sub.add_argument("--out", type=Path, help="folder of the set; what is there already is kept")
-    text = "kinds of scenes: drive, indoor, fly (these by default), desk, hall, forest"
+    text = "kinds of scenes: drive, indoor, fly (these by default), desk, hall, forest, jumble"
     sub.add_argument("--domains", nargs="+", default=["drive", "indoor", "fly"], metavar="DOMAIN", help=text)
     sub.add_argument("--scenes", type=int, default=10, help="scenes of every domain (default 10)")
     sub.add_argument("--seed", type=int, default=0, help="of the first scene; the others count on (default 0)")
@@ -111,7 +111,8 @@ def add_commands(command: Command) -> None:
 def demo(options) -> None:
     from eventspd_ros.ros.outside.demo import run_demo, table
 
-    summary = run_demo(options.bag, options.out, options.weights, options.topic)
+    with time_bar() as progress:
+        summary = run_demo(options.bag, options.out, options.weights, options.topic, progress)
     print(f"\n{table(summary)}\nsummary: {options.out / 'summary.json'}   picture: {options.out / 'overlay.png'}")
 
 
@@ -171,12 +172,13 @@ def _range(name: str, given: list[float] | None) -> tuple[float, float] | None:
 
 
 def replay(options) -> None:
-    from eventspd_ros.evaluation.protocols import choose_protocol
     from eventspd_ros.evaluation.replay.ground_truth import read_extrinsics
     from eventspd_ros.evaluation.replay.requests import ReplaySettings
     from eventspd_ros.evaluation.replay.result import ReplayOutputs, replay_result, show_replay
     from eventspd_ros.evaluation.replay.session import open_session, replay_configuration, replay_offline
     from eventspd_ros.evaluation.replay.topics import TopicNames
+    from eventspd_ros.evaluation.results import to_json
+    from eventspd_ros.evaluation.scoring.protocols import choose_protocol
     from eventspd_ros.model.checkpoints import load_checkpoint
     from eventspd_ros.resources import find_weights
 
@@ -220,4 +222,4 @@ def replay(options) -> None:
                 methods = replay_offline(session, weights, options.device, partial, progress)
             result = replay_result(session, methods, protocol)
             outputs.write(session, methods, result)
-    print(json.dumps(result, indent=1) if options.json else show_replay(result))
+    print(json.dumps(to_json(result), indent=1) if options.json else show_replay(result))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,21 @@ import torch
 
 from eventspd_ros.cores import cores
 from eventspd_ros.datasets.catalogue import open_dataset
-from eventspd_ros.evaluation.answers import Method, collect_answers
-from eventspd_ros.evaluation.evaluate import AnsweredPoints
-from eventspd_ros.evaluation.questions import Settings
-from eventspd_ros.evaluation.uncertainty import LEVELS, coverage, fit_temperature
+from eventspd_ros.evaluation.asking.answers import Method, collect_answers
+from eventspd_ros.evaluation.asking.questions import Settings
+from eventspd_ros.evaluation.scoring.summary import AnsweredPoints
+from eventspd_ros.evaluation.scoring.uncertainty import LEVELS, coverage, fit_temperature
 from eventspd_ros.model.checkpoints import load_checkpoint, scale_temperature
 from eventspd_ros.whole import check_output
+
+
+@dataclass(frozen=True, slots=True)
+class Temperature:
+    """factor: of σ. before, after: domain → level → coverage."""
+
+    factor: float
+    before: dict[str, dict[str, float]]
+    after: dict[str, dict[str, float]]
 
 
 def calibrate_checkpoint(
@@ -25,11 +35,11 @@ def calibrate_checkpoint(
     dataset: str = "simulated",
     progress: Callable[[int, int], object] | None = None,
     half: bool = False,
-) -> dict:
+) -> Temperature:
     """Fits the temperature at uniformly drawn pixels of a set and writes the checkpoint with it.
 
-    half: store the weights in float16, half the size; they are float32 again when loaded. Returns the factor, and the
-    coverage of every domain before and after. progress: as in evaluate_checkpoints().
+    half: store the weights in float16, half the size; they are float32 again when loaded. progress: as in
+    evaluate_checkpoints().
     """
     check_output(out, [weights])
     sequences = open_dataset(dataset, folder)
@@ -48,10 +58,10 @@ def calibrate_checkpoint(
     factor = fit_temperature(*map(np.concatenate, (errors, stddevs, groups)))
     scale_temperature(weights, factor, out, torch.float16 if half else None)
 
-    def covered(scale: float) -> dict:
+    def covered(scale: float) -> dict[str, dict[str, float]]:
         return {
             domain: {f"{level:.0%}": coverage(error, scale * stddev, level) for level in LEVELS}
             for domain, error, stddev in zip(domains, errors, stddevs, strict=True)
         }
 
-    return {"factor": factor, "before": covered(1.0), "after": covered(factor)}
+    return Temperature(factor, covered(1.0), covered(factor))

@@ -20,9 +20,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from eventspd_ros.datasets.sequence import Sequence
-from eventspd_ros.evaluation.answers import Method, collect_answers
+from eventspd_ros.evaluation.asking.answers import Method, collect_answers
+from eventspd_ros.evaluation.asking.questions import Settings
 from eventspd_ros.evaluation.evaluate import Evaluation
-from eventspd_ros.evaluation.questions import Settings
+from eventspd_ros.evaluation.results import Diagnostics, Nothing, Routing, Spread, TokenShare
 from eventspd_ros.evaluation.sweeps import few_of_each
 from eventspd_ros.model.local_tokens import Neighbourhood
 from eventspd_ros.model.point_depth import PointDepthModel
@@ -31,24 +32,16 @@ from eventspd_ros.model.query_decoder import route
 STAGES = ("b2", "b3", "b5")  # those that change the query vector h
 
 
-def diagnose_evaluation(evaluation: Evaluation) -> dict:
+def diagnose_evaluation(evaluation: Evaluation) -> Diagnostics | Nothing:
     """diagnose() of the judged model on a few scenes of each domain."""
     settings = replace(evaluation.settings, uniform=min(evaluation.settings.uniform, Settings.uniform))
     return diagnose(evaluation.methods[0].model, few_of_each(evaluation.sequences), settings)
 
 
-def diagnose(model: PointDepthModel, sequences: list[Sequence], settings: Settings) -> dict:
-    """The diagnostics of a model at the questions of some sequences, as plain dictionaries for JSON; {} for a model
-    without a query decoder.
-
-    routing: entropy (nats, mean over queries, heads averaged) of B3's attention over the cells of L4; its share of
-    ln T, 1 where attention is even; unique_top_cells, how many cells are some query's first choice in a window, and
-    unique_anchors, how many are any query's anchor, both mean over windows. cosine: between h before and after each
-    stage; near 1 the stage does nothing. attention: of B2 and B5, the share that goes to each type of token, layers and
-    heads averaged. offsets_px: how far learned reads lie from where they start, pixels.
-    """
+def diagnose(model: PointDepthModel, sequences: list[Sequence], settings: Settings) -> Diagnostics | Nothing:
+    """The diagnostics of a model at the questions of some sequences; Nothing for a model without a query decoder."""
     if "b3" not in model.stages():
-        return {}
+        return Nothing()
     probe = _Probe(model)
     with probe.attached():
         collect_answers(sequences, [Method("diagnosed", model)], {}, settings)
@@ -148,43 +141,43 @@ class _Probe:
             name = f"B4, L{len(self.config.strides) - len(b4.strides) + level + 1}"
             self.offsets_px[name].append(cells[:, :, level].flatten().cpu() * stride)
 
-    def summary(self) -> dict:
+    def summary(self) -> Diagnostics:
         types = self._token_types(self.config.local_tokens + self._anchor_count())
         attention = {}
         for name, shares in self.shares.items():
             mean = torch.cat(shares).mean(0).tolist()
             kinds = list(types.items())[: len(mean)]
             attention[name.upper()] = {
-                kind: {"share": share, "tokens": tokens} for (kind, tokens), share in zip(kinds, mean, strict=True)
+                kind: TokenShare(share, tokens) for (kind, tokens), share in zip(kinds, mean, strict=True)
             }
-        return {
-            "routing": self._routing_summary(),
-            "cosine": {name.upper(): _spread(values) for name, values in self.cosines.items()},
-            "attention": attention,
-            "offsets_px": {name: _spread(values) for name, values in self.offsets_px.items()},
-        }
+        return Diagnostics(
+            self._routing_summary(),
+            {name.upper(): _spread(values) for name, values in self.cosines.items()},
+            attention,
+            {name: _spread(values) for name, values in self.offsets_px.items()},
+        )
 
     def _anchor_count(self) -> int:
         return self.config.anchor_count(self.cells) if self.config.anchors else 0
 
-    def _routing_summary(self) -> dict:
+    def _routing_summary(self) -> Routing | Nothing:
         if not self.entropies:
-            return {}
+            return Nothing()
         entropies = torch.cat(self.entropies).double()
         entropy = float(entropies.mean())
-        return {
-            "windows": len(self.top_cells),
-            "queries": len(entropies),
-            "cells": self.cells,
-            "entropy_nats": entropy,
-            "entropy_share": entropy / math.log(self.cells) if self.cells > 1 else None,
-            "unique_top_cells": float(np.mean(self.top_cells)),
-            "anchors": self._anchor_count(),
-            "unique_anchors": float(np.mean(self.anchors)) if self.anchors else None,
-        }
+        return Routing(
+            windows=len(self.top_cells),
+            queries=len(entropies),
+            cells=self.cells,
+            entropy_nats=entropy,
+            entropy_share=entropy / math.log(self.cells) if self.cells > 1 else None,
+            unique_top_cells=float(np.mean(self.top_cells)),
+            anchors=self._anchor_count(),
+            unique_anchors=float(np.mean(self.anchors)) if self.anchors else None,
+        )
 
 
-def _spread(values: list[Tensor]) -> dict[str, float]:
+def _spread(values: list[Tensor]) -> Spread:
     joint = torch.cat(values).double().numpy()
     low, middle, high = np.percentile(joint, (5, 50, 95)).tolist()
-    return {"mean": float(joint.mean()), "p5": low, "median": middle, "p95": high}
+    return Spread(float(joint.mean()), low, middle, high)

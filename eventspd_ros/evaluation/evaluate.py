@@ -5,54 +5,39 @@ What `eventspd evaluate` runs. docs/evaluation.md defines every number.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from eventspd_ros import __version__
 from eventspd_ros.cores import cores
 from eventspd_ros.datasets.catalogue import open_dataset
 from eventspd_ros.datasets.sequence import Sequence
-from eventspd_ros.evaluation.answers import Method, SceneAnswers, collect_answers
-from eventspd_ros.evaluation.baselines import fit_baselines
-from eventspd_ros.evaluation.comparison import compare
-from eventspd_ros.evaluation.dense_baseline import load_dense
-from eventspd_ros.evaluation.joint_likelihood import joint_negative_log_likelihood
-from eventspd_ros.evaluation.metrics import (
-    align_images,
-    by_range,
-    depth_metrics,
-    error_by_depth,
-    mean_error_below,
-    per_image,
-)
-from eventspd_ros.evaluation.partial import Partial, fingerprint
-from eventspd_ros.evaluation.protocols import DisparityProtocol, Protocol
-from eventspd_ros.evaluation.questions import KINDS, Settings
-from eventspd_ros.evaluation.targets import check_targets
-from eventspd_ros.evaluation.uncertainty import uncertainty_report
+from eventspd_ros.evaluation.asking.answers import Method, SceneAnswers, collect_answers
+from eventspd_ros.evaluation.asking.baselines import fit_baselines
+from eventspd_ros.evaluation.asking.dense_baseline import fit_scale
+from eventspd_ros.evaluation.asking.partial import Partial, fingerprint
+from eventspd_ros.evaluation.asking.questions import Settings
+from eventspd_ros.evaluation.results import EvaluationResult, write_json
+from eventspd_ros.evaluation.scoring.protocols import DisparityProtocol, Protocol
+from eventspd_ros.evaluation.scoring.summary import score_by_protocol, summarise
 from eventspd_ros.model.checkpoints import load_checkpoint
-from eventspd_ros.whole import check_output, write_whole
+from eventspd_ros.model.dense import load_dense
+from eventspd_ros.whole import check_output
 
 RESET = " (memory reset)"
-POOLED = "pooled"
-COMPARED = ("abs_log", "abs_rel")
-OF_A_SCENE = ("abs_rel", "abs_log", "rmse", "silog_half", "delta1")
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was evaluated and what came out. methods: the first is the judged one. result: every table, for JSON."""
+    """What was evaluated and what came out. methods: the first is the judged one."""
 
     sequences: list[Sequence]
     settings: Settings
     methods: list[Method]
     answers: list[SceneAnswers]
-    result: dict
+    result: EvaluationResult
 
 
 def evaluate_checkpoints(
@@ -93,22 +78,17 @@ def evaluate_checkpoints(
         work = Partial(f"{out}.partial", _configuration(sequences, weights, dense, settings, device))
     with work as partial:
         answers = collect_answers(sequences, methods, baselines, settings, workers, report, partial)
-        summary = summarise(answers, methods[0].name)
-        minimal = next((method.name for method in methods[1:] if method.model.config.preset == "minimal"), None)
-        targets = check_targets(summary, methods[0].name + RESET, minimal) if dataset == "simulated" else []
-        scores = {} if protocol is None else {protocol.name: score_by_protocol(protocol, sequences, answers)}
-        result = {
-            "set": str(folder),
-            "dataset": dataset,
-            "train_set": None if train_folder is None else str(train_folder),
-            "weights": [str(path) for path in weights],
-            "dense": None if dense is None else [str(path) for path in dense],
-            "version": __version__,
-            "settings": asdict(settings),
-            **({"protocol": scores} if scores else {}),
-            "targets": [{**asdict(target), "met": target.met} for target in targets],
-            **summary,
-        }
+        result = EvaluationResult(
+            set=str(folder),
+            dataset=dataset,
+            train_set=None if train_folder is None else str(train_folder),
+            weights=[str(path) for path in weights],
+            dense=None if dense is None else [str(path) for path in dense],
+            version=__version__,
+            settings=settings,
+            protocol=protocol and {protocol.name: score_by_protocol(protocol, sequences, answers)},
+            summary=summarise(answers, methods[0].name),
+        )
         if out is not None:
             write_json(result, out)
     return Evaluation(sequences, settings, methods, answers, result)
@@ -134,7 +114,7 @@ def _dense_method(
     """The dense baseline; it has no memory, so that only windows that are asked need be encoded."""
     model = load_dense(*dense, device)
     if training is not None:
-        model.fit_scale(training, seed)
+        fit_scale(model, training, seed)
     return Method("dense", model, reset=True)
 
 
@@ -150,159 +130,3 @@ def _methods(models: list, paths: list[Path]) -> list[Method]:
     if models[0].memory_shape(480, 640) is not None:
         methods.insert(1, Method(names[0] + RESET, models[0], reset=True))
     return methods
-
-
-def score_by_protocol(
-    protocol: Protocol | DisparityProtocol, sequences: list[Sequence], answers: list[SceneAnswers]
-) -> dict[str, dict]:
-    """Scores of every method at the uniformly drawn pixels. ValueError: a dataset without what the protocol scores."""
-    scores = {}
-    for method in answers[0].depth_m:
-        points = AnsweredPoints.of(answers, method, "uniform")
-        if isinstance(protocol, Protocol):
-            scores[method] = protocol.score(points.predicted_m, points.true_m, points.uv_px, points.image)
-            continue
-        if not all(hasattr(sequence, "disparity_px") for sequence in sequences):
-            raise ValueError(f"protocol {protocol.name!r} scores disparity, which {sequences[0].dataset} does not have")
-        disparities = []
-        for sequence, answer in zip(sequences, answers, strict=True):
-            own = AnsweredPoints.of([answer], method, "uniform")
-            disparities.append([sequence.disparity_px(own.uv_px, depth) for depth in (own.predicted_m, own.true_m)])
-        predicted, true = (np.concatenate(column) for column in zip(*disparities, strict=True))
-        scores[method] = protocol.score(predicted, true, points.image)
-    return scores
-
-
-def summarise(answers: list[SceneAnswers], judged: str) -> dict:
-    """Every table, as plain dictionaries for JSON. judged: the method that is compared with all others."""
-    answers = [answer for answer in answers if len(answer.questions.true_m)]
-    domains = sorted({answer.domain for answer in answers})
-    groups = {POOLED: answers} | {domain: [a for a in answers if a.domain == domain] for domain in domains}
-    methods = list(answers[0].depth_m)
-    models = list(answers[0].log_stddev)
-    scenes = {kind: {method: _scenes(answers, method, kind) for method in methods} for kind in KINDS}
-    return {
-        "judged": judged,
-        "scenes": {group: len(members) for group, members in groups.items()},
-        "accuracy": {
-            kind: {
-                g: {m: accuracy(AnsweredPoints.of(members, m, kind)) for m in methods} for g, members in groups.items()
-            }
-            for kind in KINDS
-        },
-        "comparison": {
-            kind: {m: _compare_scenes(scenes[kind], answers, judged, m, domains) for m in methods if m != judged}
-            for kind in KINDS
-        },
-        "uncertainty": {
-            kind: {m: {g: _uncertainty(members, m, kind) for g, members in groups.items()} for m in models}
-            for kind in KINDS
-        },
-        "per_scene": {
-            kind: {
-                m: {answer.name: values for answer, values in zip(answers, scenes[kind][m], strict=True)}
-                for m in methods
-            }
-            for kind in KINDS
-        },
-    }
-
-
-@dataclass(frozen=True)
-class AnsweredPoints:
-    """The answers of one method to one kind of question, of several scenes. image: (K,), equal within one label.
-    log_stddev, scale_stddev: (K,), NaN where the method has none."""
-
-    uv_px: np.ndarray
-    predicted_m: np.ndarray
-    true_m: np.ndarray
-    image: np.ndarray
-    on_event: np.ndarray
-    log_stddev: np.ndarray
-    scale_stddev: np.ndarray
-
-    @classmethod
-    def of(cls, answers: list[SceneAnswers], method: str, kind: str) -> AnsweredPoints:
-        columns, image = [], 0
-        for answer in answers:
-            asked, which = answer.questions, answer.questions.kind == KINDS[kind]
-            nothing = np.full(len(which), np.nan)
-            stddevs = [column.get(method, nothing) for column in (answer.log_stddev, answer.scale_stddev)]
-            own = (asked.uv_px, answer.depth_m[method], asked.true_m, asked.window + image, asked.on_event, *stddevs)
-            columns.append([column[which] for column in own])
-            image += int(asked.window.max(initial=0)) + 1
-        return cls(*(np.concatenate(column) for column in zip(*columns, strict=True)))
-
-    def aligned(self) -> np.ndarray:
-        return align_images(self.predicted_m, self.true_m, self.image, "median")
-
-
-def accuracy(points: AnsweredPoints) -> dict:
-    """plain and median_aligned: pooled metrics. answered: share of the questions that got a depth."""
-    predicted, true = points.predicted_m, points.true_m
-    seen = points.on_event
-    return {
-        "plain": depth_metrics(predicted, true),
-        "median_aligned": depth_metrics(points.aligned(), true),
-        "per_image": per_image(predicted, true, points.image),
-        "by_range_m": by_range(predicted, true),
-        "mean_error_below_m": mean_error_below(predicted, true),
-        "by_true_depth": error_by_depth(predicted, true),
-        "event_pixels": depth_metrics(predicted[seen], true[seen]),
-        "answered": float(np.mean(np.isfinite(predicted))) if len(predicted) else None,
-    }
-
-
-def _scenes(answers: list[SceneAnswers], method: str, kind: str) -> list[dict]:
-    """Of each scene a few metrics, plain and aligned."""
-    values = []
-    for answer in answers:
-        points = AnsweredPoints.of([answer], method, kind)
-        plain = depth_metrics(points.predicted_m, points.true_m)
-        aligned = depth_metrics(points.aligned(), points.true_m)
-        values.append(
-            {name: plain[name] for name in OF_A_SCENE} | {f"aligned_{name}": aligned[name] for name in OF_A_SCENE}
-        )
-    return values
-
-
-def _compare_scenes(scenes: dict, answers: list[SceneAnswers], judged: str, other: str, domains: list[str]) -> dict:
-    """metric → domain or pooled → compare(); of the scenes where both have a value."""
-    kinds = np.array([answer.domain for answer in answers])
-    out = {}
-    for metric in [*COMPARED, *(f"aligned_{name}" for name in COMPARED)]:
-        own, their = (np.array([s[metric] for s in scenes[m]], np.float64) for m in (judged, other))
-        both = np.isfinite(own) & np.isfinite(their)
-        groups = {POOLED: both} | {domain: both & (kinds == domain) for domain in domains}
-        out[metric] = {g: compare(own[w], their[w], kinds[w]) for g, w in groups.items() if w.any()}
-    return out
-
-
-def _uncertainty(answers: list[SceneAnswers], method: str, kind: str) -> dict:
-    """uncertainty_report() of all points; coverage_error: its standard error if other scenes had been drawn, as errors
-    of one scene share their scale and are not independent; None where there is one scene."""
-    points = AnsweredPoints.of(answers, method, kind)
-    report = uncertainty_report(points.predicted_m, points.true_m, points.log_stddev)
-    if not report["points"]:
-        return report
-    report["joint_nll"] = _joint_nll(points)
-    each = [AnsweredPoints.of([answer], method, kind) for answer in answers]
-    scenes = [uncertainty_report(own.predicted_m, own.true_m, own.log_stddev) for own in each]
-    scenes = [scene["coverage"] for scene in scenes if scene["points"]]
-    error = dict.fromkeys(report["coverage"])
-    if len(scenes) > 1:
-        error = {level: float(np.std([c[level] for c in scenes]) / np.sqrt(len(scenes))) for level in error}
-    return {**report, "coverage_error": error}
-
-
-def _joint_nll(points: AnsweredPoints) -> float | None:
-    """To stand beside the report's nll, which takes all errors for independent; None where the model does not tell what
-    of σ is shared."""
-    log_error = np.log(points.predicted_m / points.true_m)
-    told = np.isfinite(log_error) & np.isfinite(points.log_stddev) & (points.scale_stddev > 0)
-    columns = log_error, points.log_stddev, points.scale_stddev, points.image
-    return joint_negative_log_likelihood(*(column[told] for column in columns)) if told.any() else None
-
-
-def write_json(result: dict, path: Path | str) -> None:
-    write_whole(path, json.dumps(result, indent=1, allow_nan=False) + "\n")

@@ -7,17 +7,17 @@ What `eventspd evaluate --motion` and `--pose-errors` run. docs/evaluation.md de
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 
 import numpy as np
 
 from eventspd_ros.cores import cores
 from eventspd_ros.datasets.sequence import Sequence
-from eventspd_ros.evaluation.answers import worker_pool
+from eventspd_ros.evaluation.asking.answers import worker_pool
+from eventspd_ros.evaluation.asking.motion_stream import EXACT, TIMED, Asked, Columns, Moved, Poses, ask_with_motion
+from eventspd_ros.evaluation.asking.questions import Scene
 from eventspd_ros.evaluation.evaluate import Evaluation
-from eventspd_ros.evaluation.motion_stream import EXACT, TIMED, Asked, Moved, Poses, ask_with_motion
-from eventspd_ros.evaluation.motion_tables import Columns, motion_tables, score_class
-from eventspd_ros.evaluation.questions import Scene
+from eventspd_ros.evaluation.results import MotionCost, MotionResult, PoseErrors
+from eventspd_ros.evaluation.scoring.motion_tables import classes_of, motion_tables, score_class
 from eventspd_ros.evaluation.sweeps import few_of_each
 from eventspd_ros.simulation.odometry import OdometryConfig
 
@@ -46,29 +46,29 @@ def check_poses(sequences: list[Sequence]) -> None:
         raise ValueError(f"{len(sequences)} {kind} sequences without poses; leave out --motion and --pose-errors")
 
 
-def evaluate_motion(evaluation: Evaluation, progress: Progress | None = None) -> dict:
-    """Tables of the judged model's depths, of motion's and of both, as plain dictionaries for JSON. progress: called
-    with (scenes done since the last call, scenes in all)."""
+def evaluate_motion(evaluation: Evaluation, progress: Progress | None = None) -> MotionResult:
+    """Tables of the judged model's depths, of motion's and of both. progress: called with (scenes done since the last
+    call, scenes in all)."""
     scenes = _scenes(evaluation, evaluation.sequences)
     found = _ask(scenes, (EXACT,), progress)
-    return {
-        "scenes": len(scenes),
-        "scenes_left_out": len(evaluation.sequences) - len(scenes),
-        "scenes_that_do_not_say_what_moves": sum(not moved.says_what_moves for moved in found),
-        "cost": _cost(found),
-        "tables": motion_tables(Columns.joined([moved.columns for moved in found])),
-    }
+    return MotionResult(
+        scenes=len(scenes),
+        scenes_left_out=len(evaluation.sequences) - len(scenes),
+        scenes_that_do_not_say_what_moves=sum(not moved.says_what_moves for moved in found),
+        cost=_cost(found),
+        tables=motion_tables(Columns.joined([moved.columns for moved in found])),
+    )
 
 
-def sweep_pose_errors(evaluation: Evaluation, progress: Progress | None = None) -> list[dict]:
+def sweep_pose_errors(evaluation: Evaluation, progress: Progress | None = None) -> list[PoseErrors]:
     """Rows for the static points with parallax of a few scenes of each domain, when poses have errors."""
     scenes, rows = _scenes(evaluation, few_of_each(evaluation.sequences)), []
     found = _ask(scenes, POSES, progress)
     for number, poses in enumerate(POSES):
         own = Columns.joined([moved.columns for moved in found[number * len(scenes) :][: len(scenes)]])
-        classes = own.classes()
-        said = {"poses": poses.name, "odometry": asdict(poses.odometry), "declared": poses.declared}
-        rows.append({**said, "classes": {name: score_class(own, name, classes[name]) for name in SWEPT}})
+        classes = classes_of(own)
+        scored = {name: score_class(own, name, classes[name]) for name in SWEPT}
+        rows.append(PoseErrors(poses.name, poses.odometry, poses.declared, scored))
     return rows
 
 
@@ -97,8 +97,6 @@ def _ask(scenes: list[Asked], poses: tuple[Poses, ...], progress: Progress | Non
     return found
 
 
-def _cost(found: list[Moved]) -> dict:
-    """Processor time: medians over requests, and over the strides of the windows."""
-    names = ("us_per_keypoint", "ns_per_event")
-    medians = {name: float(np.median([each for moved in found for each in getattr(moved, name)])) for name in names}
-    return {"keypoints": TIMED, **medians}
+def _cost(found: list[Moved]) -> MotionCost:
+    keypoints, events = ([moved.us_per_keypoint for moved in found], [moved.ns_per_event for moved in found])
+    return MotionCost(TIMED, *(float(np.median(np.concatenate(times))) for times in (keypoints, events)))

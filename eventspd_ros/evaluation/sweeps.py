@@ -19,14 +19,16 @@ import torch
 from eventspd_ros.cores import cores
 from eventspd_ros.datasets.catalogue import open_dataset
 from eventspd_ros.datasets.sequence import Sequence
-from eventspd_ros.evaluation.answers import Method, SceneAnswers, advance, ask, collect_answers
-from eventspd_ros.evaluation.disturbances import EventRate, Gap, ShotNoise, Stop
+from eventspd_ros.evaluation.asking.answers import Method, SceneAnswers, advance, ask, collect_answers
+from eventspd_ros.evaluation.asking.disturbances import EventRate, Gap, ShotNoise, Stop
+from eventspd_ros.evaluation.asking.questions import Scene, Settings
+from eventspd_ros.evaluation.asking.view import View
 from eventspd_ros.evaluation.evaluate import Evaluation
-from eventspd_ros.evaluation.metrics import depth_metrics
-from eventspd_ros.evaluation.questions import Scene, Settings
-from eventspd_ros.evaluation.uncertainty import coverage
-from eventspd_ros.evaluation.view import View
+from eventspd_ros.evaluation.results import SweepRow, Sweeps
+from eventspd_ros.evaluation.scoring.metrics import depth_metrics
+from eventspd_ros.evaluation.scoring.uncertainty import coverage
 from eventspd_ros.model.feature_cache import FeatureCache, StreamState
+from eventspd_ros.nanoseconds import NS_PER_MS
 from eventspd_ros.simulation.camera import PinholeCamera
 from eventspd_ros.simulation.dataset_writer import SET_FILE, SetConfig, simulate_set
 from eventspd_ros.simulation.event_sensor import PRESETS
@@ -44,11 +46,11 @@ STOP_NOISE_HZ = (0.0, 0.1, 5.0)
 Progress = Callable[[int, int], object]
 
 
-def sweep_evaluation(evaluation: Evaluation, progress: Progress | None = None) -> dict:
+def sweep_evaluation(evaluation: Evaluation, progress: Progress | None = None) -> Sweeps:
     """run_sweeps() of the judged model of an evaluation."""
     model, result = evaluation.methods[0].model, evaluation.result
     settings = replace(evaluation.settings, uniform=min(evaluation.settings.uniform, Settings.uniform))
-    folder = result["set"] if result["dataset"] == "simulated" else None
+    folder = result.set if result.dataset == "simulated" else None
     workers = cores() if model.device.type == "cpu" else 1
     return run_sweeps(model, evaluation.sequences, settings, folder, workers, progress)
 
@@ -60,8 +62,8 @@ def run_sweeps(
     folder: Path | str | None = None,
     workers: int = 1,
     progress: Progress | None = None,
-) -> dict:
-    """Every sweep of a model on some scenes of a set, as plain dictionaries for JSON (docs/evaluation.md).
+) -> Sweeps:
+    """Every sweep of a model on some scenes of a set (docs/evaluation.md).
 
     folder: of a simulated set, whose scenes are simulated anew with the other sensor presets, into a temporary folder;
     None: without those. workers: processes, as in collect_answers(). progress: (scenes done since the last call, all).
@@ -74,30 +76,29 @@ def run_sweeps(
     total = len(some) * (len(disturbed) + len(presets) + 1 + len(STOP_NOISE_HZ))
     report = (lambda done: None) if progress is None else (lambda done: progress(done, total))
     answers = collect_answers(some, disturbed, {}, settings, workers, report)
-    plain = disturbed[0].name
-    result = {
-        "scenes": [sequence.name for sequence in some],
-        "event_rate": [{"share": 1.0, **_row(answers, plain)}]
-        + [{"share": share, **_row(answers, f"rate {share}")} for share in RATES],
-        "sensor_noise": [{"added_hz_per_pixel": 0.0, **_row(answers, plain)}]
-        + [{"added_hz_per_pixel": rate, **_row(answers, f"noise {rate}")} for rate in NOISE_HZ],
-        "gap": _gap_rows(model, some, settings, answers),
-    }
-    if set_config is not None:
-        rows = [{"preset": set_config.preset, **_row(answers, plain)}]
-        for preset in presets:
-            rows.append(
-                {"preset": preset, **_row(_simulated_anew(model, set_config, preset, settings, workers), "model")}
-            )
-            report(len(some))
-        result["sensor_preset"] = rows
-    result["queries"] = _query_rows(model, _scenes(model, some, replace(settings, uniform=max(KS))))
-    report(len(some))
-    result["camera_stopped"] = []
-    for noise_hz in STOP_NOISE_HZ:
-        result["camera_stopped"] += _stopped_rows(model, _scenes(model, some, settings), noise_hz)
+    undisturbed = _row(answers, disturbed[0].name)
+    rates = [replace(_row(answers, f"rate {share}"), share=share) for share in RATES]
+    noises = [replace(_row(answers, f"noise {rate}"), added_hz_per_pixel=rate) for rate in NOISE_HZ]
+    sensors = None if set_config is None else [replace(undisturbed, preset=set_config.preset)]
+    for preset in presets:
+        anew = _simulated_anew(model, set_config, preset, settings, workers)
+        sensors.append(replace(_row(anew, "model"), preset=preset))
         report(len(some))
-    return result
+    queries = _query_rows(model, _scenes(model, some, replace(settings, uniform=max(KS))))
+    report(len(some))
+    stopped = []
+    for noise_hz in STOP_NOISE_HZ:
+        stopped += _stopped_rows(model, _scenes(model, some, settings), noise_hz)
+        report(len(some))
+    return Sweeps(
+        scenes=[sequence.name for sequence in some],
+        event_rate=[replace(undisturbed, share=1.0), *rates],
+        sensor_noise=[replace(undisturbed, added_hz_per_pixel=0.0), *noises],
+        gap=_gap_rows(model, some, settings, answers),
+        sensor_preset=sensors,
+        queries=queries,
+        camera_stopped=stopped,
+    )
 
 
 def _scenes(model, sequences: list[Sequence], settings: Settings) -> list[Scene]:
@@ -127,7 +128,7 @@ def _disturbed(model) -> list[Method]:
     ]
 
 
-def _row(answers: list[SceneAnswers], method: str, which: list[np.ndarray] | None = None) -> dict:
+def _row(answers: list[SceneAnswers], method: str, which: list[np.ndarray] | None = None) -> SweepRow:
     """One line of a table: error and σ over all answers of a method. which: of each scene the questions that count."""
     which = which or [np.ones(len(answer.questions.true_m), bool) for answer in answers]
     columns = zip(
@@ -140,22 +141,18 @@ def _row(answers: list[SceneAnswers], method: str, which: list[np.ndarray] | Non
     return error_and_stddev(*map(np.concatenate, columns))
 
 
-def error_and_stddev(predicted_m: np.ndarray, true_m: np.ndarray, log_stddev: np.ndarray) -> dict:
-    """points, |log|, AbsRel, δ1, mean σ of log depth and the share of truths inside the 68 % interval; (K,) each."""
+def error_and_stddev(predicted_m: np.ndarray, true_m: np.ndarray, log_stddev: np.ndarray) -> SweepRow:
+    """Over points (K,)."""
     values = depth_metrics(predicted_m, true_m)
-    row = {name: values[name] for name in ("points", "abs_log", "abs_rel", "delta1")}
+    error = {name: getattr(values, name) for name in ("points", "abs_log", "abs_rel", "delta1")}
     known = np.isfinite(predicted_m) & np.isfinite(true_m) & np.isfinite(log_stddev)
     if not known.any():
-        return {**row, "log_stddev": None, "in_68": None}
-    log_error = np.log(predicted_m[known] / true_m[known])
-    return {
-        **row,
-        "log_stddev": float(log_stddev[known].mean()),
-        "in_68": coverage(log_error, log_stddev[known], 0.68),
-    }
+        return SweepRow(**error, log_stddev=None, in_68=None)
+    in_68 = coverage(np.log(predicted_m[known] / true_m[known]), log_stddev[known], 0.68)
+    return SweepRow(**error, log_stddev=float(log_stddev[known].mean()), in_68=in_68)
 
 
-def _gap_rows(model, sequences: list[Sequence], settings: Settings, answers: list[SceneAnswers]) -> list[dict]:
+def _gap_rows(model, sequences: list[Sequence], settings: Settings, answers: list[SceneAnswers]) -> list[SweepRow]:
     """Error by time since the end of a gap, beside that of the stream without one at the same questions."""
     since_ms = []
     for sequence, answer in zip(sequences, answers, strict=True):
@@ -165,8 +162,9 @@ def _gap_rows(model, sequences: list[Sequence], settings: Settings, answers: lis
     for low, high in pairwise(SINCE_GAP_MS):
         which = [(since >= low) & (since < high) for since in since_ms]
         if any(own.any() for own in which):
-            without = _row(answers, "undisturbed", which)["abs_log"]
-            rows.append({"since_gap_ms": [low, high], **_row(answers, "gap", which), "abs_log_without_gap": without})
+            without = _row(answers, "undisturbed", which).abs_log
+            row = _row(answers, "gap", which)
+            rows.append(replace(row, since_gap_ms=[low, high], abs_log_without_gap=without))
     return rows
 
 
@@ -193,7 +191,7 @@ def _simulated_anew(model, config: SetConfig, preset: str, settings: Settings, w
 
 
 @torch.inference_mode()
-def _query_rows(model, scenes: list[Scene]) -> list[dict]:
+def _query_rows(model, scenes: list[Scene]) -> list[SweepRow]:
     """The first K of 4,096 pixels of each scene's last asked window asked in one call: their error, and how far their
     answers lie from those of one call with all (keypoints do not see one another: rounding)."""
     parts = {k: [] for k in KS}
@@ -209,12 +207,12 @@ def _query_rows(model, scenes: list[Scene]) -> list[dict]:
     rows = []
     for k, own in parts.items():
         *columns, away = zip(*own, strict=True)
-        rows.append({"k": k, **error_and_stddev(*map(np.concatenate, columns)), "largest_difference": max(away)})
+        rows.append(replace(error_and_stddev(*map(np.concatenate, columns)), k=k, largest_difference=max(away)))
     return rows
 
 
 @torch.inference_mode()
-def _stopped_rows(model, scenes: list[Scene], noise_hz: float) -> list[dict]:
+def _stopped_rows(model, scenes: list[Scene], noise_hz: float) -> list[SweepRow]:
     """Error of what the model answers some time after the camera stopped at a scene's last asked window.
 
     Windows without an event leave the answer as it was (in the predictor until it is too old, max_cache_age_ms).
@@ -227,24 +225,21 @@ def _stopped_rows(model, scenes: list[Scene], noise_hz: float) -> list[dict]:
         questions = scene.questions([number])
         cache, state = _stream_to(model, view, number)
         view.disturbance = Stop(stop_ns, ShotNoise(noise_hz))
-        stride_ns = model.config.stride_ms * 1e6
+        stride_ns = model.config.stride_ms * NS_PER_MS
         step = 0
         for after in STOPPED_MS:
-            while round((step + 1) * stride_ns) <= after * 1_000_000:
+            while round((step + 1) * stride_ns) <= after * NS_PER_MS:
                 step += 1
                 window = view.window_ending(stop_ns + round(step * stride_ns))
                 (cache,), (state,) = advance(model, [window], [cache], [state])
             depth_m, log_stddev, *_ = ask(model, scene, cache, questions.uv_px)
             columns[after].append((depth_m, questions.true_m, log_stddev))
-    return [
-        {
-            "noise_hz_per_pixel": noise_hz,
-            "after_ms": after,
-            **error_and_stddev(*map(np.concatenate, zip(*own, strict=True))),
-        }
-        for after, own in columns.items()
-        if own
-    ]
+    rows = []
+    for after, own in columns.items():
+        if own:
+            row = error_and_stddev(*map(np.concatenate, zip(*own, strict=True)))
+            rows.append(replace(row, noise_hz_per_pixel=noise_hz, after_ms=after))
+    return rows
 
 
 def _stream_to(model, view: View, number: int) -> tuple[FeatureCache, StreamState]:

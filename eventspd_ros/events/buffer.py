@@ -29,7 +29,7 @@ class RecycledMemory:
         size = places * np.dtype(dtype).itemsize
         index = next((k for k, memory in enumerate(self._spare) if len(memory) == size), None)
         memory = self._fresh(size) if index is None else self._spare.pop(index)
-        array = np.frombuffer(memory, dtype)  # which every view of it refers to
+        array: np.ndarray = np.frombuffer(memory, dtype)  # which every view of it refers to
         weakref.finalize(array, self._take_back, memory).atexit = False
         return array
 

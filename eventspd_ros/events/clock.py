@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 
 from eventspd_ros.nanoseconds import NS_PER_S
@@ -11,6 +13,8 @@ MIN_ALPHA, MAX_ALPHA = 1e-4, 0.1
 # An offset that differs by more than both, the second as a share of dt, starts the filter anew.
 JUMP_NS = 20_000_000
 JUMP_SHARE = 0.05
+
+Times = TypeVar("Times", int, np.ndarray)
 
 
 class SensorClock:
@@ -61,14 +65,14 @@ class SensorClock:
         """Whether update() with these would not start the filter anew."""
         if self._offset_ns is None:
             return True
-        off_ns = int(stamp_ns) - int(sensor_ns) - self.offset_ns
+        off_ns = int(stamp_ns) - int(sensor_ns) - self._known_offset_ns()
         return abs(off_ns) <= max(JUMP_NS, JUMP_SHARE * abs(int(sensor_ns) - self._sensor_ns))
 
-    def to_ros(self, t_ns: int | np.ndarray) -> int | np.ndarray:
+    def to_ros(self, t_ns: Times) -> Times:
         """Sensor time to ROS time; int or int64 array of any shape. ValueError before the first packet."""
         return self._shift(t_ns, self._known_offset_ns())
 
-    def to_sensor(self, t_ns: int | np.ndarray) -> int | np.ndarray:
+    def to_sensor(self, t_ns: Times) -> Times:
         """ROS time to sensor time; int or int64 array of any shape. ValueError before the first packet."""
         return self._shift(t_ns, -self._known_offset_ns())
 
@@ -79,7 +83,7 @@ class SensorClock:
         return offset_ns
 
     @staticmethod
-    def _shift(t_ns: int | np.ndarray, by_ns: int) -> int | np.ndarray:
+    def _shift(t_ns: Times, by_ns: int) -> Times:
         if isinstance(t_ns, np.ndarray):
             return t_ns.astype(np.int64) + np.int64(by_ns)
         return int(t_ns) + by_ns

@@ -76,21 +76,21 @@ class HotPixelFilter:
         if first >= buffer.end:
             return
         if self._counts is not None:
-            self._learn(buffer, first)
+            self._learn(buffer, first, self._counts)
         if self.mask.any():
             end = _compact(buffer.x, buffer.y, buffer.p, buffer.t_ns, first, buffer.end, self.mask)
             self.events_removed += buffer.end - end
             buffer.end = end
 
-    def _learn(self, buffer: EventBuffer, first: int) -> None:
+    def _learn(self, buffer: EventBuffer, first: int, counts: np.ndarray) -> None:
         t_ns = buffer.t_ns[first : buffer.end]
         second = min(1, len(t_ns) - 1)  # as one may be a stray (order.py)
         if self._first_ns is None:
             self._first_ns = int(np.partition(t_ns, second)[second])
-        _count(buffer.x, buffer.y, first, buffer.end, self._counts)
+        _count(buffer.x, buffer.y, first, buffer.end, counts)
         passed_ns = int(np.partition(t_ns, -1 - second)[-1 - second]) - self._first_ns
         if passed_ns >= self._learn_ns:
-            self.mask |= hot_pixels(self._counts, passed_ns / NS_PER_S)
+            self.mask |= hot_pixels(counts, passed_ns / NS_PER_S)
             self._counts = None
 
 

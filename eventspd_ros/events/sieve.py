@@ -38,7 +38,7 @@ class Sieve(ABC):
 
     def of(self, events: EventArray) -> EventArray:
         """What gets through of these, in arrays of their own."""
-        columns = tuple(column.copy() for column in (events.x, events.y, events.p, events.t_ns))
+        columns = events.x.copy(), events.y.copy(), events.p.copy(), events.t_ns.copy()
         end = self._sift(columns, 0, len(events))
         x, y, p, t_ns = (column[:end] for column in columns)
         return replace(events, x=x, y=y, p=p, t_ns=t_ns)

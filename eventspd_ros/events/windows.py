@@ -218,11 +218,12 @@ class WindowSlicer:
         return EventWindow(e.x, e.y, e.p, e.t_ns, width, height, start_ns, end_ns, self.epoch, pitch)
 
     def _end_ns(self, k: int) -> int:
+        assert self._first_ns is not None, "windows count from the first event"
         return self._first_ns + round(k * self.stride_ns)
 
     def _first_k_after(self, t_ns: int) -> int:
         """The first window that ends after t_ns."""
-        k = max(1, int((t_ns - self._first_ns) / self.stride_ns))
+        k = max(1, int((t_ns - self._end_ns(0)) / self.stride_ns))
         while self._end_ns(k) <= t_ns:
             k += 1
         while k > 1 and self._end_ns(k - 1) > t_ns:

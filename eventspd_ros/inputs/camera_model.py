@@ -109,6 +109,11 @@ class CameraModel:
         return turned[:, :2] / np.where(turned[:, 2:] > 0, turned[:, 2:], np.nan)
 
 
+def _at_depth_1(rays: np.ndarray) -> np.ndarray:
+    """Rays (K, 2) to points (K, 1, 3), as OpenCV takes them."""
+    return np.concatenate([rays, np.ones((len(rays), 1))], axis=1)[:, None]
+
+
 def focal_length_px(info, width: int) -> float | None:
     """The focal length in camera_info for a sensor of that width; None: it has none. ValueError: another width."""
     if info is None or not 0.0 < info.k[0] < float("inf"):  # uncalibrated drivers send zeros

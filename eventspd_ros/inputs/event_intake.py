@@ -64,7 +64,7 @@ class EventIntake(Intake):
         self._previous: tuple[int, int] | None = None  # stamp and first event of the last packet with events
         self._doubts = False  # whether the last packet's only event did not agree with the clock
         self._seq: int | None = None
-        self._payload: np.ndarray | None = None
+        self._payload = np.empty(0, np.uint8)
         self._in_turn, self._out_of_turn = MANY_PACKETS, 0  # packets in a row
         self._closed_until_ns: int | None = None
 
@@ -107,7 +107,7 @@ class EventIntake(Intake):
     def close_silent(self, now_ns: int) -> list[EventWindow]:
         """See Intake. Packets come later than their stamps say, by latency or because two computers' clocks differ. A
         window closes only after that lag, while its events may still be on the way."""
-        if self._previous is None or self._lag_ns > MAX_LAG_NS:
+        if self._slicer is None or self._previous is None or self._lag_ns > MAX_LAG_NS:
             return []
         heard_ns = now_ns - self._lag_ns
         if not SILENCE_NS <= heard_ns - self._previous[0] <= MAX_SILENCE_NS:
@@ -130,10 +130,16 @@ class EventIntake(Intake):
         is_other = (height, width) != (self.height, self.width)
         hot_pixels = self._make_filter(height, width) if is_other else self.filter
         super().begin(height, width)
-        if is_other:
+        if is_other or self._slicer is None:
             self.filter = hot_pixels
-            told = {"on_new": self._screen, "on_sorted": self._tell}
-            self._slicer = window_slicer(self._config, height, width, support_filter_ms=self._support_filter_ms, **told)
+            self._slicer = window_slicer(
+                self._config,
+                height,
+                width,
+                support_filter_ms=self._support_filter_ms,
+                on_new=self._screen,
+                on_sorted=self._tell,
+            )
         self._slicer.reset()
         self._slicer.epoch = self.epoch
         if self.filter is not None:
@@ -205,22 +211,23 @@ class EventIntake(Intake):
 
     def _follow(self, packet: EventPacket) -> None:
         """Begin the stream anew where packet numbers and stamps say so. The decoder follows the numbers by itself."""
-        if self.decoder.restarts_with(packet.seq):
+        if self.decoder is not None and self.decoder.restarts_with(packet.seq):
             self._begin_again("restart")
-        elif self._seq is not None and packet.seq > self._seq + 1:
-            if packet.stamp_ns - self._newest_stamp_ns > LEAP_NS:
+        elif self._seq is not None and self._newest_stamp_ns is not None:
+            if packet.seq > self._seq + 1 and packet.stamp_ns - self._newest_stamp_ns > LEAP_NS:
                 self._begin_again("gap")
         self._seq, self._payload = packet.seq, packet.payload
         self._newest_stamp_ns = packet.stamp_ns
 
     def _decode(self, packet: EventPacket) -> list[EventWindow]:
         """Decode a packet into the slicer's buffer, of which windows are views; return the windows that it closes."""
+        assert self.decoder is not None and self._slicer is not None, "the first packet opens both"
         self._slicer.history_ns = self.history_ns
         self.decoder.decode_into(packet, self._slicer.buffer)
-        first_ns = self._first_ns(packet.stamp_ns)
+        first_ns = self._first_ns(packet.stamp_ns, self.decoder.first_times_ns)
         if first_ns is None:
             return []
-        if self._previous is not None and self._leapt(packet.stamp_ns, first_ns):
+        if self._leapt(packet.stamp_ns, first_ns):
             self._begin_again("sensor_leapt")  # which drops the events of this packet too
         self.clock.update(packet.stamp_ns, first_ns)
         self.offset_ns = self.clock.offset_ns
@@ -238,7 +245,7 @@ class EventIntake(Intake):
     def _tell(self, buffer: EventBuffer, first: int, last: int) -> None:
         """Give the listener the events buffer[first:last]. The slicer calls this once their times are in order. Where
         sensor time fell back, they begin a new epoch."""
-        if self._slicer.epoch != self.epoch:
+        if self._slicer is not None and self._slicer.epoch != self.epoch:
             self.resets["time_fell"] += 1
             self.epoch = self._slicer.epoch
             self._on_begin(self.height, self.width, self.epoch)
@@ -250,15 +257,16 @@ class EventIntake(Intake):
         """The windows of the current epoch: where sensor time fell back, those of before are left out."""
         return [window for window in windows if window.epoch == self.epoch]
 
-    def _first_ns(self, stamp_ns: int) -> int | None:
+    def _first_ns(self, stamp_ns: int, times_ns: tuple[int, ...]) -> int | None:
         """Sensor time of the packet's first event; of its second one, if that agrees with the clock and the first does
         not. None: the packet has no event, or a single one that does not agree; the next packet must confirm that."""
-        times_ns = self.decoder.first_times_ns
         agreeing = [t_ns for t_ns in times_ns if self.clock.agrees(stamp_ns, t_ns)]
         self._doubts = len(times_ns) == 1 and not agreeing and not self._doubts
         return None if not times_ns or self._doubts else (agreeing or times_ns)[0]
 
     def _leapt(self, stamp_ns: int, first_ns: int) -> bool:
         """Whether sensor time leapt ahead of the stamps. A host clock that was set back is not taken for that."""
+        if self._previous is None:
+            return False
         before_stamp_ns, before_ns = self._previous
         return (first_ns - before_ns) - max(stamp_ns - before_stamp_ns, 0) > LEAP_NS

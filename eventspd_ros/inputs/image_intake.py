@@ -25,6 +25,7 @@ class ImageIntake(Intake):
     """Makes each image a window. Images may come at any rate."""
 
     unit = "image"
+    packets = 0
 
     def take(self, frame: ImageFrame, received_ns: int | None = None) -> list[ImageWindow]:
         try:

@@ -50,9 +50,8 @@ class Intake(ABC):
     resets: how often the stream began anew, by cause.
     height, width: size of the sensor, 0 before it is known.
     offset_ns: ROS time minus sensor time, None before the first message. Other threads may read it.
-    packets: messages taken. packets_rejected: messages that could not be used. packets_out_of_turn: messages left out
-        because they, or later ones, had come already.
-    windows_dropped: windows given up before they closed.
+    packets_rejected: messages that could not be used. packets_out_of_turn: messages left out because they, or later
+        ones, had come already.
     history_ns: how long events are held for cut(). May be changed.
     listener: gets each event once, before any window of it and after on_begin() of its epoch, as views of the buffer
         that it must not keep. May be changed.
@@ -61,9 +60,8 @@ class Intake(ABC):
     unit: str
     decoder: Decoder | None = None
     filter: HotPixelFilter | None = None
-    support: SupportFilter | None = None
     listener: EventListener | None = None
-    packets = windows_dropped = history_ns = packets_out_of_turn = 0
+    history_ns = packets_out_of_turn = 0
 
     def __init__(self, on_begin: Callable[[int, int, int], object], reporter: Reports):
         """on_begin(height, width, epoch) is called whenever a stream begins, before anything of it is handed on. It may
@@ -98,6 +96,21 @@ class Intake(ABC):
     def cut(self, end_ns: int) -> EventWindow | None:
         """An extra window that ends at end_ns (sensor clock); None where there is none. First wait until
         has_reached(end_ns)."""
+
+    @property
+    @abstractmethod
+    def packets(self) -> int:
+        """How many messages were taken."""
+
+    @property
+    def windows_dropped(self) -> int:
+        """How many windows were given up before they closed."""
+        return 0
+
+    @property
+    def support(self) -> SupportFilter | None:
+        """The filter of lone events, None where there is none."""
+        return None
 
     @property
     def newest_stamp_ns(self) -> int | None:

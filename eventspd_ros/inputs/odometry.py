@@ -17,6 +17,7 @@ at `frequency` (30 Hz), with the twist's covariance.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -80,6 +81,16 @@ class PoseSource:
         return msg.header.frame_id, getattr(msg, "child_frame_id", "")
 
 
+class PoseReader(Protocol):
+    """A PoseSource, or what finds its camera pose first."""
+
+    def read(self, msg) -> StampedPose:
+        """The camera's pose. ValueError, one line, names what is wrong."""
+
+    def frames(self, msg) -> tuple[str, str]:
+        """The message's frame and child frame; '' where it names none."""
+
+
 class PoseIntake:
     """Adds the poses of a topic's messages to a trajectory.
 
@@ -87,7 +98,7 @@ class PoseIntake:
     does with the poses. It restarts when the frames change (cause "frames"): between two maps there is no motion.
     """
 
-    def __init__(self, source: PoseSource, trajectory: Trajectory, reporter: Reports):
+    def __init__(self, source: PoseReader, trajectory: Trajectory, reporter: Reports):
         self.source, self.trajectory, self._reporter = source, trajectory, reporter
         self.accepted = self.rejected = 0
         self.last_error = ""

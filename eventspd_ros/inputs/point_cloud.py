@@ -53,11 +53,9 @@ def optical_header(new: New, answer, camera: CameraModel) -> Any:
 
 def point_fields(new: New, point: np.dtype) -> list:
     """Its PointFields."""
-    kinds = {name: (UINT32, 2) if name == "id" else (FLOAT32, 1) for name in point.names}
-    return [
-        new(POINT_FIELD, name=name, offset=point.fields[name][1], datatype=datatype, count=count)
-        for name, (datatype, count) in kinds.items()
-    ]
+    kinds = {"id": (UINT32, 2)}
+    rows = [(name, at, *kinds.get(name, (FLOAT32, 1))) for name, at in zip(point.names or (), _OFFSETS, strict=False)]
+    return [new(POINT_FIELD, name=name, offset=at, datatype=kind, count=count) for name, at, kind, count in rows]
 
 
 def keypoint_points(answer, camera: CameraModel, noise_px: float | None = None) -> np.ndarray:

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from eventspd_ros.events.pitch import seen_hw
+from eventspd_ros.events.types import EventWindow, ImageWindow
 from eventspd_ros.events.uniform import model_window
 from eventspd_ros.model.feature_cache import FeatureCache, StreamState
 from eventspd_ros.model.keypoint_model import KeypointModel
@@ -50,7 +51,7 @@ class Acceleration(str, Enum):
 
 
 def accelerate(
-    model: KeypointModel, how: Acceleration | str = "auto", say: Callable[[str], None] | None = None
+    model: KeypointModel, how: Acceleration | str = "auto", say: Callable[[str], object] | None = None
 ) -> KeypointModel:
     """The model, or one that answers alike and faster. A package (export.py) and a model on images stay as they are.
 
@@ -74,11 +75,11 @@ class CompiledModel:
 
     sensor_hw: tuple[int, int] | None = None
 
-    def __init__(self, model: PointDepthModel, say: Callable[[str], None], backend: str = "inductor"):
+    def __init__(self, model: PointDepthModel, say: Callable[[str], object], backend: str = "inductor"):
         """backend: of torch.compile."""
         self.config, self.trained, self.device = model.config, model.trained, model.device
         self.plain, self._say, self._backend = model.eval(), say, backend
-        self.plain.bfloat16 = self.device.type == "cuda"
+        self.plain.in_bfloat16 = self.device.type == "cuda"
         self._made: dict[tuple[int, int], SteppedModel | None] = {}
         self._kernels = ExitStack()
         _keep_what_is_compiled()
@@ -98,7 +99,9 @@ class CompiledModel:
         self._kernels.close()
         self.plain.drop_tables()
 
-    def encode(self, windows: list, states: list[StreamState]) -> tuple[list[FeatureCache], list[StreamState]]:
+    def encode(
+        self, windows: Sequence[EventWindow | ImageWindow], states: list[StreamState]
+    ) -> tuple[list[FeatureCache], list[StreamState]]:
         """As PointDepthModel.encode()."""
         made = self._made.get(windows[0].sensor_hw) if windows else None
         return (made or self.plain).encode(windows, states)
@@ -135,7 +138,7 @@ class CompiledModel:
     def _steps(self, height: int, width: int, kernels: Sequence[str], switched_on: ExitStack) -> SteppedModel:
         model = copy.deepcopy(self.plain)  # the plain one keeps its layout and its forward()
         if self.device.type == "cuda":
-            model = model.to(memory_format=torch.channels_last)
+            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack it
             torch.backends.cudnn.benchmark = True
         made = stepped(model, height, width)
         if kernels:
@@ -168,7 +171,7 @@ class CompiledModel:
                 (cache,), states = model.encode([window], states)
             answers.append(torch.stack(model.decode(cache, uv_px)).float())
         largest = ((answers[1] / answers[0]).log().abs()).max().item()
-        if not largest <= LARGEST_DIFFERENCE[self.plain.bfloat16]:
+        if not largest <= LARGEST_DIFFERENCE[self.plain.in_bfloat16]:
             raise RuntimeError(f"depths differ from the plain model's by up to {largest:.3g} of a depth")
 
 

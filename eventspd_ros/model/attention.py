@@ -174,12 +174,15 @@ class TokenDecoder(nn.Module):
         """Phase A: what the layers need of the weights, the same for each of the windows."""
         if not self.layers:
             return None
-        layers = [layer.attention.fold(self.norm_tokens) for layer in self.layers]
+        attentions = [layer.attention for layer in self.layers]
+        layers = [each.fold(self.norm_tokens) for each in attentions if isinstance(each, TokenAttention)]
         parts = zip(*((layer.key, layer.value, layer.bias) for layer in layers), strict=True)
         return TokenProjections(*(torch.stack(part).to(dtype).expand(windows, -1, -1, -1, -1) for part in parts))
 
     def forward(self, h: Tensor, folded: TokenProjections | None, tokens: Tensor) -> Tensor:
         """h (N, D), what fold() gave, normalised tokens (N, T, D) -> h (N, D)."""
+        if folded is None:
+            return h
         for index, layer in enumerate(self.layers):
             h, _ = layer(h, folded.layer(index), tokens)
         return h

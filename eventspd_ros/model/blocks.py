@@ -164,6 +164,7 @@ class SwinBlock(nn.Module):
         self.qkv = nn.Linear(channels, 3 * channels)
         self.position_bias = nn.Parameter(torch.empty((2 * window - 1) ** 2, heads))
         nn.init.trunc_normal_(self.position_bias, std=0.02)
+        self.relative: Tensor
         self.register_buffer("relative", _relative_positions(window), persistent=False)
         self.out = nn.Linear(channels, channels)
         self.norm2 = nn.LayerNorm(channels, eps=EPS)
@@ -229,7 +230,7 @@ def _relative_positions(window: int) -> Tensor:
 
 
 def _window_mask(
-    cells: tuple[int, int], padded: tuple[int, int], window: int, shifts: tuple[int, int], device: torch.device
+    cells: tuple[int, int], padded: tuple[int, int], window: int, shifts: tuple[int, ...], device: torch.device
 ) -> Tensor:
     """Which cell of a shifted window may attend to which, (windows, w², w²) bool: no padding, no wrapping around."""
     groups, real = [], []

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from eventspd_ros.model.config import ModelConfig
 from eventspd_ros.model.event_encoder import FeatureField
-from eventspd_ros.model.presets import build_model
+from eventspd_ros.model.presets import Model, build_model
 from eventspd_ros.readable import check_readable
 from eventspd_ros.text import one_line
 from eventspd_ros.whole import whole_file
@@ -23,13 +24,21 @@ CONFIG_KEY = "eventspd_model_config"
 ENCODER_PREFIX = "encoder."
 
 
-def save_checkpoint(model: nn.Module, path: str | Path) -> None:
+class HasEncoder(Protocol):
+    """A model whose F³ encoder is a part of its own."""
+
+    @property
+    def encoder(self) -> nn.Module:
+        """Of the same shape as the one that is loaded."""
+
+
+def save_checkpoint(model: Model, path: str | Path) -> None:
     """Write the weights of a model built by build_model(), with its config as JSON in the metadata."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     _write(path, tensors, model.config)
 
 
-def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> nn.Module:
+def load_checkpoint(path: str | Path, device: torch.device | str = "cpu") -> Model:
     """The model of a checkpoint, in eval mode on a device, trained = True.
 
     ValueError, one line naming the file: unreadable, not ours, unknown config keys, missing, unexpected or misshapen
@@ -67,7 +76,7 @@ def _write(path: str | Path, tensors: dict, config: ModelConfig, sources: Iterab
         save_file(tensors, str(unfinished), metadata={CONFIG_KEY: json.dumps(config.to_dict())})
 
 
-def load_encoder(model: nn.Module, path: str | Path) -> None:
+def load_encoder(model: HasEncoder, path: str | Path) -> None:
     """Put the F³ encoder of any checkpoint of ours into a model whose encoder has the same shape."""
     _, tensors = _read(path)
     own = {name.removeprefix(ENCODER_PREFIX): t for name, t in tensors.items() if name.startswith(ENCODER_PREFIX)}
@@ -108,7 +117,7 @@ def convert_f3_checkpoint(path: str | Path, preset: str) -> FeatureField:
 
 def _from_published(published: dict[str, Tensor], model: FeatureField, path: str | Path) -> dict[str, Tensor]:
     """Published names and layouts to ours: live table slots only, H before W in kernels and predicted patches."""
-    config = model.config.encoder
+    config = model.encoder.config
     converted = {}
     for name, tensor in published.items():
         if name == "multi_hash_encoder.hashmap":

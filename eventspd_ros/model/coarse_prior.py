@@ -10,12 +10,14 @@ Shapes: B windows, C_l channels and (H_l, W_l) cells of level l.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eventspd_ros.model.blocks import ConvNorm
+from eventspd_ros.model.geometry import size_hw
 
 
 class Fusion(nn.Module):
@@ -28,20 +30,21 @@ class Fusion(nn.Module):
 
     def forward(self, x: Tensor, coarse: Tensor) -> Tensor:
         """x (B, C, H, W) and coarse (B, C_coarse, ⌊H/2⌋, ⌊W/2⌋) -> (B, C, H, W)."""
-        return self.mix(x + upsample_twice(self.lateral(coarse), x.shape[-2:]))
+        return self.mix(x + upsample_twice(self.lateral(coarse), size_hw(x)))
 
 
 class CoarsePrior(nn.Module):
     """L2…L4 -> a log depth map at L2's stride, and L2 and L3 with the context of what lies above them."""
 
-    def __init__(self, channels: tuple[int, int, int], median_depth_m: float):
+    def __init__(self, channels: Sequence[int], median_depth_m: float):
+        """channels: of L2 to L4."""
         super().__init__()
         c2, c3, c4 = channels
         self.onto_l3 = Fusion(c4, c3)
         self.onto_l2 = Fusion(c3, c2)
         self.log_depth = nn.Conv2d(c2, 1, 1)
         nn.init.trunc_normal_(self.log_depth.weight, std=0.02)
-        nn.init.constant_(self.log_depth.bias, math.log(median_depth_m))
+        nn.init.constant_(self.log_depth.get_parameter("bias"), math.log(median_depth_m))
 
     def forward(self, l2: Tensor, l3: Tensor, l4: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """-> log depth (B, 1, H_2, W_2) in float32, fused L2, fused L3."""

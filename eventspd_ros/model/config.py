@@ -242,7 +242,9 @@ class ModelConfig:
     @property
     def stem(self) -> EncoderConfig | ImageConfig:
         """A1, whatever it sees."""
-        return self.encoder or self.image
+        stem = self.encoder or self.image
+        assert stem is not None, "__post_init__() wants one of them"
+        return stem
 
     def to_dict(self) -> dict:
         """Plain dicts, lists and numbers, for JSON and YAML."""
@@ -256,7 +258,7 @@ class ModelConfig:
 
 def to_plain(value):
     """A dataclass (or what its fields hold) as plain dicts, lists and numbers."""
-    if is_dataclass(value):
+    if is_dataclass(value) and not isinstance(value, type):
         value = asdict(value)
     if isinstance(value, dict):
         return {key: to_plain(item) for key, item in value.items()}

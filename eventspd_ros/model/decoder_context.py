@@ -18,8 +18,8 @@ class DecoderContext:
     T: cells of the coarsest level, H heads, E = D / H.
     """
 
-    fine: Tensor | tuple[Tensor, ...]  # L1's table (B, rows, C_1)
-    coarse: Tensor | tuple[Tensor, ...]  # tokens of L2 … L4 with their embeddings (B, rows, D)
+    fine: tuple[Tensor, ...]  # L1's table (B, rows, C_1)
+    coarse: tuple[Tensor, ...]  # tokens of L2 … L4 with their embeddings (B, rows, D)
     keys: Tensor  # of B3 (B, layers, H, T, E)
     values: Tensor
     anchors: Tensor  # W_u W_g G + b_u of Eq. 14 (B, T, D)

@@ -9,14 +9,16 @@ Shapes: B windows, L levels, F features a level, C channels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eventspd_ros.events.types import EventWindow
+from eventspd_ros.events.types import EventWindow, ImageWindow
 from eventspd_ros.model.blocks import ConvNeXtBlock, LayerNorm2d, init_weights
 from eventspd_ros.model.config import EncoderConfig, ModelConfig
-from eventspd_ros.model.grid_encoding import GridEncoding, gather_events
+from eventspd_ros.model.grid_encoding import GridEncoding, event_windows, gather_events
 from eventspd_ros.model.stages import Phase, Stage
 
 
@@ -74,9 +76,9 @@ class EventEncoder(nn.Module):
         """Let go of what prepare() built."""
         self.grids.drop_tables()
 
-    def scatter(self, windows: list[EventWindow]) -> Tensor:
+    def scatter(self, windows: Sequence[EventWindow | ImageWindow]) -> Tensor:
         """B windows of one sensor -> field (B, L·F, H, W) float32: the sum of the encodings of each pixel's events."""
-        events = gather_events(windows, self.config.time_bins, self.grids.table.device)
+        events = gather_events(event_windows(windows), self.config.time_bins, self.grids.table.device)
         size = events.height, events.width
         with torch.autocast(self.grids.table.device.type, enabled=False):
             if self.training and torch.is_grad_enabled():
@@ -103,9 +105,10 @@ class FeatureField(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config, self.trained = config, False
-        self.encoder = EventEncoder(config.encoder)
-        cell_pixels = config.encoder.stride**2
-        self.pred = nn.Conv2d(self.encoder.channels, cell_pixels * config.encoder.time_bins, 1)
+        encoder = config.encoder
+        assert encoder is not None, "ModelConfig: family 'encoder' sees events"
+        self.encoder = EventEncoder(encoder)
+        self.pred = nn.Conv2d(encoder.channels, encoder.stride**2 * encoder.time_bins, 1)
         self.pred.apply(init_weights)
 
     def stages(self) -> dict[str, Stage]:
@@ -114,5 +117,5 @@ class FeatureField(nn.Module):
 
     def forward(self, field: Tensor) -> Tensor:
         """Field (B, L·F, H, W) -> logits (B, time_bins, H, W): does this pixel see an event in that future 1 ms bin?"""
-        logits = F.pixel_shuffle(self.pred(self.encoder(field)), self.config.encoder.stride)
+        logits = F.pixel_shuffle(self.pred(self.encoder(field)), self.encoder.config.stride)
         return logits[..., : field.shape[-2], : field.shape[-1]]

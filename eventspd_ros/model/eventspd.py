@@ -31,9 +31,9 @@ from torch import Tensor, nn
 
 from eventspd_ros.model.blocks import LayerNorm2d
 from eventspd_ros.model.coarse_prior import CoarsePrior
-from eventspd_ros.model.config import ModelConfig
+from eventspd_ros.model.config import DecoderConfig, ModelConfig, PyramidConfig
 from eventspd_ros.model.feature_cache import FeatureCache
-from eventspd_ros.model.geometry import bilinear_read
+from eventspd_ros.model.geometry import bilinear_read, size_hw
 from eventspd_ros.model.heads import Calibration, SharedScale, calibrated_depth
 from eventspd_ros.model.memory import ConvGRU
 from eventspd_ros.model.point_depth import PointDepthModel
@@ -70,18 +70,18 @@ class EventSPD(PointDepthModel):
 
     def __init__(self, config: ModelConfig):
         super().__init__(config)
-        _check_levels(config)
-        head, channels = config.head, config.pyramid.channels
-        self.pyramid = Pyramid(config.pyramid, self.encoder.channels)
+        pyramid, decoder = _matching_levels(config)
+        head, channels = config.head, pyramid.channels
+        self.pyramid = Pyramid(pyramid, self.encoder.channels)
         self.fine = None
-        if len(config.decoder.strides) > LEVELS:
+        if len(decoder.strides) > LEVELS:
             # F³ ends in a plain sum. The image encoder ends in a norm and a GELU already.
             after_f3 = nn.Sequential(LayerNorm2d(self.encoder.channels), nn.GELU())
             self.fine = after_f3 if config.image is None else nn.Identity()
-        self.memory = ConvGRU(channels[3], config.pyramid.memory_keep) if config.pyramid.memory else None
+        self.memory = ConvGRU(channels[3], pyramid.memory_keep) if pyramid.memory else None
         # Where the window's scale and the single query both have an uncertainty, each starts with half the variance.
         stddev = head.initial_stddev / math.sqrt(2) if head.shared_scale else head.initial_stddev
-        self.decoder = QueryDecoder(config.decoder, stddev)
+        self.decoder = QueryDecoder(decoder, stddev)
         inverse = head.parametrization == "inverse"
         self.calibration = Calibration(channels[3], head.median_depth_m) if inverse else None
         self.prior = CoarsePrior(channels[1:], head.median_depth_m) if head.prior else None
@@ -96,12 +96,12 @@ class EventSPD(PointDepthModel):
         """
         *fine, l4 = self._maps(field)
         if self.memory is None:
-            return self._cache(fine, l4.to(field.dtype), field.shape[-2:]), None
+            return self._cache(fine, l4.to(field.dtype), size_hw(field)), None
 
         # The end of A2. The memory carries time: L4 and the last h become G_t (Eq. 3), which is also the next h.
         g4 = self.memory(l4, self._start(field) if memory is None else memory)
 
-        return self._cache(fine, g4, field.shape[-2:]), g4
+        return self._cache(fine, g4, size_hw(field)), g4
 
     def _maps(self, field: Tensor) -> list[Tensor]:
         """A1, and A2 without the step of the memory -> the levels that the decoder reads, finest first."""
@@ -128,11 +128,11 @@ class EventSPD(PointDepthModel):
         for top in (*before, *l4.unflatten(0, late.shape[:2])):
             memory = self.memory(top, memory)
         last = [level.unflatten(0, late.shape[:2])[-1] for level in fine]
-        return self._cache(last, memory, late.shape[-2:])
+        return self._cache(last, memory, size_hw(late))
 
     def _start(self, field: Tensor) -> Tensor:
         """The memory h at a stream's start."""
-        return field.new_zeros((len(field), *self.memory_shape(*field.shape[-2:])))
+        return field.new_zeros((len(field), *self._top_shape(*size_hw(field))))
 
     def _cache(self, fine: Sequence[Tensor], g4: Tensor, sensor_hw: tuple[int, int]) -> EventSPDTensors:
         """The rest of Phase A, from the maps. fine: all levels but the coarsest, in whose place comes G_t (g4)."""
@@ -143,7 +143,7 @@ class EventSPD(PointDepthModel):
             prior, l2, l3 = self.prior(l2, l3, g4)
 
         # A3. Everything about the maps that no query changes.
-        context = self.decoder.precompute((*finest, l2, l3, g4), tuple(sensor_hw))
+        context = self.decoder.precompute((*finest, l2, l3, g4), sensor_hw)
 
         # A4. One scale and one shift for the window (Eqs. 4–5).
         calibration = None if self.calibration is None else self.calibration(g4)
@@ -191,14 +191,18 @@ class EventSPD(PointDepthModel):
     @property
     def level_strides(self) -> tuple[int, ...]:
         """Pixels per cell of the pyramid's four levels."""
-        return self.config.decoder.strides[-LEVELS:]
+        return self.decoder.config.strides[-LEVELS:]
 
     def memory_shape(self, height: int, width: int) -> tuple[int, int, int] | None:
         """(C_4, H_4, W_4) for a sensor of that size in pixels, None without a memory."""
-        pyramid = self.config.pyramid
         # Computed for models without a memory too, as it raises ValueError for a sensor that is too small.
-        coarsest = level_cells(height, width, pyramid, self.config.stem.stride)[3]
-        return (pyramid.channels[3], *coarsest) if pyramid.memory else None
+        shape = self._top_shape(height, width)
+        return None if self.memory is None else shape
+
+    def _top_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """(C_4, H_4, W_4) of L4."""
+        pyramid = self.pyramid.config
+        return (pyramid.channels[3], *level_cells(height, width, pyramid, self.config.stem.stride)[3])
 
     def stages(self) -> dict[str, Stage]:
         """As PointDepthModel.stages()."""
@@ -219,8 +223,8 @@ class EventSPD(PointDepthModel):
     def _start_at_the_median(self) -> None:
         """Make an untrained model answer about head.median_depth_m, through A4, the prior or the last bias."""
         last = self.decoder.b5.depth[-1]
-        nn.init.trunc_normal_(last.weight, std=0.02)
-        nn.init.constant_(last.bias, self.starting_code)
+        nn.init.trunc_normal_(last.get_parameter("weight"), std=0.02)
+        nn.init.constant_(last.get_parameter("bias"), self.starting_code)
 
     @property
     def starting_code(self) -> float:
@@ -229,8 +233,8 @@ class EventSPD(PointDepthModel):
         return 0.0 if starts_elsewhere else math.log(self.config.head.median_depth_m)
 
 
-def _check_levels(config: ModelConfig) -> None:
-    """ValueError: the decoder does not read the levels that the pyramid makes."""
+def _matching_levels(config: ModelConfig) -> tuple[PyramidConfig, DecoderConfig]:
+    """The configs of both. ValueError: the decoder does not read the levels that the pyramid makes."""
     if config.pyramid is None or config.decoder is None:
         raise ValueError(f"model config of preset {config.preset!r}: family 'eventspd' needs pyramid and decoder")
     made = decoder_levels(config.stem, config.pyramid, with_stem=len(config.decoder.strides) > LEVELS)
@@ -240,3 +244,4 @@ def _check_levels(config: ModelConfig) -> None:
         )
     if config.decoder.channels != made["channels"]:
         raise ValueError(f"decoder.channels={config.decoder.channels}: the pyramid has {made['channels']}")
+    return config.pyramid, config.decoder

@@ -18,6 +18,7 @@ from torch import nn
 from eventspd_ros.events.pitch import seen_hw
 from eventspd_ros.model.checkpoints import load_checkpoint
 from eventspd_ros.model.config import ModelConfig
+from eventspd_ros.model.event_encoder import FeatureField
 from eventspd_ros.model.keypoint_model import KeypointModel
 from eventspd_ros.model.point_depth import PointDepthModel
 from eventspd_ros.model.presets import build_model
@@ -90,25 +91,27 @@ def load_package(folder: str | Path, device: torch.device | str = "cpu") -> Step
     folder, device = Path(folder), torch.device(device)
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
-        config = ModelConfig.from_dict(manifest["config"])
+        model = build_model(ModelConfig.from_dict(manifest["config"]))
         width, height = (int(side) for side in manifest["sensor"].split("x"))
         made_for, version, trained = manifest["device"], manifest["torch"], bool(manifest["trained"])
     except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{folder}: is no exported package: {first_line(error)[:300]}") from None
+    if not isinstance(model, PointDepthModel) or model.config.input != "events":
+        raise ValueError(f"{folder}: is no exported package: preset {model.config.preset!r} has no encode and decode")
     if made_for != device.type:
         raise ValueError(f"{folder}: was exported for {made_for}, not {device.type}; export it again with --device")
     if version != torch.__version__:
         raise ValueError(f"{folder}: was exported with torch {version}, this is {torch.__version__}; export it again")
     try:
-        steps = [torch._inductor.aoti_load_package(str(folder.resolve() / f"{phase}.pt2")) for phase in PHASES]
+        encode, decode = (torch._inductor.aoti_load_package(str(folder.resolve() / f"{name}.pt2")) for name in PHASES)
     except Exception as error:  # a damaged archive fails in the loader, in many ways
         raise ValueError(f"{folder}: cannot be loaded: {first_line(error)[:300]}") from None
-    made = SteppedModel(build_model(config), (height, width), *steps, device)
+    made = SteppedModel(model, (height, width), encode, decode, device)
     made.trained = trained
     return made
 
 
-def load_model(path: str | Path, device: torch.device | str = "cpu") -> KeypointModel | nn.Module:
+def load_model(path: str | Path, device: torch.device | str = "cpu") -> KeypointModel | FeatureField:
     """A checkpoint (a file) or an exported package (a folder), ready for a Predictor unless it is of an encoder.
     ValueError as theirs."""
     return load_package(path, device) if Path(path).is_dir() else load_checkpoint(path, device)

@@ -65,7 +65,7 @@ def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
         return function(value)
     if isinstance(value, tuple):
         return tuple(map_tensors(function, item) for item in value)
-    if is_dataclass(value):
+    if is_dataclass(value) and not isinstance(value, type):
         return replace(value, **{item.name: map_tensors(function, getattr(value, item.name)) for item in fields(value)})
     return value
 

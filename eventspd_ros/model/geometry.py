@@ -9,12 +9,22 @@ Shapes: B batch, K queries, C channels, "..." any leading dimensions.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+Pixels = TypeVar("Pixels", Tensor, np.ndarray)
 
-def cell_coordinates(uv_px: Tensor, stride: int) -> Tensor:
+
+def size_hw(features: Tensor) -> tuple[int, int]:
+    """(H, W) of a map (..., H, W)."""
+    return features.shape[-2], features.shape[-1]
+
+
+def cell_coordinates(uv_px: Tensor, stride: int | Tensor) -> Tensor:
     """Pixels (..., 2) to continuous cell coordinates (u + 0.5)/s of a level; cell i spans [i, i + 1)."""
     return (uv_px + 0.5) / stride
 
@@ -38,7 +48,7 @@ def bilinear_read(features: Tensor, uv_px: Tensor, stride: int, padding_mode: st
 
     Coordinates are never rounded to a narrower type: in bfloat16 they would be pixels off.
     """
-    grid = sample_grid(uv_px, stride, (features.shape[-2], features.shape[-1]))
+    grid = sample_grid(uv_px, stride, size_hw(features))
     read = F.grid_sample(
         features.to(grid.dtype), grid[:, :, None], mode="bilinear", padding_mode=padding_mode, align_corners=False
     )
@@ -62,7 +72,7 @@ def unit_coordinates(uv_px: Tensor, height: int, width: int) -> Tensor:
     return torch.stack(((uv_px[..., 0] + 0.5) / width, (uv_px[..., 1] + 0.5) / height), dim=-1)
 
 
-def inside_image(uv_px: Tensor, height: int, width: int) -> Tensor:
+def inside_image(uv_px: Pixels, height: int, width: int) -> Pixels:
     """(..., 2) -> (...,) bool: −0.5 ≤ u < W − 0.5 and −0.5 ≤ v < H − 0.5. NaN is outside."""
     u_px, v_px = uv_px[..., 0], uv_px[..., 1]
     return (u_px >= -0.5) & (u_px < width - 0.5) & (v_px >= -0.5) & (v_px < height - 0.5)

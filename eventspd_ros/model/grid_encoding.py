@@ -6,6 +6,7 @@ Shapes: N events of all windows together, B windows, L levels, F features a leve
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eventspd_ros.events.packing import NS_PER_BIN
-from eventspd_ros.events.types import EventWindow
+from eventspd_ros.events.types import EventWindow, ImageWindow
 from eventspd_ros.model.config import EncoderConfig
 from eventspd_ros.model.voxel_sums import sum_events
 from eventspd_ros.nanoseconds import NS_PER_MS
@@ -39,12 +40,18 @@ class EventTensors(NamedTuple):
         return (self.window * self.height + self.y) * self.width + self.x
 
 
+def event_windows(windows: Sequence[EventWindow | ImageWindow]) -> list[EventWindow]:
+    """All of them. ValueError: there is an image among them."""
+    found = [window for window in windows if isinstance(window, EventWindow)]
+    if len(found) < len(windows):
+        raise ValueError(f"encode: this model sees events, but got {type(windows[0]).__name__}")
+    return found
+
+
 def gather_events(windows: list[EventWindow], time_bins: int, device: torch.device | str = "cpu") -> EventTensors:
     """Windows of one sensor size to tensors. Age bin = (end_ns − 1 − t_ns) // 1,000,000, which must be < time_bins."""
     if not windows:
         raise ValueError("encode: got no windows")
-    if not all(isinstance(window, EventWindow) for window in windows):
-        raise ValueError(f"encode: this model sees events, but got {type(windows[0]).__name__}")
     sizes = {(window.height, window.width) for window in windows}
     if len(sizes) > 1:
         raise ValueError(f"encode: windows of several sensor sizes (H, W) {sorted(sizes)}; encode one size at a time")
@@ -98,6 +105,8 @@ class GridEncoding(nn.Module):
         self.table = nn.Parameter(torch.empty(sum(self.slots), config.level_features).uniform_(-1e-4, 1e-4))
         self.time_nodes = sum(rt + 1 for _, _, rt in config.levels)
         node_index, node_weight = _time_nodes(config.levels, config.time_bins)
+        self.node_index: Tensor
+        self.node_weight: Tensor
         self.register_buffer("node_index", node_index, persistent=False)
         self.register_buffer("node_weight", node_weight, persistent=False)
         self._voxels: dict[tuple[int, int], tuple[int, Tensor]] = {}

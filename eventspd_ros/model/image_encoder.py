@@ -8,11 +8,13 @@ Everything after it is the model for events. Maps are (B, C, H, W).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from eventspd_ros.events.types import ImageWindow
+from eventspd_ros.events.types import EventWindow, ImageWindow
 from eventspd_ros.model.blocks import LayerNorm2d, init_weights
 from eventspd_ros.model.config import ImageConfig
 
@@ -37,7 +39,7 @@ class ImageEncoder(nn.Sequential):
 
     @property
     def device(self) -> torch.device:
-        return self[0][0].weight.device
+        return next(self.parameters()).device
 
     def prepare(self, height: int, width: int) -> None:
         """Nothing depends on the sensor's size, and there is no table."""
@@ -49,16 +51,17 @@ class ImageEncoder(nn.Sequential):
         """Memory that prepare() takes for a sensor size: none."""
         return 0
 
-    def scatter(self, windows: list[ImageWindow]) -> Tensor:
+    def scatter(self, windows: Sequence[EventWindow | ImageWindow]) -> Tensor:
         """B pictures of one size -> field (B, 3, H, W) float32."""
-        if not all(isinstance(window, ImageWindow) for window in windows):
+        images = [window.image for window in windows if isinstance(window, ImageWindow)]
+        if len(images) < len(windows):
             raise ValueError(f"encode: this model sees images, but got {type(windows[0]).__name__}")
-        sizes = {window.image.shape[:2] for window in windows}
+        sizes = {image.shape[:2] for image in images}
         if len(sizes) != 1:
             raise ValueError(f"encode: images of {len(sizes)} sizes (H, W) {sorted(sizes)}; encode one size at a time")
-        return self.field(torch.from_numpy(np.stack([window.image for window in windows])))
+        return self.field(torch.from_numpy(np.stack(images)))
 
     def field(self, images: Tensor) -> Tensor:
         """uint8 (B, H, W, 3), RGB -> (B, 3, H, W) float32 on the model's device, −1 black, 1 white."""
         images = images.to(self.device).permute(0, 3, 1, 2)
-        return images.to(self[0][0].weight.dtype) / 127.5 - 1.0
+        return images.to(next(self.parameters()).dtype) / 127.5 - 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -17,12 +18,15 @@ class KeypointModel(Protocol):
     """A PointDepthModel (point_depth.py), its steps for one sensor (SteppedModel) or compiled ones (CompiledModel).
     isinstance() tells it from an F³ encoder, which answers no keypoints.
 
-    trained: whether weights were loaded. sensor_hw: the only sensor (H, W) it answers for; None: any.
+    trained: whether weights were loaded.
     """
 
     config: ModelConfig
     trained: bool
-    sensor_hw: tuple[int, int] | None
+
+    @property
+    def sensor_hw(self) -> tuple[int, int] | None:
+        """The only sensor (H, W) it answers for; None: any."""
 
     @property
     def device(self) -> torch.device:
@@ -35,7 +39,7 @@ class KeypointModel(Protocol):
         """Forget all that prepare() built."""
 
     def encode(
-        self, windows: list[EventWindow] | list[ImageWindow], states: list[StreamState]
+        self, windows: Sequence[EventWindow | ImageWindow], states: list[StreamState]
     ) -> tuple[list[FeatureCache], list[StreamState]]:
         """Phase A of B streams, a window each. Each stream's result is what it would be alone; states are not
         changed."""

@@ -72,6 +72,7 @@ class Neighbourhood(nn.Module):
             self.offsets = nn.Linear(channels, 2 * config.adaptive_points)  # W_off
         if self.points:
             self.fine = nn.Linear(channels + 4 * OFFSET_FREQUENCIES, config.dim)  # W_loc
+        self.grid_0: Tensor
         self.register_buffer("grid_0", grid_offsets(radius), persistent=False)
 
     def around(self, table: Tensor, cells_hw: tuple[int, int], uv_px: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -87,7 +88,7 @@ class Neighbourhood(nn.Module):
         encoded = [encoded.expand(*uv_px.shape[:2], -1, -1)]
         if self.offsets is not None:
             # A read of its own: only these coordinates have a gradient.
-            offsets = self._adaptive_offsets(centre)
+            offsets = self._adaptive_offsets(self.offsets, centre)
             features.append(read_table(table, *border_read(cells + offsets, cells_hw)))
             encoded.append(self._encode(offsets, grid.dtype))
         features = torch.cat((torch.cat(features, dim=2), torch.cat(encoded, dim=2)), dim=-1)
@@ -96,10 +97,10 @@ class Neighbourhood(nn.Module):
     def _encode(self, offsets: Tensor, dtype: torch.dtype) -> Tensor:
         return fourier_features(offsets / self.reach_cells, OFFSET_FREQUENCIES).to(dtype)
 
-    def _adaptive_offsets(self, centre: Tensor) -> Tensor:
+    def _adaptive_offsets(self, layer: nn.Linear, centre: Tensor) -> Tensor:
         """reach·tanh(W_off f_q + b_off): (B, K, C) -> (B, K, P, 2) in cells, float32 whatever the precision around."""
         with torch.autocast(centre.device.type, enabled=False):
-            reach = self.offsets(centre.to(self.offsets.weight.dtype)).tanh()
+            reach = layer(centre.to(layer.weight.dtype)).tanh()
         return self.reach_cells * reach.unflatten(-1, (-1, 2))
 
 
@@ -124,7 +125,7 @@ class LocalTokens(Neighbourhood):
         self.level_embedding = embedding(len(self.coarse), dim)
         self.position_embedding = embedding(sum(config.tokens_by_level[1:]), dim)
 
-    def tables(self, levels: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def tables(self, levels: list[Tensor]) -> tuple[tuple[Tensor], tuple[Tensor]]:
         """Phase A. Maps (B, H_l, W_l, C_l) -> L1's table (B, rows, C_1), the coarse levels' (B, rows + P, D).
 
         The coarse table ends with the embeddings, level and position in one, a row each.
@@ -134,15 +135,15 @@ class LocalTokens(Neighbourhood):
             to_table(project(levels[level])) for project, level in zip(self.projections, self.coarse, strict=True)
         ]
         embeddings = self._coarse_embeddings().to(fine.dtype).expand(len(fine), -1, -1)
-        return fine, torch.cat((*[table.to(fine.dtype) for table in coarse], embeddings), dim=1)
+        return (fine,), (torch.cat((*[table.to(fine.dtype) for table in coarse], embeddings), dim=1),)
 
     def forward(self, context: DecoderContext, uv_px: Tensor) -> tuple[Tensor, Tensor]:
         """uv_px (B, K, 2) -> h⁽⁰⁾ (B, K, D) and the tokens, L1's first, (B, K, P, D)."""
-        features, tokens = self._read_fine(context.fine, context.cells_hw[0], uv_px)
+        features, tokens = self._read_fine(context.fine[0], context.cells_hw[0], uv_px)
         position = fourier_features(unit_coordinates(uv_px, *context.sensor_hw), QUERY_FREQUENCIES)
         h = self.seed(torch.cat((features, position.to(features.dtype)), dim=-1))
         if self.coarse:
-            tokens.append(self._read_coarse(context.coarse, context.cells_hw, uv_px))
+            tokens.append(self._read_coarse(context.coarse[0], context.cells_hw, uv_px))
         return h, torch.cat(tokens, dim=2) if tokens else h.unsqueeze(2)[:, :, :0]
 
     def _read_fine(self, table: Tensor, cells_hw: tuple[int, int], uv_px: Tensor) -> tuple[Tensor, list[Tensor]]:

@@ -49,13 +49,13 @@ class MinimalModel(PointDepthModel):
         head = nn.ModuleList([self.hidden, self.log_depth])
         return super().stages() | {"head": Stage(head, Phase.B), "sigma": Stage(self.stddev, Phase.B)}
 
-    def phase_a(self, field: Tensor, memory: None = None) -> tuple[MinimalTensors, None]:
+    def phase_a(self, field: Tensor, memory: Tensor | None = None) -> tuple[MinimalTensors, None]:
         """Event field (B, 8, H, W) -> features."""
         return MinimalTensors(self.encoder(field).to(field.dtype)), None
 
     def phase_b(self, tensors: MinimalTensors, uv_px: Tensor) -> tuple[Tensor, Tensor]:
         """Queries (B, K, 2) in pixels -> canonical depth and standard deviation, (B, K) float32, metres."""
-        features = bilinear_read(tensors.features, uv_px, self.config.encoder.stride)
+        features = bilinear_read(tensors.features, uv_px, self.config.stem.stride)
         hidden = self.hidden(features).float()
         with torch.autocast(hidden.device.type, enabled=False):
             depth = torch.exp(self.log_depth(hidden)[..., 0])

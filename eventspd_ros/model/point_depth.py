@@ -8,6 +8,8 @@ and are what training calls; encode() and decode() are their form for streams.
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 
 from eventspd_ros.events.pitch import pixel_pitch, seen_hw
 from eventspd_ros.events.types import EventWindow, ImageWindow
-from eventspd_ros.model.config import ModelConfig
+from eventspd_ros.model.config import ImageConfig, ModelConfig
 from eventspd_ros.model.event_encoder import EventEncoder
 from eventspd_ros.model.feature_cache import FeatureCache, StreamState, map_tensors
 from eventspd_ros.model.image_encoder import ImageEncoder
@@ -28,7 +30,7 @@ class PointDepthModel(nn.Module):
     KeypointModel of weights and PyTorch alone.
 
     trained: whether weights were loaded; an untrained model answers its configured median depth, more or less.
-    bfloat16: run encode() and decode() in bfloat16, but for routing, softmax, heads and the memory; weights stay
+    in_bfloat16: run encode() and decode() in bfloat16, but for routing, softmax, heads and the memory; weights stay
     float32. Set it before the first window: a cache is decoded in the precision that made it.
     """
 
@@ -36,8 +38,9 @@ class PointDepthModel(nn.Module):
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        self.config, self.trained, self.bfloat16 = config, False, False
-        self.encoder = EventEncoder(config.encoder) if config.image is None else ImageEncoder(config.image)
+        self.config, self.trained, self.in_bfloat16 = config, False, False
+        stem = config.stem
+        self.encoder = ImageEncoder(stem) if isinstance(stem, ImageConfig) else EventEncoder(stem)
 
     @property
     def device(self) -> torch.device:
@@ -56,7 +59,7 @@ class PointDepthModel(nn.Module):
         self.encoder.drop_tables()
 
     def encode(
-        self, windows: list[EventWindow] | list[ImageWindow], states: list[StreamState]
+        self, windows: Sequence[EventWindow | ImageWindow], states: list[StreamState]
     ) -> tuple[list[FeatureCache], list[StreamState]]:
         """Phase A of B streams at once. Each stream's result is what it would be alone; states are not changed."""
         if len(windows) != len(states):
@@ -67,7 +70,7 @@ class PointDepthModel(nn.Module):
             tensors, memory = self.phase_a(field, self._joint_memory(states, field))
         caches, next_states = [], []
         for index, window in enumerate(windows):
-            own = map_tensors(lambda tensor, index=index: tensor[index : index + 1], tensors)
+            own = map_tensors(operator.itemgetter(slice(index, index + 1)), tensors)
             caches.append(FeatureCache.of(window, own))
             next_states.append(StreamState(None if memory is None else memory[index : index + 1]))
         return caches, next_states
@@ -118,7 +121,7 @@ class PointDepthModel(nn.Module):
 
     def precision(self) -> AbstractContextManager:
         """What both phases run under: bfloat16 where that is on, otherwise what the caller does, as in training."""
-        return torch.autocast(self.device.type, torch.bfloat16) if self.bfloat16 else nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16) if self.in_bfloat16 else nullcontext()
 
     def _joint_memory(self, states: list[StreamState], field: Tensor) -> Tensor | None:
         """The states' memories as one batch; a stream that starts brings zeros."""
@@ -135,7 +138,7 @@ class PointDepthModel(nn.Module):
         return torch.cat([zeros if state.memory is None else state.memory for state in states])
 
 
-def check_pitch(config: ModelConfig, windows: list[EventWindow] | list[ImageWindow]) -> None:
+def check_pitch(config: ModelConfig, windows: Sequence[EventWindow | ImageWindow]) -> None:
     """ValueError: a window that is not in the cells the model sees, or in others."""
     for window in windows:
         height, width = window.sensor_hw

@@ -50,12 +50,14 @@ class PooledContext(nn.Module):
 
     def forward(self, context: DecoderContext, uv_px: Tensor) -> tuple[Tensor, Tensor]:
         """uv_px (B, K, 2) -> h⁽⁰⁾ (B, K, D) and the tokens (B, K, P, D)."""
-        finest, pooled = None, []
+        nearest, pooled = [], []
         for table, size, around, aggregate in zip(
             context.fine, context.cells_hw, self.around, self.aggregates, strict=False
         ):
+            assert isinstance(around, Neighbourhood)
             centre, features = around.around(table, size, uv_px)
-            finest = centre if finest is None else finest
+            assert features is not None, "config: radii of 1 or more"
+            nearest.append(centre)
             pooled.append(aggregate(features.amax(dim=2)))
         first = len(self.around)
         centres = [
@@ -63,7 +65,7 @@ class PooledContext(nn.Module):
             for table, stride, size in zip(context.coarse, self.strides[first:], context.cells_hw[first:], strict=True)
         ]
         position = fourier_features(unit_coordinates(uv_px, *context.sensor_hw), QUERY_FREQUENCIES)
-        seen = torch.cat((finest, centres[0], position.to(finest.dtype), *pooled), dim=-1)
+        seen = torch.cat((nearest[0], centres[0], position.to(nearest[0].dtype), *pooled), dim=-1)
         h = self.seed_norm(self.seed_out(F.gelu(self.seed(seen))))
         projected = [project(centre) for project, centre in zip(self.projections, centres, strict=True)]
         tokens = torch.stack((pooled[0], *[token.to(pooled[0].dtype) for token in projected]), dim=2)

@@ -21,6 +21,7 @@ from eventspd_ros.model.config import (
 from eventspd_ros.model.event_encoder import FeatureField
 from eventspd_ros.model.eventspd import EventSPD
 from eventspd_ros.model.minimal import MinimalModel
+from eventspd_ros.model.point_depth import PointDepthModel
 from eventspd_ros.model.pyramid import decoder_levels
 
 
@@ -85,10 +86,10 @@ def _lite() -> ModelConfig:
     )
 
 
-def _v9() -> ModelConfig:
+def _v9(blocks: tuple[int, ...] = (0, 2, 4, 2)) -> ModelConfig:
     """Research plan v9: F³'s own map as L1, a stride-4 intermediate, pooled surroundings, no memory."""
     encoder = _encoders()["ds2"]
-    pyramid = PyramidConfig(blocks=(0, 2, 4, 2), kernels=(7, 7), memory=False)
+    pyramid = PyramidConfig(blocks=blocks, kernels=(7, 7), memory=False)
     return ModelConfig(
         "eventspd_v9",
         "eventspd",
@@ -110,15 +111,13 @@ def _v9() -> ModelConfig:
 
 def _rgb() -> ModelConfig:
     """RGB-SPD, research plan v9 §12: v9 on images, with blocks at stride 4 and twice the layers at L4."""
-    v9 = _v9()
-    return replace(
-        v9, preset="rgb_spd", encoder=None, image=ImageConfig(), pyramid=replace(v9.pyramid, blocks=(3, 2, 4, 4))
-    )
+    return replace(_v9(blocks=(3, 2, 4, 4)), preset="rgb_spd", encoder=None, image=ImageConfig())
 
 
 ENCODER_PRESETS = tuple(_encoders())
 MODEL_PRESETS = tuple(_models())
-FAMILIES = {"encoder": FeatureField, "minimal": MinimalModel, "eventspd": EventSPD}
+Model = PointDepthModel | FeatureField
+FAMILIES: dict[str, type[Model]] = {"encoder": FeatureField, "minimal": MinimalModel, "eventspd": EventSPD}
 
 
 def preset_config(preset: str) -> ModelConfig:
@@ -130,7 +129,7 @@ def preset_config(preset: str) -> ModelConfig:
     raise ValueError(f"preset {preset!r} is unknown; choose one of {', '.join(MODEL_PRESETS + ENCODER_PRESETS)}")
 
 
-def build_model(preset: str | ModelConfig):
+def build_model(preset: str | ModelConfig) -> Model:
     """A model with fresh weights in eval mode on the CPU, from a preset's name or a ModelConfig."""
     config = preset_config(preset) if isinstance(preset, str) else preset
     if config.family not in FAMILIES:

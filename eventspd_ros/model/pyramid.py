@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +45,7 @@ class Pyramid(nn.Module):
         self.l4 = nn.Sequential(*(SelfAttentionBlock(channels[3], config.heads[1]) for _ in range(blocks4)))
         if config.residual:
             self.l4.apply(init_weights)
-            self.stem = ConvNorm(in_channels, channels[0], 3, config.stem_stride)
+            self.stem: nn.Module = ConvNorm(in_channels, channels[0], 3, config.stem_stride)
             self.downs = nn.ModuleList(ConvNorm(*pair, 2, 2) for pair in pairwise(channels))
             self.l1, self.l2, self.l3 = (
                 nn.Sequential(*(ResidualBlock(width) for _ in range(count)))
@@ -100,16 +101,20 @@ def position_code(rows: int, columns: int, channels: int, device: torch.device) 
     return torch.cat((across, down), dim=-1).flatten(0, 1)
 
 
-def decoder_levels(
-    stem: EncoderConfig | ImageConfig, pyramid: PyramidConfig, with_stem: bool = False
-) -> dict[str, tuple[int, ...]]:
-    """The levels that a decoder reads, as DecoderConfig's fields "channels" and "strides" (pixels a cell): L1 to L4,
-    and ahead of them, with_stem, A1's own map, as in plan v9."""
+class Levels(TypedDict):
+    """Two of DecoderConfig's fields. strides: pixels a cell."""
+
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+def decoder_levels(stem: EncoderConfig | ImageConfig, pyramid: PyramidConfig, with_stem: bool = False) -> Levels:
+    """The levels that a decoder reads: L1 to L4, and ahead of them, with_stem, A1's own map, as in plan v9."""
     finest = stem.stride * pyramid.stem_stride
     strides, channels = tuple(finest * 2**level for level in range(LEVELS)), pyramid.channels
     if with_stem:
         strides, channels = (stem.stride, *strides), (stem.channels, *channels)
-    return {"channels": channels, "strides": strides}
+    return Levels(channels=channels, strides=strides)
 
 
 def level_cells(height: int, width: int, config: PyramidConfig, encoder_stride: int) -> tuple[tuple[int, int], ...]:

@@ -85,8 +85,10 @@ class DepthDecoder(TokenDecoder):
 
     def code(self, h: Tensor) -> Tensor:
         """z_q of Eq. 25: (N, D) -> (N,), float32 whatever the precision around it."""
+        first = self.depth[0]
+        assert isinstance(first, nn.Linear)
         with torch.autocast(h.device.type, enabled=False):
-            return self.depth(h.to(self.depth[0].weight.dtype))[..., 0]
+            return self.depth(h.to(first.weight.dtype))[..., 0]
 
 
 class QueryDecoder(nn.Module):
@@ -105,7 +107,7 @@ class QueryDecoder(nn.Module):
 
     def offset_parameters(self) -> list[nn.Parameter]:
         """Parameters of B4's offset head, which start at zero and train at a tenth of the learning rate."""
-        return list(self.b4.offsets.parameters()) if self.config.anchors else []
+        return list(self.b4.offsets.parameters()) if isinstance(self.b4, DeformableRead) else []
 
     def precompute(self, levels: Sequence[Tensor], sensor_hw: tuple[int, int]) -> DecoderContext:
         """Phase A: maps (B, C_l, H_l, W_l), finest first, the last one G_t of Eq. 3 -> the context of all queries.
@@ -117,7 +119,7 @@ class QueryDecoder(nn.Module):
         cells = maps[-1].flatten(1, 2)
         fine, coarse = self.b1.tables(maps)
         anchors = reads = cells[:, :0]
-        if self.config.anchors:
+        if isinstance(self.b4, DeformableRead):
             anchors = self.b4.anchor_terms(self.a3.anchor(cells))
             read = zip(self.a3.reads, maps[-self.config.read_levels :], strict=True)
             reads = torch.cat([to_table(project(features)) for project, features in read], dim=1)
@@ -131,7 +133,7 @@ class QueryDecoder(nn.Module):
             local=self.b2.fold(len(cells), dtype),
             fused=self.b5.fold(len(cells), dtype),
             cells_hw=tuple((features.shape[1], features.shape[2]) for features in maps),
-            sensor_hw=tuple(sensor_hw),
+            sensor_hw=sensor_hw,
         )
 
     def forward(self, context: DecoderContext, uv_px: Tensor, routed: Tensor | None = None) -> tuple[Tensor, Tensor]:

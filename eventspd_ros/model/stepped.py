@@ -8,7 +8,8 @@ leave from pinned memory on a stream of their own, so that one window is packed 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,15 +17,16 @@ from torch import Tensor
 
 from eventspd_ros.events.packing import pack_events
 from eventspd_ros.events.pitch import seen_hw
-from eventspd_ros.events.types import EventWindow
+from eventspd_ros.events.types import EventWindow, ImageWindow
 from eventspd_ros.model.feature_cache import FeatureCache, StreamState, list_tensors, put_tensors
-from eventspd_ros.model.grid_encoding import gather_events
+from eventspd_ros.model.grid_encoding import event_windows, gather_events
 from eventspd_ros.model.point_depth import PointDepthModel, check_pitch
-from eventspd_ros.model.steps import DecodeStep, EncodeStep, cache_layout
+from eventspd_ros.model.steps import DecodeStep, EncodeStep, cache_layout, event_encoder
 
 FEWEST_EVENTS, FEWEST_QUERIES = 4096, 16
 MOST_QUERIES = 8192  # a larger request is decoded in parts
 Step = Callable[..., tuple[Tensor, ...]]
+Result = TypeVar("Result")
 
 
 def bucket(count: int, fewest: int) -> int:
@@ -39,7 +41,7 @@ class SteppedModel:
     def __init__(self, model: PointDepthModel, sensor_hw: tuple[int, int], encode: Step, decode: Step, device="cpu"):
         """model: the one the steps are made of, or for a package one of its config, for the layout of the cache."""
         self.config, self.trained = model.config, model.trained
-        self.sensor_hw: tuple[int, int] | None = tuple(sensor_hw)
+        self.sensor_hw, self._time_bins = sensor_hw, event_encoder(model).config.time_bins
         self.device = torch.device(device)
         self.encode_step, self.decode_step = encode, decode
         seen = seen_hw(model.config, *sensor_hw)
@@ -63,14 +65,14 @@ class SteppedModel:
 
     @torch.inference_mode()
     def encode(
-        self, windows: list[EventWindow], states: list[StreamState]
+        self, windows: Sequence[EventWindow | ImageWindow], states: list[StreamState]
     ) -> tuple[list[FeatureCache], list[StreamState]]:
         """As PointDepthModel.encode(), one window after another."""
         if len(windows) != len(states):
             raise ValueError(f"encode: {len(windows)} windows but {len(states)} states; expected one state a window")
         check_pitch(self.config, windows)
         caches, next_states = [], []
-        for window, state in zip(windows, states, strict=True):
+        for window, state in zip(event_windows(windows), states, strict=True):
             self.prepare(*window.sensor_hw)
             cache, memory = self._encode(window, state.memory)
             caches.append(cache)
@@ -80,7 +82,7 @@ class SteppedModel:
     def _encode(self, window: EventWindow, memory: Tensor | None) -> tuple[FeatureCache, Tensor | None]:
         def fill(packed: np.ndarray) -> None:
             if not pack_events(window, packed):
-                gather_events([window], self.config.encoder.time_bins)  # says what is wrong with it
+                gather_events([window], self._time_bins)  # says what is wrong with it
                 raise AssertionError("events that cannot be packed are refused")
 
         packed = self._events(fill, (bucket(len(window), FEWEST_EVENTS),))
@@ -115,8 +117,8 @@ class SteppedModel:
 def stepped(model: PointDepthModel, height: int, width: int, wrap: Callable[[Step], Step] = lambda step: step):
     """A SteppedModel of a model on its device. wrap: what becomes of each step, e.g. torch.compile or CapturedStep."""
     seen = seen_hw(model.config, height, width)
-    steps = (EncodeStep(model, *seen), DecodeStep(model, *seen))
-    return SteppedModel(model, (height, width), *(wrap(step.eval()) for step in steps), model.device)
+    encode, decode = wrap(EncodeStep(model, *seen).eval()), wrap(DecodeStep(model, *seen).eval())
+    return SteppedModel(model, (height, width), encode, decode, model.device)
 
 
 class Upload:
@@ -169,7 +171,7 @@ class CapturedStep:
         self._inputs: dict[tuple, Tensor] = {}  # by position, shape and type
         self._sources: dict[tuple, Tensor] = {}
         self._graphs: dict[tuple, tuple[torch.cuda.CUDAGraph | None, tuple[Tensor, ...]]] = {}
-        self._pool = None
+        self._pool: tuple[int, int] | None = None
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         keys = [(place, *tensor.shape, tensor.dtype) for place, tensor in enumerate(inputs)]
@@ -184,6 +186,7 @@ class CapturedStep:
         if tuple(keys) not in self._graphs:
             self._graphs[tuple(keys)] = self._capture(static)
         graph, outputs = self._graphs[tuple(keys)]
+        assert graph is not None, "captured above"
         graph.replay()
         return tuple(tensor.clone() for tensor in outputs)
 
@@ -202,7 +205,7 @@ class CapturedStep:
         return graph, outputs
 
 
-def capture(run: Callable[[], object], pool=None) -> tuple[torch.cuda.CUDAGraph, object]:
+def capture(run: Callable[[], Result], pool=None) -> tuple[torch.cuda.CUDAGraph, Result]:
     """A call on the current CUDA device as a graph, and what it returned: tensors that every replay writes anew."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())

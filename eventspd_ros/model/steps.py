@@ -11,8 +11,16 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from eventspd_ros.events.packing import BIN_BITS, PADDING
+from eventspd_ros.model.event_encoder import EventEncoder
 from eventspd_ros.model.feature_cache import list_tensors, put_tensors
 from eventspd_ros.model.point_depth import PointDepthModel
+
+
+def event_encoder(model: PointDepthModel) -> EventEncoder:
+    """Of a model that has steps. ValueError: it sees images."""
+    if not isinstance(model.encoder, EventEncoder):
+        raise ValueError(f"a model with input {model.config.input!r} has no packed events: it runs as it is only")
+    return model.encoder
 
 
 class PackedField(nn.Module):
@@ -20,12 +28,13 @@ class PackedField(nn.Module):
 
     def __init__(self, model: PointDepthModel, height: int, width: int):
         super().__init__()
-        if model.config.input != "events":
-            raise ValueError(f"a model with input {model.config.input!r} has no packed events: it runs as it is only")
-        grids = model.encoder.grids
+        grids = event_encoder(model).grids
         if grids.time_bins > PADDING:
             raise ValueError(f"encoder.time_bins={grids.time_bins}: packed events hold ages below {PADDING} ms")
         self.height, self.width = height, width
+        self.table: Tensor
+        self.node_index: Tensor
+        self.node_weight: Tensor
         self.register_buffer("table", grids.planes(height, width).detach().flatten(0, 1))  # (H·W·nodes, F)
         self.nodes = grids.time_nodes
         self.register_buffer("node_index", grids.node_index)
@@ -72,5 +81,5 @@ class DecodeStep(nn.Module):
 def cache_layout(model: PointDepthModel, height: int, width: int):
     """The cache's dataclass of a model on a sensor, holding tensors that have shapes only: where real ones belong."""
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
-        field = torch.empty(1, model.encoder.grids.channels, height, width, device=model.device)
+        field = torch.empty(1, model.encoder.field_channels, height, width, device=model.device)
         return model.phase_a(field, None)[0]

@@ -14,12 +14,16 @@ Shapes: B windows, C channels, "..." any leading dimensions. Cell coordinates ar
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 # Two cells at the far side: the upper neighbour of a position that rests on the border must be a zero cell too.
 BEFORE, AFTER = 1, 2
+
+Limit = TypeVar("Limit", float, Tensor)
 
 
 def table_columns(columns: int) -> int:
@@ -37,7 +41,7 @@ def to_table(features: Tensor) -> Tensor:
     return F.pad(features, (0, 0, BEFORE, AFTER, BEFORE, AFTER)).flatten(1, 2)
 
 
-def axis_corners(cells: Tensor, low: float | Tensor, high: float | Tensor) -> tuple[Tensor, Tensor]:
+def axis_corners(cells: Tensor, low: Limit, high: Limit) -> tuple[Tensor, Tensor]:
     """Cell coordinates (...) along one axis -> the lower neighbour in the padded map and the upper neighbour's share.
 
     low, high: where coordinates are clamped, 0.5 and W_l − 0.5 for border padding, −0.5 and W_l + 0.5 for zeros.

@@ -51,9 +51,11 @@ class Basis(IntFlag):
 
 
 class Lens(Protocol):
-    """inputs/camera_model.py has one. k: (3, 3), of the raw image and of the undistorted one."""
+    """inputs/camera_model.py has one."""
 
-    k: np.ndarray
+    @property
+    def k(self) -> np.ndarray:
+        """(3, 3), of the raw image and of the undistorted one."""
 
     def rays(self, uv_px: np.ndarray) -> np.ndarray:
         """Raw pixels (K, 2) to (x, y) of the ray (x, y, 1), NaN where the lens has none."""
@@ -203,7 +205,7 @@ class MotionDepth:
         if (seen := self._seen) is None or not len(log_depth):
             return nothing
         rough = self.learned.rough(log_depth, log_stddev)
-        prior = tuple(np.where(has_learned, *each) for each in zip(rough, (log_depth, log_stddev), strict=True))
+        prior = np.where(has_learned, rough[0], log_depth), np.where(has_learned, rough[1], log_stddev)
         rays = seen.lens.rays(points.uv_px)
         with seen.slices.lock:
             look = seen.slices.look(until_ns)

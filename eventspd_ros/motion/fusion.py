@@ -25,7 +25,7 @@ from eventspd_ros.motion.likelihood import BINS, STUDENT, Likelihoods
 BISECTIONS = 14
 WEIGHT_95 = 2 / 3
 SPREAD = 0.92  # chosen on simulated scenes, docs/motion.md
-# Half-widths of intervals of the logistic law (evaluation/uncertainty.py) with standard deviation 1.
+# Half-widths of intervals of the logistic law (evaluation/scoring/uncertainty.py) with standard deviation 1.
 _HALF_68, _HALF_95 = (2 * math.sqrt(3) / math.pi * math.atanh(level) for level in (0.68, 0.95))
 # The Student-t law's density at its middle, and its variance, for scale 1 and four degrees of freedom.
 _DENSITY_0 = 0.375

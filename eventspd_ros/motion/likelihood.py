@@ -267,12 +267,13 @@ def _one_point(scene, strides, lens, point, scratch, out, n):
 def _describe(motion, mean, reach, low, width, values):
     """Turn ℓ at the bins into the logarithm of a density per px of displacement. Returns mean and standard deviation of
     what of it is above the floor, and the logarithm of an even density over all that was searched."""
-    _, rotation, translation, lens, x, y = motion
+    known, rotation, translation, lens, x, y = motion
     highest = 0.0
     for i in range(BINS):
         highest = max(highest, values[i])
     floor = math.exp(-highest)
-    range_px, j = displacement(*motion, math.exp(-mean - reach), math.exp(-mean + reach))
+    far, near = math.exp(-mean - reach), math.exp(-mean + reach)
+    range_px, j = displacement(known, rotation, translation, lens, x, y, far, near)
     range_px = max(range_px, 1.0)
     total, first, second, area = 1e-12, 0.0, 0.0, 0.0
     rho, step = math.exp(-low), math.exp(-width)

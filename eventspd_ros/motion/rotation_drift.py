@@ -48,7 +48,8 @@ class RotationDrift:
     def restart(self) -> None:
         """Another odometry, or another time."""
         self.rate_rad_s, self.covariance = np.zeros(3), np.zeros((3, 3))
-        self._information, self._vector, self._last_ns = np.zeros((3, 3)), np.zeros(3), None
+        self._information, self._vector = np.zeros((3, 3)), np.zeros(3)
+        self._last_ns: int | None = None
         self._declared = self._size = 0.0
         self.white_rad = WHITE_RAD
 

@@ -115,7 +115,7 @@ class Trajectory:
         self.counts: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._store = np.zeros(2 * MAX_POSES, _ROW)  # twice: rows move to its head once in MAX_POSES additions
-        self._clear()
+        self._first = self._last = self._late = 0
 
     def add(self, pose: StampedPose) -> None:
         """Take a pose; one that is left out is counted."""
@@ -264,9 +264,6 @@ class Trajectory:
 
     def _restart(self, cause: str) -> None:
         self.counts[cause] += 1
-        self._clear()
-
-    def _clear(self) -> None:
         self._first = self._last = self._late = 0
 
 

@@ -16,6 +16,7 @@ from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.utilities import remove_ros_args
+from rosbags.interfaces import Connection, ConnectionExtRosbag2
 from rosgraph_msgs.msg import Clock
 from tqdm import tqdm
 
@@ -33,13 +34,13 @@ SETTLE_S = 0.2
 BAR = "{desc} {percentage:3.0f}% |{bar}| {n:.1f} of {total:.1f} s"
 
 
-def recorded_qos(profiles) -> QoSProfile:
-    """The offered QoS of a recorded connection (rosbags Qos objects); reliable and volatile where none was recorded.
+def recorded_qos(connection: Connection) -> QoSProfile:
+    """The offered QoS of a recorded connection; reliable and volatile where none was recorded.
 
     A deep history, whatever was recorded: the player publishes in bursts that the camera did not.
     """
     qos = QoSProfile(depth=1000, history=HistoryPolicy.KEEP_LAST)
-    if profiles:
+    if isinstance(connection.ext, ConnectionExtRosbag2) and (profiles := connection.ext.offered_qos_profiles):
         best_effort = profiles[0].reliability.name == "BEST_EFFORT"
         transient = profiles[0].durability.name == "TRANSIENT_LOCAL"
         qos.reliability = ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE
@@ -71,7 +72,7 @@ class BagPlayer(Node):
             if kind is None:
                 self.get_logger().warning(f"{connection.topic} skipped: type {connection.msgtype} is not installed")
             else:
-                qos = recorded_qos(connection.ext.offered_qos_profiles)
+                qos = recorded_qos(connection)
                 publishers[connection.topic] = self.create_publisher(kind, connection.topic, qos)
         if not publishers:
             raise ValueError(f"{self.parameters.bag}: nothing to play; its topics are {self.bag.topics}")
@@ -112,7 +113,7 @@ class BagPlayer(Node):
         for topic in self.parameters.wait_for:
             if topic not in publishers:
                 raise ValueError(f"wait_for: {topic} is not played; these are: {', '.join(publishers)}")
-            while publishers[topic].get_subscription_count() < self.parameters.wait_for.count(topic):
+            while not publishers[topic].get_subscription_count():
                 if time.monotonic() > deadline_s:
                     raise ValueError(f"no subscriber on {topic} after {self.parameters.wait_s} s")
                 time.sleep(0.02)

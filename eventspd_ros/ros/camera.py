@@ -65,6 +65,12 @@ class Camera:
         self.coarse = CoarseDepth(self.topics.publisher, self.reporter, node.report_fault, name)
 
     @property
+    def active_stream(self) -> Stream:
+        """The stream, once activate() was called."""
+        assert self.stream is not None, "nothing is heard before"
+        return self.stream
+
+    @property
     def _own(self):
         return self._parameters.streams[self.name]
 
@@ -110,7 +116,8 @@ class Camera:
             Subscription("camera_info", CameraInfo, CAMERA_INFO_QOS, self.on_camera_info),
             Subscription("keypoints", keypoints_type, KEYPOINTS_QOS, self.on_keypoints),
         ]
-        return rows if self._motion is None else rows + self._motion.inputs(self.stream.poses)
+        poses = self.active_stream.poses
+        return rows if self._motion is None or poses is None else rows + self._motion.inputs(poses)
 
     def deactivate(self) -> bool:
         """Answer what waits and join the threads; whether they ended."""
@@ -155,8 +162,8 @@ class Camera:
             f"{self.name or 'sensor'} {width}x{height}, {self._model.config.preset} on {self._model.device}"
         )
         motion = None
-        if self._motion is not None:
-            motion = self._motion.make_motion(height, width, self.stream.poses.trajectory)
+        if self._motion is not None and (poses := self.active_stream.poses) is not None:
+            motion = self._motion.make_motion(height, width, poses.trajectory)
         predictor = Predictor(
             self._model,
             height,
@@ -171,7 +178,7 @@ class Camera:
 
     def _calibrate(self, predictor: Predictor) -> None:
         predictor.fx_px = self.calibration.focal_length_px(predictor.width)
-        if predictor.motion is not None:
+        if predictor.motion is not None and self._lenses is not None:
             self._lenses.put(predictor.motion, self.calibration.lens(predictor.height, predictor.width))
 
     def make_filter(self, height: int, width: int) -> HotPixelFilter | None:
@@ -179,10 +186,10 @@ class Camera:
         return load_filter(own.hot_pixels_file, own.hot_pixels_learn_s, height, width)
 
     def on_source(self, raw: bytes) -> None:
-        self.stream.put_packet(raw, self._node.get_clock().now().nanoseconds)
+        self.active_stream.put_packet(raw, self._node.get_clock().now().nanoseconds)
 
     def on_camera_info(self, msg: CameraInfo) -> None:
-        if self.calibration.take(msg) and (predictor := self.stream.predictor) is not None:
+        if self.calibration.take(msg) and (predictor := self.active_stream.predictor) is not None:
             self._calibrate(predictor)
 
     def on_keypoints(self, msg) -> None:
@@ -191,24 +198,25 @@ class Camera:
         k = self._keypoints.read(msg, self.camera_model(), read_field)
         points = k.uv_px if k.refusal is None else None
         asked = new_keypoints(new_message, msg.header, k.id, k.uv_px)
-        self.stream.put_request(
+        self.active_stream.put_request(
             Request(asked, points, len(k.id), stamp_ns, refusal=k.refusal, reason=k.reason, ids=k.id)
         )
 
     def publish(self, request: KeypointArray, answer: Answer, window_ns: tuple[int, int]) -> None:
         message = new_answer(new_message, request, answer, window_ns)
         self.topics.answers.publish(message)
-        self.outputs.put(message, self.camera_model(), self.stream.window_of(answer))
+        self.outputs.put(message, self.camera_model(), self.active_stream.window_of(answer))
 
     def on_window(self) -> None:
         """A window has been encoded."""
-        predictor, offset_ns, camera = self.stream.predictor, self.stream.offset_ns, self.camera_model()
-        if self.coarse.is_wanted() and offset_ns is not None and camera is not None:
+        stream, camera = self.active_stream, self.camera_model()
+        predictor, offset_ns = stream.predictor, stream.offset_ns
+        if self.coarse.is_wanted() and predictor is not None and offset_ns is not None and camera is not None:
             self.coarse.put(predictor, camera, offset_ns)
 
     def camera_model(self) -> CameraModel | None:
         """The lens, as the newest camera_info has it for the sensor; None where it says nothing usable."""
-        predictor = self.stream.predictor
+        predictor = self.active_stream.predictor
         return None if predictor is None else self.calibration.camera_model(predictor.height, predictor.width)
 
     def _frame_id(self) -> str:

@@ -13,8 +13,10 @@ import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.utilities import get_rmw_implementation_identifier
 
+from eventspd_ros.inputs.event_intake import EventIntake
 from eventspd_ros.nanoseconds import NS_PER_MS
 from eventspd_ros.ros.fastdds import loss_hint
+from eventspd_ros.ros.poses import Poses
 from eventspd_ros.ros.stream import Stream
 from eventspd_ros.ros.workers import Reporter
 
@@ -136,7 +138,7 @@ def stream_values(stream: Stream, rates: Mapping[str, Rate]) -> dict:
     """Counters since activation, the cache's age and the clock's offset now, latencies of the last thousand times."""
     intake, lane, desk = stream.intake, stream.lane, stream.desk
     values: dict[str, object] = {}
-    if intake.decoder is not None:
+    if isinstance(intake, EventIntake) and intake.decoder is not None:
         stats = asdict(intake.decoder.stats)
         late, stray = intake.events_out_of_order
         values |= {"event_rate_hz": round(rates["events"].of(stats["events"]))} | stats
@@ -176,23 +178,22 @@ def stream_values(stream: Stream, rates: Mapping[str, Rate]) -> dict:
         values |= {f"{stage}_ms_p50": f"{p50:.2f}", f"{stage}_ms_p99": f"{p99:.2f}"}
     values |= {f"keypoints_{status.name.lower()}": n for status, n in desk.points_by_status.items() if n}
     if stream.poses is not None:
-        values |= motion_values(stream)
+        values |= motion_values(stream, stream.poses)
     return values
 
 
-def motion_values(stream: Stream) -> dict:
+def motion_values(stream: Stream, poses: Poses) -> dict:
     """Counters of the poses and of what they gave; what the stream has learnt by them, now."""
-    poses, intake = stream.poses, stream.poses.intake
     values: dict[str, object] = {
-        "poses": intake.accepted,
-        "poses_rejected": intake.rejected,
+        "poses": poses.intake.accepted,
+        "poses_rejected": poses.intake.rejected,
         "poses_dropped": poses.messages.dropped,
         "requests_without_pose_in_time": stream.cache_wait.expired_poses,
     }
     values |= {f"poses_{cause}": n for cause, n in poses.trajectory.counts.copy().items()}
     if (age_s := poses.age_s) is not None:
         values["pose_age_ms"] = round(1e3 * age_s, 1)
-    values |= {f"keypoints_by_{basis.name.lower()}": n for basis, n in stream.desk.points_by_basis.items()}
+    values |= {f"keypoints_by_{str(basis.name).lower()}": n for basis, n in stream.desk.points_by_basis.items()}
     if stream.predictor is not None and (motion := stream.predictor.motion) is not None:
         values |= {
             "has_lens": motion.has_lens,

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from eventspd_ros.events.types import EventWindow
+from eventspd_ros.events.types import EventWindow, ImageWindow
 from eventspd_ros.predictor import RECENT_CACHES, EncodeJob, encode_together
 from eventspd_ros.ros.latency import Latencies
 from eventspd_ros.ros.workers import FaultCounter, Reporter, Worker
@@ -34,7 +34,7 @@ class Lane:
         self.latencies, self.on_encoded = latencies, on_encoded
         self.waiting: deque[tuple[EncodeJob, float]] = deque()
         self._encoder, self._keeps_windows = encoder, keeps_windows
-        self._newest: tuple[EventWindow, ...] = ()
+        self._newest: tuple[EventWindow | ImageWindow, ...] = ()
 
     def put(self, job: EncodeJob) -> None:
         """Hand over a window; where too many wait, the oldest of its kind, ordinary or exact, is dropped."""
@@ -45,11 +45,11 @@ class Lane:
         self._encoder.remove(self)
         self._newest = ()
 
-    def keep(self, window: EventWindow) -> None:
+    def keep(self, window: EventWindow | ImageWindow) -> None:
         """Called ahead of encoding, so that whoever has the cache finds its events."""
         self._newest = (window, *self._newest[: RECENT_CACHES - 1]) if self._keeps_windows() else ()
 
-    def window_ending(self, end_ns: int) -> EventWindow | None:
+    def window_ending(self, end_ns: int) -> EventWindow | ImageWindow | None:
         """One of the newest windows that were encoded."""
         return next((window for window in self._newest if window.end_ns == end_ns), None)
 

@@ -54,8 +54,8 @@ class LiveParameters:
             self._on_change()
         return SetParametersResult(successful=True)
 
-    def _entry(self, name: str) -> tuple[Parameter | None, SimpleNamespace | None]:
-        """The row of the table, and where its value is kept; None for parameters that are not of this package."""
+    def _entry(self, name: str) -> tuple[Parameter | None, SimpleNamespace]:
+        """The row of the table, None for parameters that are not of this package, and where its value is kept."""
         stream, dot, own = name.rpartition(".")
         if dot and stream in self.streams:
             return next((p for p in PER_STREAM if p.name == own), None), self.streams[stream]

@@ -37,7 +37,7 @@ KEYPOINTS_QOS = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
 TYPECODES = {"uint8": "B", "uint64": "Q", "float32": "f"}
 
 
-def message_class(name: str) -> type | None:
+def message_class(name: str) -> Any:
     """The Python class of "package/msg/Name", or None where it is not installed."""
     package, _, kind = name.split("/")
     try:

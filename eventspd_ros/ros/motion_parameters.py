@@ -11,7 +11,7 @@ from eventspd_ros.motion.depth_from_motion import MotionDepth, PoseErrors
 from eventspd_ros.motion.trajectory import Trajectory
 from eventspd_ros.nanoseconds import NS_PER_MS
 from eventspd_ros.ros.messages import POSES_QOS, message_class
-from eventspd_ros.ros.poses import Poses, TopicMessages
+from eventspd_ros.ros.poses import Messages, Poses, TopicMessages
 from eventspd_ros.ros.tf import TfMessages, TfMountedSource, TfTree
 from eventspd_ros.ros.topics import Subscription
 from eventspd_ros.ros.workers import Reporter
@@ -34,7 +34,7 @@ class MotionParameters:
         mounted_by_tf = camera_pose == TF and motion != TF
         source = None if mounted_by_tf else PoseSource("pose" if motion == TF else motion, _mount(motion, camera_pose))
         self._tree = TfTree(node, camera_frame) if TF in (motion, camera_pose) else None
-        self._make_source = (lambda: TfMountedSource(self._tree)) if mounted_by_tf else lambda: source
+        self._source = source
 
     def close(self) -> None:
         if self._tree is not None:
@@ -43,12 +43,18 @@ class MotionParameters:
     def make_poses(self, reporter: Reporter, on_fault: Callable[[str], None]) -> Poses:
         values = self._values
         trajectory = Trajectory(round(values.max_pose_extrapolation_ms * NS_PER_MS))
-        intake = PoseIntake(self._make_source(), trajectory, reporter)
+        source = self._source or TfMountedSource(self._known_tree)
+        intake = PoseIntake(source, trajectory, reporter)
         if self._message_type is None:
-            messages = TfMessages(self._tree, values.world_frame)
+            messages: Messages = TfMessages(self._known_tree, values.world_frame)
         else:
             messages = TopicMessages(values.motion, self._message_type)
         return Poses(messages, intake, reporter, on_fault)
+
+    @property
+    def _known_tree(self) -> TfTree:
+        assert self._tree is not None, "there is one wherever poses or the camera's place come from tf"
+        return self._tree
 
     def make_motion(self, height: int, width: int, trajectory: Trajectory) -> MotionDepth:
         errors = PoseErrors(
@@ -58,9 +64,10 @@ class MotionParameters:
         return MotionDepth(height, width, trajectory, errors)
 
     def inputs(self, poses: Poses) -> list[Subscription]:
-        if self._message_type is None:
+        messages = poses.messages
+        if not isinstance(messages, TopicMessages):
             return []
-        return [Subscription(self._values.motion, self._message_type, POSES_QOS, poses.messages.put, raw=True)]
+        return [Subscription(messages.name, messages.message_type, POSES_QOS, messages.put, raw=True)]
 
 
 def _mount(motion: str, camera_pose: str) -> str | None:

@@ -202,21 +202,21 @@ class EventspdNode(LifecycleNode):
             return  # the executor was busy, and runs timers first: packets may wait, so the streams are not silent
         now_ns = self.get_clock().now().nanoseconds
         for camera in self.cameras.values():
-            camera.stream.put_time(now_ns)
+            camera.active_stream.put_time(now_ns)
 
     def _on_jump(self, jump) -> None:
         """The ROS clock jumped back (a bag loop), or changed to or from simulated time."""
         if self.encoder is not None:
             now_ns = self.get_clock().now().nanoseconds
             for camera in self.cameras.values():
-                camera.stream.ros_clock_fell(now_ns)
+                camera.active_stream.ros_clock_fell(now_ns)
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         response.success = self.encoder is not None
         response.message = "reset" if response.success else f"nothing to reset: the node is {self.state}"
         if response.success:
             for camera in self.cameras.values():
-                camera.stream.reset()
+                camera.active_stream.reset()
         return response
 
 

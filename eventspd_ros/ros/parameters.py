@@ -216,9 +216,7 @@ PLAYER_PARAMETERS = (
     Parameter("bag", "", "rosbag2 folder, .mcap or .db3 file, also compressed"),
     Parameter("rate", 1.0, "speed: 1 = as recorded", bounds=(0.001, 1000.0)),
     Parameter("topics", [""], "topics to play; empty: all but /clock"),
-    Parameter(
-        "wait_for", [""], "topics that must have a subscriber before playing starts, one named twice two; empty: none"
-    ),
+    Parameter("wait_for", [""], "topics that must have a subscriber before playing starts; empty: none"),
     Parameter("wait_s", 30.0, "how long to wait for these subscribers", "s", (0.0, 3600.0)),
 )
 

@@ -19,10 +19,13 @@ MAX_WAITING = 1000
 
 
 class Messages(Protocol):
-    """Where poses come from. name: for people. dropped: messages that waited too long."""
+    """Where poses come from. name: for people."""
 
     name: str
-    dropped: int
+
+    @property
+    def dropped(self) -> int:
+        """How many messages waited too long."""
 
     def get(self) -> Any | None:
         """The next message; waits for it. None once closed. ValueError, one line: what came is none."""
@@ -80,7 +83,8 @@ class Poses:
 
     def are_coming(self, max_silence_ms: float) -> bool:
         """Whether one came within that time."""
-        return self._heard_s is not None and self.age_s <= 1e-3 * max_silence_ms
+        age_s = self.age_s
+        return age_s is not None and age_s <= 1e-3 * max_silence_ms
 
     def start(self) -> None:
         self._worker.start()

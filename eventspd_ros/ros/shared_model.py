@@ -36,7 +36,7 @@ def model_for(parameters) -> KeypointModel:
         )
     if parameters.input == "image" and parameters.query_mode == QueryMode.EXACT:
         raise ValueError("query_mode exact cuts events at a stamp; with input image choose latest or covering")
-    return model.to(device).eval() if parameters.input == "image" else model
+    return model
 
 
 def warm_up(model: KeypointModel, motion: bool = False) -> None:
@@ -47,16 +47,16 @@ def warm_up(model: KeypointModel, motion: bool = False) -> None:
     predictor = Predictor(model, height, width, fx_px=64.0, allow_untrained=True)
     if model.config.input == "image":
         predictor.encode(ImageWindow(np.zeros((height, width, 3), np.uint8), 0))
-        predictor.query([[0.0, 0.0]])
+        predictor.query(np.zeros((1, 2)))
         return
     for encoding in ENCODINGS:
         make_decoder(encoding, width=8, height=8)
-    columns = (np.zeros(3, dtype) for dtype in (np.uint16, np.uint16, np.uint8))
+    x, y, p = (np.zeros(3, dtype) for dtype in (np.uint16, np.uint16, np.uint8))
     times = np.array([0, NS_PER_S, NS_PER_S], np.int64)  # a last one alone might be a stray
     slicer = window_slicer(model.config, height, width)
-    for window in slicer.push(EventArray(*columns, times, width=width, height=height)):
+    for window in slicer.push(EventArray(x, y, p, times, width, height)):
         predictor.encode(window)
-        predictor.query([[0.0, 0.0]])
+        predictor.query(np.zeros((1, 2)))
     model.drop_tables()
     if motion:
         warm_up_motion()
@@ -69,10 +69,10 @@ def warm_up_motion() -> None:
     motion = MotionDepth(size, size, trajectory)
     motion.set_lens(CameraModel.from_info(CameraInfo(k=[64.0, 0, 31.5, 0, 64.0, 31.5, 0, 0, 1]), size, size))
     rows = np.arange(size, dtype=np.uint16)
-    columns = {name: np.zeros(size, kind) for name, kind in (("x", np.uint16), ("p", np.uint8), ("t_ns", np.int64))}
+    column, p, t_ns = np.zeros(size, np.uint16), np.zeros(size, np.uint8), np.zeros(size, np.int64)
     for k in range(40):
         trajectory.add(StampedPose(k * step_ns, np.array([0.05 * k, 0.0, 0.0]), np.array([0.0, 0.0, 0.0, 1.0])))
-        motion.add(columns["x"] + np.uint16(size - 1 - k), rows, columns["p"], columns["t_ns"] + k * step_ns)
+        motion.add(column + np.uint16(size - 1 - k), rows, p, t_ns + k * step_ns)
         points = Points(np.array([[63.0 - k, 32.0]]), np.zeros(1), np.ones(1), ids=np.zeros(1, np.int64))
         motion.answer(points, k * step_ns)
     motion.advance_to(50 * step_ns)

@@ -10,7 +10,7 @@ are never dropped: each gets its answer, in order of arrival.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -148,8 +148,10 @@ class Stream:
         return self.lane.window_ending(answer.window_end_ns)
 
     def start(self) -> None:
-        for worker in (*self._workers, *([self.poses] if self.poses else [])):
+        for worker in self._workers:
             worker.start()
+        if self.poses is not None:
+            self.poses.start()
 
     def put_packet(self, raw: Any, received_ns: int | None = None) -> None:
         """Queue a raw packet, which parse() will read. received_ns: ROS time of its arrival."""
@@ -219,7 +221,8 @@ class Stream:
             intake.ros_clock_fell(item.now_ns)
         elif isinstance(item, int):
             self._hand_over(intake.close_silent(item))
-        if (window := self.cache_wait.serve(intake)) is not None:
+        window = self.cache_wait.serve(intake)
+        if window is not None and self.predictor is not None:
             self.lane.put(self.predictor.job(window, exact=True))
         return True
 
@@ -243,8 +246,10 @@ class Stream:
             self._hand_over(windows)
             self.latencies.add("window_close", time.monotonic() - decoded_s)
 
-    def _hand_over(self, windows: list) -> None:
-        for job in [self.predictor.job(window) for window in windows]:
+    def _hand_over(self, windows: Sequence[EventWindow | ImageWindow]) -> None:
+        if (predictor := self.predictor) is None:
+            return  # nor are there windows of a sensor that is not known
+        for job in [predictor.job(window) for window in windows]:
             if self._reset_cause is None:  # otherwise reset() was called meanwhile, and these windows are void
                 self.lane.put(job)
 
@@ -272,12 +277,12 @@ class Stream:
         return True
 
     def _answer_for(self, request: Request, offset_ns: int | None) -> Answer:
-        if request.points is None:
-            self._reporter.error("refused", f"{request.reason}; {request.count} answered {request.refusal.name}")
         if request.refusal is not None:
+            if request.points is None:
+                self._reporter.error("refused", f"{request.reason}; {request.count} answered {request.refusal.name}")
             return Answer.refused(request.count, request.refusal)
         predictor = self.predictor
-        if predictor is None or offset_ns is None:
+        if predictor is None or offset_ns is None or request.points is None:
             return Answer.refused(request.count, Status.NO_CACHE)
         t_ns = request.stamp_ns - offset_ns
         deadline_s = request.received_s + 1e-3 * self.settings.max_wait_ms

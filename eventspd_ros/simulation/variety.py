@@ -23,8 +23,8 @@ TEXTURES = ("own", "any")
 SENSOR_SEED, VARIETY_SEED, PATH_SEED = 20, 21, 22  # parts of seeds: what a scene itself draws does not change
 # A slider's greatest speed in m/s: over a desk, in a room or a wood, in the open; and its reach to each side in m.
 SLIDER_M_S = {"desk": (0.05, 0.6), "drive": (0.3, 5.0), "fly": (0.3, 5.0)}
-SLIDER_M_S |= dict.fromkeys(("indoor", "hall", "forest"), (0.05, 1.0))
-SLIDER_M = {"desk": 0.25, "indoor": 0.4, "hall": 0.6, "forest": 0.6, "drive": 2.0, "fly": 2.0}
+SLIDER_M_S |= dict.fromkeys(("indoor", "hall", "forest", "jumble"), (0.05, 1.0))
+SLIDER_M = {"desk": 0.25, "indoor": 0.4, "hall": 0.6, "forest": 0.6, "jumble": 0.4, "drive": 2.0, "fly": 2.0}
 LOGARITHMIC = ("focal", "pace", "height_m", "scale")
 
 

@@ -1,7 +1,7 @@
 """Scenes with the cues of driving, walking and flying, and the camera's path through them, all from one seed.
 
 `drive`: a street of lanes 3.5 m wide, seen from 1.65 m ± 5 %. `indoor`: a furnished room. `fly`: a yard with houses,
-trees and cars. Depths go from 0.5 to about 80 m. `desk` and `hall`: interiors.py; `forest`: forest.py. The
+trees and cars. Depths go from 0.5 to about 80 m. `desk` and `hall`: interiors.py; `forest` and `jumble`: theirs. The
 path comes first; what would stand in its way is left out, and so is what would stand inside another thing.
 """
 
@@ -15,6 +15,7 @@ import numpy as np
 from eventspd_ros.simulation import furniture, things
 from eventspd_ros.simulation.forest import forest
 from eventspd_ros.simulation.interiors import desk, hall
+from eventspd_ros.simulation.jumble import jumble
 from eventspd_ros.simulation.materials import Materials
 from eventspd_ros.simulation.paths import SplinePath, drive_path, flight_path, knot_times, smoothed, walk_path
 from eventspd_ros.simulation.scenes import Scene, TexturedPlane, X, Z, panel
@@ -24,7 +25,7 @@ from eventspd_ros.simulation.variety import AS_IT_IS, Drawn
 
 COMMON_DOMAINS = ("drive", "indoor", "fly")
 HELD_OUT_DOMAINS = ("forest",)  # for judging alone: never train on them (docs/simulation.md)
-DOMAINS = (*COMMON_DOMAINS, "desk", "hall", *HELD_OUT_DOMAINS)
+DOMAINS = (*COMMON_DOMAINS, "desk", "hall", *HELD_OUT_DOMAINS, "jumble")
 FAR_M = 78.0  # where the skyline stands
 LANE_M = 3.5
 
@@ -256,4 +257,5 @@ def _yard(rng: np.random.Generator, duration_s: float, how: Drawn) -> tuple[Scen
 
 MAKERS: dict[str, Callable] = {
     "drive": _street, "indoor": _room, "fly": _yard, "desk": desk, "hall": hall, "forest": forest,
+    "jumble": jumble,
 }  # fmt: skip

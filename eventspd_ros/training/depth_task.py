@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from eventspd_ros.datasets.feed import Batch, Queries
 from eventspd_ros.datasets.queries import LossMap
-from eventspd_ros.evaluation.joint_likelihood import joint_nll
+from eventspd_ros.evaluation.scoring.joint_likelihood import joint_nll
 from eventspd_ros.model.checkpoints import load_encoder, load_weights
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.training.config import LossConfig, TrainConfig

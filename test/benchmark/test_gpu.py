@@ -10,7 +10,7 @@ from reference.teachers import write_teacher
 
 from eventspd_ros.benchmark.gpu import Plan, bench_gpu
 from eventspd_ros.benchmark.gpu_goals import KERNEL_PHASE, summary
-from eventspd_ros.evaluation.dense_baseline import DenseModel
+from eventspd_ros.model.dense import DenseModel
 from eventspd_ros.model.depth_anything import read_depth_anything
 
 TINY = Plan(

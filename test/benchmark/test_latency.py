@@ -7,7 +7,8 @@ from reference.models import small_model
 from reference.windows import random_window
 
 from eventspd_ros.benchmark import latency
-from eventspd_ros.benchmark.latency import crossover, measure_latency
+from eventspd_ros.benchmark.latency import Crossover, crossover, measure_latency
+from eventspd_ros.evaluation.results import to_json
 from eventspd_ros.model.presets import build_model
 
 
@@ -18,11 +19,11 @@ def line(start: float, slope: float, ks=(1, 10, 100, 1000)) -> dict[str, float]:
 @pytest.mark.parametrize(
     ("sparse", "dense", "expected"),
     [
-        (line(5, 0.1), line(25, 0.0), {"k": 200, "measured": True}),
-        (line(5, 0.01), line(25, 0.0), {"k": 2000, "measured": False}),
-        (line(5, 0.01), line(25, 0.01), {"k": None, "measured": False}),
-        (line(30, 0.1), line(25, 0.0), {"k": 0, "measured": True}),
-        ({"1": 1.0, "100": 3.0, "200": 9.0}, line(5, 0.0, (1, 100, 200)), {"k": 133, "measured": True}),
+        (line(5, 0.1), line(25, 0.0), Crossover(200, True)),
+        (line(5, 0.01), line(25, 0.0), Crossover(2000, False)),
+        (line(5, 0.01), line(25, 0.01), Crossover(None, False)),
+        (line(30, 0.1), line(25, 0.0), Crossover(0, True)),
+        ({"1": 1.0, "100": 3.0, "200": 9.0}, line(5, 0.0, (1, 100, 200)), Crossover(133, True)),
     ],
 )
 def test_where_two_curves_cross(sparse, dense, expected):
@@ -42,18 +43,18 @@ def measured():
 
 
 def test_every_stage_is_timed(measured):
-    stages = measured["model"]["stages_ms"]
+    stages = measured.model.stages_ms
     assert list(stages) == ["encode", "decode 256"]
     assert list(stages["encode"]) == ["A1 scatter", "A1 F³", "A2 pyramid", "A2 memory", "rest"]
     decode = ["B1 tokens", "B2 local", "B3 global", "B4 deformable", "B5 fused", "rest"]
     assert list(stages["decode 256"]) == decode
     assert all(value > 0 for name, value in stages["decode 256"].items())
-    assert json.loads(json.dumps(measured)) == measured
+    assert json.loads(json.dumps(to_json(measured)))["model"]["stages_ms"] == stages
 
 
 def test_totals_are_encode_and_decode(measured):
-    for kind in ("model", "dense"):
-        values = measured[kind]
+    for values in (measured.model, measured.dense):
         for k in ("1", "32"):
-            assert values["total_ms"][k] == pytest.approx(values["encode_ms"] + values["decode_ms"][k])
-    assert set(measured["crossover"]) == {"k", "measured"} and measured["dense"]["trained"] is False
+            assert values.total_ms[k] == pytest.approx(values.encode_ms + values.decode_ms[k])
+    assert measured.crossover == crossover(measured.model.total_ms, measured.dense.total_ms)
+    assert measured.dense.trained is False and measured.model.trained is None

@@ -8,10 +8,11 @@ from reference.models import small_model
 from reference.windows import randomise
 
 from eventspd_ros.datasets.catalogue import open_dataset
-from eventspd_ros.evaluation.answers import Method, collect_answers
+from eventspd_ros.evaluation.asking.answers import Method, collect_answers
+from eventspd_ros.evaluation.asking.questions import Settings
 from eventspd_ros.evaluation.diagnostics import diagnose
-from eventspd_ros.evaluation.model_tables import diagnostic_tables, routing_sentence
-from eventspd_ros.evaluation.questions import Settings
+from eventspd_ros.evaluation.results import Nothing
+from eventspd_ros.evaluation.showing.model_tables import diagnostic_tables, routing_sentence
 from eventspd_ros.model.attention import TokenAttention, normalised
 from eventspd_ros.model.presets import build_model
 
@@ -56,21 +57,21 @@ def test_a_decoder_that_does_nothing_is_seen_to(sequences):
         decoder.b4.offsets.bias.copy_(torch.tensor([3.0, 4.0]).repeat(len(decoder.b4.offsets.bias) // 2))
         zero(decoder.b1.offsets)
     found = diagnose(model, sequences, SETTINGS)
-    routing = found["routing"]
-    assert routing["entropy_nats"] == pytest.approx(math.log(routing["cells"])) and routing["cells"] == 2
-    assert routing["entropy_share"] == pytest.approx(1) and routing["unique_top_cells"] == 1
-    assert routing["unique_anchors"] == routing["anchors"] == 1, "an eighth of two cells, but at least one"
+    routing = found.routing
+    assert routing.entropy_nats == pytest.approx(math.log(routing.cells)) and routing.cells == 2
+    assert routing.entropy_share == pytest.approx(1) and routing.unique_top_cells == 1
+    assert routing.unique_anchors == routing.anchors == 1, "an eighth of two cells, but at least one"
     for stage in ("B2", "B3", "B5"):
-        assert found["cosine"][stage]["mean"] == pytest.approx(1, abs=1e-5)
+        assert found.cosine[stage].mean == pytest.approx(1, abs=1e-5)
     counts = {"L1 grid": 24, "L1 adaptive": 8, "L2": 25, "L3": 25, "L4": 9}
     for stage, more in (("B2", {}), ("B5", {"anchors": 1})):
         kinds = counts | more
-        assert {kind: values["tokens"] for kind, values in found["attention"][stage].items()} == kinds
-        for kind, values in found["attention"][stage].items():
-            assert values["share"] == pytest.approx(kinds[kind] / sum(kinds.values()), rel=1e-4)
+        assert {kind: values.tokens for kind, values in found.attention[stage].items()} == kinds
+        for kind, values in found.attention[stage].items():
+            assert values.share == pytest.approx(kinds[kind] / sum(kinds.values()), rel=1e-4)
     for level, stride in ((2, 8), (3, 16), (4, 32)):
-        assert found["offsets_px"][f"B4, L{level}"]["median"] == pytest.approx(5 * stride)
-    assert found["offsets_px"]["B1, L1 adaptive"]["p95"] == 0
+        assert found.offsets_px[f"B4, L{level}"].median == pytest.approx(5 * stride)
+    assert found.offsets_px["B1, L1 adaptive"].p95 == 0
 
 
 def test_looking_on_changes_nothing(sequences):
@@ -84,14 +85,14 @@ def test_looking_on_changes_nothing(sequences):
     for one, two in zip(before, answers(), strict=True):
         assert (one.depth_m["model"] == two.depth_m["model"]).all()
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
-    assert found["routing"]["queries"] == sum(len(answer.questions.true_m) for answer in before)
-    assert found["cosine"]["B3"]["p5"] < found["cosine"]["B3"]["p95"] < 1
-    for kinds in found["attention"].values():
-        assert sum(values["share"] for values in kinds.values()) == pytest.approx(1, abs=1e-4)
+    assert found.routing.queries == sum(len(answer.questions.true_m) for answer in before)
+    assert found.cosine["B3"].p5 < found.cosine["B3"].p95 < 1
+    for kinds in found.attention.values():
+        assert sum(values.share for values in kinds.values()) == pytest.approx(1, abs=1e-4)
     tables = diagnostic_tables(found)
     assert [len(table.rows) for table in tables] == [3, 11, 4]
-    assert "cells of L4" in routing_sentence(found["routing"])
+    assert "cells of L4" in routing_sentence(found.routing)
 
 
 def test_a_model_without_a_decoder_has_nothing_to_show(sequences):
-    assert diagnose(build_model("minimal"), sequences, SETTINGS) == {}
+    assert diagnose(build_model("minimal"), sequences, SETTINGS) == Nothing()

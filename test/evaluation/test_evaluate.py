@@ -8,9 +8,10 @@ from reference.models import small_model
 from reference.windows import randomise
 
 from eventspd_ros.cli import main
-from eventspd_ros.evaluation import answers, evaluate
-from eventspd_ros.evaluation.questions import Settings
-from eventspd_ros.evaluation.targets import Target, check_targets
+from eventspd_ros.evaluation import evaluate
+from eventspd_ros.evaluation.asking import answers
+from eventspd_ros.evaluation.asking.questions import Settings
+from eventspd_ros.evaluation.results import to_json
 from eventspd_ros.model.checkpoints import load_checkpoint, save_checkpoint
 from eventspd_ros.model.presets import build_model
 
@@ -72,7 +73,7 @@ def test_the_terminal_shows_every_table(checkpoints, tiny_set, capsys):
     command = ["evaluate", str(tiny_set), "--weights", str(checkpoints[1]), "--every", "5", "--warm-up", "2"]
     assert main([*command, "--queries", "20"]) == 0
     shown = capsys.readouterr().out
-    for words in ("accuracy, uniform", "accuracy, keypoints", "uncertainty, uniform", "targets", "MISSED", "drive"):
+    for words in ("accuracy, uniform", "accuracy, keypoints", "uncertainty, uniform", "drive"):
         assert words in shown
     assert "memory reset" not in shown, "minimal has no memory to reset"
     assert main([*command, "--json"]) == 0
@@ -115,9 +116,8 @@ def test_an_evaluation_that_was_stopped_goes_on(checkpoints, tiny_set, evaluatio
             raise KeyboardInterrupt
 
     def run(settings=settings, progress=None):
-        return evaluate.evaluate_checkpoints(
-            tiny_set, checkpoints, settings=settings, progress=progress, out=out
-        ).result
+        asked = {"settings": settings, "progress": progress, "out": out}
+        return to_json(evaluate.evaluate_checkpoints(tiny_set, checkpoints, **asked).result)
 
     with pytest.raises(KeyboardInterrupt):
         run(progress=stop)
@@ -128,7 +128,7 @@ def test_an_evaluation_that_was_stopped_goes_on(checkpoints, tiny_set, evaluatio
     done = []
     result = run(progress=lambda done_now, total: done.append((done_now, total)))
     assert len(streamed) == 6 - 1 and sum(count for count, _ in done) == done[0][1] == 12
-    assert json.loads(out.read_text()) == json.loads(json.dumps(result)) and not list(tmp_path.glob("*.partial"))
+    assert json.loads(out.read_text()) == result and not list(tmp_path.glob("*.partial"))
     for kind, groups in result["accuracy"].items():
         for group, methods in groups.items():
             for method, values in methods.items():
@@ -151,31 +151,3 @@ def test_calibrate_stores_a_temperature_and_nothing_else(checkpoints, tiny_set, 
     assert second["factor"] == pytest.approx(1, abs=0.01) and second["before"].keys() == {"drive", "indoor"}
     for domain, coverage in second["before"].items():
         assert coverage == pytest.approx(first["after"][domain], abs=0.01)
-
-
-def test_targets_are_met_at_their_ends():
-    assert Target("x", 0.5, high=0.5).met and Target("x", 0.5, low=0.5).met and Target("x", 0.64, 0.64, 0.72).met
-    assert not Target("x", 0.51, high=0.5).met and not Target("x", 0.49, low=0.5).met
-
-
-def test_targets_are_taken_from_their_places(evaluation):
-    """Each value of a table where it stands, found again in the list."""
-    targets = {target.name: target for target in check_targets(evaluation, "small (memory reset)", "minimal")}
-    assert evaluation["targets"] == [{**vars_of(target), "met": target.met} for target in targets.values()]
-    comparison = evaluation["comparison"]["uniform"]
-    for name, other, metric in (
-        ("abs_rel / that of coordinates, pooled", "coordinates", "abs_rel"),
-        ("abs_rel / that of coordinates+domain, pooled", "coordinates+domain", "abs_rel"),
-        ("abs_log / that of coordinates+domain, pooled", "coordinates+domain", "abs_log"),
-        ("abs_log / that of minimal, pooled", "minimal", "abs_log"),
-        ("abs_log / that of small (memory reset), pooled", "small (memory reset)", "abs_log"),
-    ):
-        assert targets[name].value == comparison[other][metric]["pooled"]["ratio"]
-    won = comparison["coordinates+domain"]["abs_log"]["indoor"]["won"]
-    assert targets["scenes better than coordinates+domain, indoor"].value == won
-    covered = evaluation["uncertainty"]["uniform"]["small"]["drive"]["coverage"]["95%"]
-    assert targets["in the 95% interval, drive"].value == covered and len(targets) == 14
-
-
-def vars_of(target: Target) -> dict:
-    return {name: getattr(target, name) for name in ("name", "value", "low", "high")}

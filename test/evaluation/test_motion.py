@@ -1,8 +1,9 @@
-"""Motion in an evaluation: what is exactly known of a point by closed forms, tables from hand-made points, and the
-command on a set simulated for the test."""
+"""Motion in an evaluation: a scene asked with its poses, and the command on a set simulated for the test."""
 
+import io
 import json
 import math
+from contextlib import redirect_stdout
 
 import numpy as np
 import pytest
@@ -13,176 +14,16 @@ from eventspd_ros.cli import main
 from eventspd_ros.datasets.catalogue import open_dataset
 from eventspd_ros.datasets.sample import Intrinsics
 from eventspd_ros.datasets.simulated import SimulatedSequence
-from eventspd_ros.evaluation import motion, motion_truth
-from eventspd_ros.evaluation.motion_stream import EXACT, Asked, Poses, ask_with_motion, lens_of
-from eventspd_ros.evaluation.motion_tables import METHODS, TITLES, Columns, motion_tables, motion_text
-from eventspd_ros.evaluation.questions import Scene, Settings
-from eventspd_ros.evaluation.uncertainty import interval_half_width
+from eventspd_ros.evaluation import motion
+from eventspd_ros.evaluation.asking.motion_stream import EXACT, METHODS, Asked, Poses, ask_with_motion, lens_of
+from eventspd_ros.evaluation.asking.questions import Scene, Settings
+from eventspd_ros.evaluation.scoring.motion_tables import motion_tables
+from eventspd_ros.evaluation.showing.motion_text import TITLES
 from eventspd_ros.lens import FisheyeLens, PolynomialLens
 from eventspd_ros.model.checkpoints import save_checkpoint
-from eventspd_ros.simulation.camera import PinholeCamera, rotation_from_vector
+from eventspd_ros.simulation.camera import PinholeCamera
 from eventspd_ros.simulation.dataset_writer import SetConfig, simulate_set
 from eventspd_ros.simulation.odometry import OdometryConfig
-
-MS = 1_000_000
-FOCAL_PX = (200.0, 250.0)
-RAYS, DEPTH_M = np.array([[0.0, 0.0], [0.3, -0.2], [-0.5, 0.4]]), np.array([1.0, 2.0, 8.0])
-
-
-def path(velocity_m_s=(0.0, 0.0, 0.0), rate_rad_s=(0.0, 0.0, 0.0), period_ms=7, count=60):
-    """Poses of a camera at constant velocity and rate, none of them 80 ms before another."""
-    times_ns = np.arange(count) * period_ms * MS
-    T_WC = np.tile(np.eye(4), (count, 1, 1))
-    for pose, seconds in zip(T_WC, times_ns / 1e9, strict=True):
-        pose[:3, 3] = np.array(velocity_m_s) * seconds
-        pose[:3, :3] = rotation_from_vector(np.array(rate_rad_s) * seconds)
-    return times_ns, T_WC
-
-
-def test_parallax_of_a_sideways_step():
-    """f · v · 80 ms · (1/z − 1/2z), at a time between two poses."""
-    parallax = motion_truth.parallax_px(RAYS, DEPTH_M, FOCAL_PX, path((0.5, 0.0, 0.0)), 200 * MS)
-    assert parallax == pytest.approx(200 * 0.5 * 0.08 / (2 * DEPTH_M), rel=1e-9)
-    parallax = motion_truth.parallax_px(RAYS, DEPTH_M, FOCAL_PX, path((0.0, 0.5, 0.0)), 200 * MS)
-    assert parallax == pytest.approx(250 * 0.5 * 0.08 / (2 * DEPTH_M), rel=1e-9)
-
-
-def test_parallax_on_the_way_forward_grows_from_the_middle():
-    """Back then a point at depth z was d further away: seen at x z / (z + d)."""
-    parallax = motion_truth.parallax_px(RAYS, DEPTH_M, FOCAL_PX, path((0.0, 0.0, 2.0)), 200 * MS)
-    shrunk = DEPTH_M / (DEPTH_M + 0.16) - 2 * DEPTH_M / (2 * DEPTH_M + 0.16)
-    assert parallax == pytest.approx(np.abs(shrunk) * np.linalg.norm(RAYS * FOCAL_PX, axis=1), rel=1e-9)
-    assert parallax[0] == 0
-
-
-def test_turning_alone_has_no_parallax_and_adds_none():
-    turning = path(rate_rad_s=(0.0, 1.0, 0.0))
-    assert motion_truth.parallax_px(RAYS, DEPTH_M, FOCAL_PX, turning, 200 * MS) == pytest.approx(0, abs=1e-9)
-
-
-def test_parallax_of_any_motion_between_two_poses():
-    """Rates are constant, so that the poses of those times are known without the ones around them."""
-    velocity_m_s, rate_rad_s, seen_px = np.array([0.5, -0.1, 1.0]), np.array([0.3, 1.0, -0.2]), []
-    for point in (RAYS, 2 * RAYS):
-        xyz = np.c_[point, np.full(3, point[1, 0] / RAYS[1, 0])] * DEPTH_M[:, None]
-        world = xyz @ rotation_from_vector(rate_rad_s * 0.2).T + velocity_m_s * 0.2
-        then = (world - velocity_m_s * 0.12) @ rotation_from_vector(rate_rad_s * 0.12)
-        seen_px.append(then[:, :2] / then[:, 2:] * FOCAL_PX)
-    parallax = motion_truth.parallax_px(RAYS, DEPTH_M, FOCAL_PX, path(velocity_m_s, rate_rad_s), 200 * MS)
-    assert parallax == pytest.approx(np.linalg.norm(seen_px[0] - seen_px[1], axis=1), rel=1e-9)
-
-
-def test_where_poses_or_the_point_are_missing_parallax_is_not_known():
-    poses = path((0.5, 0.0, 0.0))
-    known = [np.isfinite(motion_truth.parallax_px(RAYS, DEPTH_M, FOCAL_PX, poses, t * MS)) for t in (79, 80, 413, 414)]
-    assert [own.all() for own in known] == [False, True, True, False]
-    behind = motion_truth.parallax_px(RAYS, DEPTH_M, FOCAL_PX, path((0.0, 0.0, -20.0)), 200 * MS)
-    assert np.isfinite(behind).tolist() == [False, True, True]
-
-
-@pytest.mark.parametrize(
-    ("velocity_m_s", "rate_rad_s", "rests"),
-    [
-        ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), True),
-        ((0.0, 0.019, 0.0), (0.0, 0.0, math.radians(0.49)), True),
-        ((0.0, 0.021, 0.0), (0.0, 0.0, 0.0), False),
-        ((0.0, 0.0, 0.0), (0.0, 0.0, math.radians(0.51)), False),
-    ],
-)
-def test_a_camera_rests_below_two_speeds(velocity_m_s, rate_rad_s, rests):
-    assert motion_truth.is_at_rest(path(velocity_m_s, rate_rad_s), 300 * MS) is rests
-
-
-def test_a_camera_rests_once_it_has_for_long_enough():
-    times_ns, T_WC = path(period_ms=10)
-    T_WC[:20, 0, 3] = -1.0  # a jump from 190 to 200 ms
-    assert [motion_truth.is_at_rest((times_ns, T_WC), t * MS) for t in (190, 200, 350, 360)] == [
-        True,
-        False,
-        False,
-        True,
-    ]
-
-
-def test_surfaces_around_a_pixel():
-    depth_m = np.full((9, 12), 4.0, np.float32)
-    depth_m[:, 6:] = 8.0
-    depth_m[:, 11] = np.nan
-    nearest, farthest = motion_truth.surfaces_m(depth_m)
-    assert nearest[4].tolist() == [4] * 8 + [8] * 4 and farthest[4].tolist() == [4] * 4 + [8] * 8
-    mask = np.zeros((9, 12), bool)
-    mask[4, 4] = True
-    assert motion_truth.near(mask).sum() == 25 and motion_truth.near(mask)[2:7, 2:7].all()
-
-
-def columns(**given) -> Columns:
-    """Points of 2 m, answered exactly, with what is given in place."""
-    count = len(next(iter(given.values())))
-    own = {"kind": np.zeros(count, np.uint8), "domain": np.repeat("drive", count), "true_m": np.full(count, 2.0)}
-    own |= {name: np.zeros(count, bool) for name in ("moving", "beside_moving", "at_rest")}
-    own |= {"parallax_px": np.full(count, 2.0)} | {k: v for k, v in given.items() if k not in METHODS}
-    own = {"nearest_m": own["true_m"], "farthest_m": own["true_m"]} | own
-    depth_m = {method: np.asarray(given.get(method, own["true_m"]), float) for method in METHODS}
-    return Columns(**own, depth_m=depth_m, log_stddev={method: np.full(count, 0.1) for method in METHODS})
-
-
-def test_bins_hold_their_lower_end():
-    parallax = np.array([0.0, 0.29, 0.3, 0.99, 1.0, 2.99, 3.0, 5.9, 6.0, 1e3, np.nan])
-    classes = columns(parallax_px=parallax).classes()
-    counts = {name: int(which.sum()) for name, which in classes.items()}
-    assert counts == {
-        **{"0-0.3": 2, "0.3-1": 2, "1-3": 2, "3-6": 2, "6+": 2, "1+": 6},
-        **{"edges": 0, "edges_either": 0, "moving": 0, "at_rest": 0, "pooled": 11},
-    }
-
-
-def test_bins_leave_out_edges_and_what_moves():
-    edge, moving, beside = np.eye(4, dtype=bool)[:3]
-    own = columns(
-        farthest_m=np.where(edge, 2.21, 2.19),
-        moving=moving,
-        beside_moving=beside,
-        at_rest=np.ones(4, bool),
-    )
-    found = {name: np.flatnonzero(which).tolist() for name, which in own.classes().items() if which.any()}
-    expected = {"1-3": [3], "1+": [3], "edges": [0], "edges_either": [0], "moving": [1], "at_rest": [3]}
-    assert found == expected | {"pooled": [0, 1, 2, 3]}
-
-
-def test_edges_are_scored_against_the_nearer_surface_and_against_either():
-    """Of 2 and 8 m: the near one, the far one, and one between that is nearer to the far one in its logarithm."""
-    own = columns(fused=np.array([2.0, 8.0, 5.0]), farthest_m=np.full(3, 8.0))
-    rows = motion_tables(own)["pooled"]["all"]
-    nearer, either = rows["edges"]["fused"], rows["edges_either"]["fused"]
-    assert nearer["abs_log"] == pytest.approx((math.log(4) + math.log(2.5)) / 3)
-    assert either["abs_log"] == pytest.approx(math.log(1.6) / 3) and either["off_by_quarter"] == pytest.approx(1 / 3)
-
-
-def test_a_row_says_what_it_says():
-    factors = np.array([1.0, 1.09, 1.11, 0.76, 0.74, 1.26])
-    own = columns(fused=2 * factors, learned=np.full(6, 2 * math.e))
-    row = motion_tables(own)["drive"]["uniform"]["1+"]["fused"]
-    assert row["points"] == 6 and row["answered"] == 1
-    assert row["within_10"] == pytest.approx(2 / 6) and row["off_by_quarter"] == pytest.approx(2 / 6)
-    assert row["abs_rel"] == pytest.approx(np.abs(factors - 1).mean()) and row["delta1"] == pytest.approx(3 / 6)
-    assert row["abs_log"] == row["ratio_to_learned"] == pytest.approx(np.abs(np.log(factors)).mean())
-    inside = [np.mean(np.abs(np.log(factors)) <= interval_half_width(0.1, level)) for level in (0.68, 0.95)]
-    assert [row["in_68"], row["in_95"]] == inside and inside[0] != inside[1]
-
-
-def test_the_ratio_is_over_points_that_both_answer():
-    own = columns(motion=np.array([2.2, np.nan]), learned=np.array([2.2 * 1.1, 200.0]))
-    row = motion_tables(own)["pooled"]["all"]["pooled"]["motion"]
-    assert row["points"] == 1 and row["answered"] == 0.5 and row["ratio_to_learned"] == pytest.approx(0.5)
-
-
-def test_nothing_answered_is_none_and_no_nan():
-    tables = motion_tables(columns(motion=np.full(2, np.nan)))
-    row = tables["pooled"]["keypoints"]["1+"]["motion"]
-    assert row["points"] == 0 and row["in_68"] is None and row["abs_log"] is None
-    json.dumps(tables, allow_nan=False)
-    [first, *_] = motion_text({"motion": {"tables": tables}})
-    assert "motion" not in {row[1] for row in first.rows} and all(len(row) == len(first.head) for row in first.rows)
 
 
 def test_lenses_of_the_datasets():
@@ -213,10 +54,11 @@ def weights(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def result(folder, weights, tmp_path_factory):
-    """What `eventspd evaluate --motion --pose-errors` wrote. One process, whose compiled loops are there already."""
+def command(folder, weights, tmp_path_factory):
+    """What `eventspd evaluate --motion --pose-errors` wrote and printed. One process, whose compiled loops are there
+    already."""
     out = tmp_path_factory.mktemp("evaluation") / "out.json"
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as shown:
         patch.setattr(motion, "cores", lambda: 1)
         command = ["evaluate", str(folder), "--weights", str(weights), "--every", "6", "--queries", "100"]
         assert main([*command, "--motion", "--pose-errors", "--out", str(out)]) == 0
@@ -224,7 +66,12 @@ def result(folder, weights, tmp_path_factory):
     def refuse(word):
         raise AssertionError(f"{word} in the JSON")
 
-    return json.loads(out.read_text(), parse_constant=refuse)
+    return json.loads(out.read_text(), parse_constant=refuse), shown.getvalue()
+
+
+@pytest.fixture(scope="module")
+def result(command):
+    return command[0]
 
 
 def test_the_command_writes_every_table(result):
@@ -254,8 +101,11 @@ def test_exact_poses_are_the_table_and_errors_change_it(result):
     assert len({row["learned"]["abs_log"] for row in rows.values()}) == 1
     drift, declared = (rows[f"drift 0.2° in 100 ms{said}"]["motion"] for said in ("", ", declared"))
     assert declared["in_95"] > drift["in_95"], "who knows of the drift is less sure"
-    titles = [table.title for table in motion_text(result)]
-    assert len(titles) == len(set(titles)) == 6
+
+
+def test_every_table_is_shown(command):
+    titles = [line for line in command[1].splitlines() if line.startswith(("with motion: ", "poses with errors: "))]
+    assert len(titles) == len(set(titles)) == 6 and "Motion, on one core: " in command[1]
 
 
 def ask(folder, poses):
@@ -271,9 +121,9 @@ def ask(folder, poses):
 
 def test_motion_helps_where_there_is_parallax(folder):
     rows = motion_tables(ask(folder, EXACT).columns)["pooled"]["all"]["1+"]
-    assert rows["learned"]["points"] > 100 and rows["learned"]["abs_log"] == pytest.approx(math.log(1.4), rel=1e-5)
-    assert rows["fused"]["answered"] == 1 and rows["fused"]["ratio_to_learned"] < 0.4
-    assert rows["motion"]["ratio_to_learned"] < 0.5 and 0.2 < rows["motion"]["answered"] < 0.9
+    assert rows["learned"].points > 100 and rows["learned"].abs_log == pytest.approx(math.log(1.4), rel=1e-5)
+    assert rows["fused"].answered == 1 and rows["fused"].ratio_to_learned < 0.4
+    assert rows["motion"].ratio_to_learned < 0.5 and 0.2 < rows["motion"].answered < 0.9
 
 
 def test_poses_that_come_too_late_leave_the_learned_depth(folder):

@@ -13,7 +13,7 @@ from eventspd_ros.model import export
 from eventspd_ros.model.checkpoints import save_checkpoint
 from eventspd_ros.model.export import MANIFEST, export_phases, load_model, load_package, write_package
 from eventspd_ros.model.feature_cache import StreamState, list_tensors
-from eventspd_ros.model.presets import build_model
+from eventspd_ros.model.presets import build_model, preset_config
 from eventspd_ros.model.stepped import SteppedModel
 
 HEIGHT, WIDTH = 64, 96
@@ -99,6 +99,8 @@ def manifest(tmp_path, **changes):
         ({"torch": "1.0"}, "was exported with torch 1.0"),
         ({"sensor": "wide"}, "is no exported package"),
         ({"config": {"preset": "minimal"}}, "is no exported package.*missing keys"),
+        ({"config": preset_config("hd_micro").to_dict()}, "preset 'hd_micro' has no encode and decode"),
+        ({"config": preset_config("rgb_spd").to_dict()}, "preset 'rgb_spd' has no encode and decode"),
         ({}, "cannot be loaded"),
     ],
 )

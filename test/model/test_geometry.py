@@ -73,7 +73,8 @@ def test_offsets_are_in_cells(u_px, v_px, offset, stride):
     ],
 )
 def test_inside_image(u_px, v_px, inside):
-    assert inside_image(torch.tensor([[u_px, v_px]], dtype=torch.float64), 260, 346).tolist() == [inside]
+    uv_px = torch.tensor([[u_px, v_px]], dtype=torch.float64)
+    assert inside_image(uv_px, 260, 346).tolist() == inside_image(uv_px.numpy(), 260, 346).tolist() == [inside]
 
 
 def test_unit_coordinates_span_the_image():

@@ -4,9 +4,10 @@ import inspect
 
 import pytest
 from reference.models import small_model
+from torch import nn
 
-from eventspd_ros.evaluation.dense_baseline import DenseModel
 from eventspd_ros.model.acceleration import CompiledModel
+from eventspd_ros.model.dense import DenseModel
 from eventspd_ros.model.keypoint_model import KeypointModel
 from eventspd_ros.model.point_depth import PointDepthModel
 from eventspd_ros.model.presets import ENCODER_PRESETS, MODEL_PRESETS, build_model
@@ -19,6 +20,13 @@ METHODS = ("prepare", "drop_tables", "encode", "decode")
 def test_every_preset_that_answers_keypoints_is_one(preset):
     model = build_model(preset)
     assert isinstance(model, KeypointModel) and model.sensor_hw is None
+
+
+@pytest.mark.parametrize("preset", MODEL_PRESETS)
+def test_no_attribute_hides_a_method_of_torch(preset):
+    model = build_model(preset)
+    methods = [name for name in dir(nn.Module) if name[0] != "_" and callable(getattr(nn.Module, name))]
+    assert "bfloat16" in methods and [name for name in methods if not callable(getattr(model, name))] == []
 
 
 @pytest.mark.parametrize("preset", ENCODER_PRESETS)

@@ -38,7 +38,7 @@ def plain_tokens(config=PLAIN):
 def run(b1, levels, uv_px):
     fine, coarse = b1.tables([features.permute(0, 2, 3, 1) for features in levels])
     cells_hw = tuple(tuple(features.shape[2:]) for features in levels)
-    unused = fine[:, :0]
+    unused = fine[0][:, :0]
     context = DecoderContext(fine, coarse, unused, unused, unused, unused, None, None, cells_hw, SENSOR_HW)
     return b1(context, uv_px)
 
@@ -108,7 +108,7 @@ def test_fine_tokens_leave_the_centre_out():
 def test_adaptive_offsets_start_apart():
     """Eight points that start together would have one gradient and stay together."""
     b1 = LocalTokens(DecoderConfig())
-    offsets = b1._adaptive_offsets(torch.randn(1, 1, 64))[0, 0]
+    offsets = b1._adaptive_offsets(b1.offsets, torch.randn(1, 1, 64))[0, 0]
     assert offsets.shape == (8, 2) and offsets.abs().max() <= 6
     assert torch.pdist(offsets).min() > 1e-3
 

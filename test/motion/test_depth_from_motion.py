@@ -22,7 +22,7 @@ from reference.gliding_hall import (
 )
 
 from eventspd_ros import rotations
-from eventspd_ros.evaluation.uncertainty import interval_half_width
+from eventspd_ros.evaluation.scoring.uncertainty import interval_half_width
 from eventspd_ros.motion import fusion, learned_scale, likelihood, tracks
 from eventspd_ros.motion.depth_from_motion import (
     SUFFICIENT_STDDEV,

@@ -7,7 +7,7 @@ import pytest
 from reference.gliding_hall import ASKED_NS, CAMERA, MS, OFFSET_NS, RECORDED, ask, same, stream, wrong
 
 from eventspd_ros import rotations
-from eventspd_ros.evaluation.uncertainty import interval_half_width
+from eventspd_ros.evaluation.scoring.uncertainty import interval_half_width
 from eventspd_ros.motion.depth_from_motion import Basis, PoseErrors
 from eventspd_ros.motion.learned_scale import MIN_TRUST
 from eventspd_ros.motion.rotation_drift import RotationDrift

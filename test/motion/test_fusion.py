@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference.slow_motion import SlowPosterior
 
-from eventspd_ros.evaluation.uncertainty import interval_half_width
+from eventspd_ros.evaluation.scoring.uncertainty import interval_half_width
 from eventspd_ros.motion.fusion import SPREAD, WEIGHT_95, posterior
 from eventspd_ros.motion.likelihood import BINS, Likelihoods
 

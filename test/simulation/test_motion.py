@@ -165,7 +165,9 @@ def test_a_fast_body_alone_makes_views_closer_in_time():
     assert len(views_of_chunk(Renderer(standing.scene, CAMERA), standing, 0)) == 1
 
 
-@pytest.mark.parametrize(("domain", "seed"), [("indoor", 4), ("fly", 1), ("desk", 4), ("hall", 2), ("forest", 1)])
+@pytest.mark.parametrize(
+    ("domain", "seed"), [("indoor", 4), ("fly", 1), ("desk", 4), ("hall", 2), ("forest", 1), ("jumble", 1)]
+)
 def test_events_of_the_domains_come_to_a_focus_at_the_true_flow(domain, seed):
     """Contrast maximisation (Gallego et al. 2018, arXiv:1804.01306) with bodies that move, a lens and noise."""
     camera = PinholeCamera(160, 120, 120.0, 121.0, 80.0, 59.0, (-0.2, 0.04, 0.001, 0.0))

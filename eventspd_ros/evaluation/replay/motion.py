@@ -12,6 +12,7 @@ from eventspd_ros.inputs.camera_model import CameraModel
 from eventspd_ros.inputs.odometry import PoseIntake, PoseSource, is_pose_due
 from eventspd_ros.motion.depth_from_motion import MotionDepth
 from eventspd_ros.motion.trajectory import Trajectory
+from eventspd_ros.nanoseconds import NS_PER_MS
 from eventspd_ros.predictor import Answer, Predictor
 
 # What the answer is made of, to stand beside it: name → depth and its standard deviation, (K,) m each.
@@ -25,7 +26,7 @@ class BagMotion:
     def __init__(self, bag: Bag, topics: BagTopics, lens: CameraModel, model, settings: ReplaySettings):
         self.topic, self._msgtype = topics.poses, topics.poses_type
         self._bag = bag
-        self._max_silence_ns = round(settings.max_cache_age_ms * 1e6)
+        self._max_silence_ns = round(settings.max_cache_age_ms * NS_PER_MS)
         self.trajectory = Trajectory()
         self.poses = PoseIntake(PoseSource(topics.motion, settings.camera_pose), self.trajectory, StderrReporter())
         self.depth, alone = (MotionDepth(lens.height, lens.width, self.trajectory) for _ in range(2))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from eventspd_ros.evaluation.partial import Partial
+from eventspd_ros.evaluation.asking.partial import Partial
 from eventspd_ros.evaluation.replay.motion import BagMotion, Parts
 from eventspd_ros.evaluation.replay.packets import PacketReader, readable
 from eventspd_ros.evaluation.replay.requests import ReplayRequest, ReplaySettings, among_messages
@@ -18,6 +18,7 @@ from eventspd_ros.events.files.rosbag import Bag
 from eventspd_ros.events.types import EventWindow
 from eventspd_ros.inputs.clock_watch import ClockWatch
 from eventspd_ros.model.feature_cache import FeatureCache, StreamState
+from eventspd_ros.nanoseconds import NS_PER_MS, NS_PER_S
 from eventspd_ros.predictor import RECENT_MEMORIES, Answer, Predictor, QueryMode, Status
 
 SAVE_EVERY_S = 10.0
@@ -91,7 +92,7 @@ class OfflineReplay:
                 if where == topic:
                     self._encode(self.reader.take(data))
                     if (stamp_ns := self.reader.intake.newest_stamp_ns) is not None:
-                        self.clocks.heard(stamp_ns, time_ns / 1e9)
+                        self.clocks.heard(stamp_ns, time_ns / NS_PER_S)
                 else:
                     self.motion.take(data)
                 self._serve()
@@ -110,7 +111,7 @@ class OfflineReplay:
     def _ask(self, request: ReplayRequest) -> None:
         offset_ns = self.reader.intake.offset_ns
         t_ns = None if offset_ns is None else request.stamp_ns - offset_ns
-        deadline_ns = request.arrival_ns + round(self.settings.max_wait_ms * 1e6)
+        deadline_ns = request.arrival_ns + round(self.settings.max_wait_ms * NS_PER_MS)
         self._waiting.append(_Waiting(request, offset_ns, t_ns, deadline_ns, self.predictor.resets))
         self._serve()
 
@@ -188,7 +189,7 @@ class OfflineReplay:
         window_ns = (0, 0)
         if answer.window_end_ns and offset_ns is not None:
             window_ns = (answer.window_start_ns + offset_ns, answer.window_end_ns + offset_ns)
-            self.clocks.answered(request.stamp_ns, request.arrival_ns / 1e9, Status.STALE_CACHE in answer.status)
+            self.clocks.answered(request.stamp_ns, request.arrival_ns / NS_PER_S, Status.STALE_CACHE in answer.status)
         self.answers.append(ReplayAnswer(answer, window_ns, learned, parts))
 
     def _save(self, partial: Partial, name: str) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from eventspd_ros.evaluation.questions import KEYPOINT, UNIFORM, draw_labelled_pixels, event_pixels
+from eventspd_ros.evaluation.asking.questions import KEYPOINT, UNIFORM, draw_labelled_pixels, event_pixels
 from eventspd_ros.evaluation.replay.ground_truth import GroundTruth, depth_at
 from eventspd_ros.evaluation.replay.packets import PacketReader, readable
 from eventspd_ros.evaluation.replay.topics import BagTopics
@@ -20,6 +20,7 @@ from eventspd_ros.events.messages import time_to_ns
 from eventspd_ros.events.support import support_ns
 from eventspd_ros.events.types import EventWindow
 from eventspd_ros.inputs.camera_model import CameraModel
+from eventspd_ros.nanoseconds import NS_PER_S
 from eventspd_ros.predictor import Status
 from eventspd_ros.simulation.keypoints import event_corners
 
@@ -141,7 +142,7 @@ class _Collector:
         reached_ns = self.reader.reached_ns
         if reached_ns is None:
             return
-        if self.next_corners_ns is None or abs(reached_ns - self.next_corners_ns) > 1_000_000_000:  # another stream
+        if self.next_corners_ns is None or abs(reached_ns - self.next_corners_ns) > NS_PER_S:  # another stream
             self.next_corners_ns = reached_ns
         while self.next_corners_ns <= reached_ns:
             stamp_ns = self.next_corners_ns

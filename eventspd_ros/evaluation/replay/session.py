@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from eventspd_ros import __version__
-from eventspd_ros.evaluation.partial import Partial, fingerprint
+from eventspd_ros.evaluation.asking.partial import Partial, fingerprint
 from eventspd_ros.evaluation.replay.ground_truth import DepthImages, GroundTruth, LidarDepth
 from eventspd_ros.evaluation.replay.motion import BagMotion
 from eventspd_ros.evaluation.replay.offline import OfflineReplay, ReplayAnswer
@@ -89,13 +89,19 @@ def open_session(
         calibration = _calibrate(bag, topics, source.height, source.width, fx_px)
         topics = _usable_poses(bag, topics, calibration, settings)
         truth = _ground_truth(bag, topics, source.height, source.width, calibration, extrinsics)
-        history_ns = exact_history_ns(model.config, HISTORY_MS)
-        reader = PacketReader(bag, topics.events_type, model.config, (source.height, source.width), history_ns)
+        reader = pixel_reader(bag, topics.events_type, model.config, (source.height, source.width))
         report = _reporter(progress, "reading", bag)
         found = collect_requests(bag, topics, reader, calibration.lens, truth, settings, report)
         return ReplaySession(
             Path(path), topics, source.height, source.width, bag.duration_ns, calibration, truth, found, settings
         )
+
+
+def pixel_reader(bag: Bag, events_type: str, config, sensor_hw: tuple[int, int]) -> PacketReader:
+    """One that cuts the windows of a model, config its own, for people and front-ends: in pixels, whatever cells the
+    model sees."""
+    history_ns = exact_history_ns(config, HISTORY_MS)
+    return PacketReader(bag, events_type, replace(config, pitch=None), sensor_hw, history_ns)
 
 
 def _calibrate(bag: Bag, topics: BagTopics, height: int, width: int, fx_px: float | None) -> BagCalibration:

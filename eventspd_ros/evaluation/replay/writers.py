@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eventspd_ros.evaluation.questions import KINDS
+from eventspd_ros.evaluation.asking.questions import KINDS
 from eventspd_ros.evaluation.replay.offline import ReplayAnswer
 from eventspd_ros.evaluation.replay.requests import ReplayRequest
 from eventspd_ros.events.files.bag_writer import new_bag

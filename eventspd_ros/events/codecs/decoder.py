@@ -92,6 +92,7 @@ class Decoder:
         self._trigger_rows = np.empty((64, 3), np.int64)
         self._events = self._packets = self._seq_gaps = self._lost_packets = self._restarts = self._truncated = 0
         self._strays = 0
+        self._cut_word: np.ndarray | None = None
         self.reset()
         self._compile()
 
@@ -178,7 +179,7 @@ class Decoder:
     def _follow_sequence(self, seq: int, stamp_ns: int) -> None:
         """Take a sequence number that is not the next one: packets were lost, or the numbers began anew."""
         last_seq, last_stamp_ns = self._seq, self._stamp_ns
-        if seq == last_seq == 0:
+        if last_seq is None or seq == last_seq == 0:
             return
         if self.restarts_with(seq):
             self._restarts += 1
@@ -199,9 +200,8 @@ class Decoder:
         state[S.VECTOR_P] = 0
 
     def _drop_cut_word(self) -> None:
-        left = getattr(self, "_cut_word", None)
-        self._truncated += 0 if left is None else len(left)
-        self._cut_word: np.ndarray | None = None
+        self._truncated += 0 if self._cut_word is None else len(self._cut_word)
+        self._cut_word = None
 
     def _compile(self) -> None:
         """Compile (or load) the kernel now, for payloads that may and may not be written, not on the first packet."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 import struct
 
 import numpy as np
-from numba import njit
 
 from eventspd_ros.events.codecs import state as S
 from eventspd_ros.events.types import EventPacket
@@ -40,8 +39,8 @@ def packet_from_event_array(cdr: bytes | bytearray | memoryview | np.ndarray) ->
         )
     body = data[ENCAPSULATION_BYTES:]
     try:
-        seconds, nanoseconds, name_bytes = struct.unpack_from(order + "iII", body)
-        height, width, count = struct.unpack_from(order + "III", body, 12 + (name_bytes + 3) // 4 * 4)
+        seconds, nanoseconds, name_bytes = struct.unpack_from(order + "iII", body.data)
+        height, width, count = struct.unpack_from(order + "III", body.data, 12 + (name_bytes + 3) // 4 * 4)
     except (struct.error, OverflowError):
         raise ValueError(f"event array of {len(data)} bytes: cut off before its events; drop the message") from None
     events = body[24 + (name_bytes + 3) // 4 * 4 :]
@@ -54,7 +53,7 @@ def packet_from_event_array(cdr: bytes | bytearray | memoryview | np.ndarray) ->
     return EventPacket(encoding, width, height, events[:wanted], stamp_ns=seconds * NS_PER_S + nanoseconds)
 
 
-@njit(**S.KERNEL)
+@S.kernel
 def decode_event_array(payload, first_byte, count, state, x, y, p, t_ns, triggers):
     """Decode the events of one little-endian message; contract as decode_evt3, but for bytes that make no event.
 
@@ -64,13 +63,13 @@ def decode_event_array(payload, first_byte, count, state, x, y, p, t_ns, trigger
     return _decode(False, payload, first_byte, count, state, x, y, p, t_ns)
 
 
-@njit(**S.KERNEL)
+@S.kernel
 def decode_event_array_be(payload, first_byte, count, state, x, y, p, t_ns, triggers):
     """The same of a big-endian message."""
     return _decode(True, payload, first_byte, count, state, x, y, p, t_ns)
 
 
-@njit(**S.KERNEL)
+@S.kernel
 def _decode(swapped, payload, first_byte, count, state, x, y, p, t_ns):
     """Both byte orders. first_byte is a multiple of 16: that of the first event not yet taken."""
     words = payload[: len(payload) & ~3].view(np.uint32)
@@ -109,11 +108,11 @@ def _decode(swapped, payload, first_byte, count, state, x, y, p, t_ns):
     return consumed, n
 
 
-@njit(**S.KERNEL)
+@S.kernel
 def _swap_16(value):
     return (value & 0xFF) << 8 | value >> 8
 
 
-@njit(**S.KERNEL)
+@S.kernel
 def _swap_32(value):
     return _swap_16(value & 0xFFFF) << 16 | _swap_16(value >> 16)

@@ -6,7 +6,6 @@ Format: https://docs.prophesee.ai/stable/data/encoding_formats/evt2.html
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from eventspd_ros.events.codecs import state as S
 from eventspd_ros.events.codecs.encoding import times_us
@@ -22,7 +21,7 @@ MAX_HIGH_STEP = 1 << 27  # between two TIME_HIGH words; a larger step could be m
 _ONE = np.uint64(1)
 
 
-@njit(**S.KERNEL)
+@S.kernel
 def decode_evt2(payload, first_byte, count, state, x, y, p, t_ns, triggers):
     """Decode words from payload[first_byte:] behind the `count` events held; contract as decode_evt3."""
     words = payload[first_byte : first_byte + ((len(payload) - first_byte) & ~3)].view(np.uint32)
@@ -67,7 +66,7 @@ def decode_evt2(payload, first_byte, count, state, x, y, p, t_ns, triggers):
     return first_byte + 4 * np.int64(i), np.int64(n)
 
 
-@njit(**S.KERNEL)
+@S.kernel
 def advance_high(word, state):
     """Take a TIME_HIGH: count roll-overs (after lost packets by the host's clock), never let the time fall.
 
@@ -100,7 +99,7 @@ def encode_evt2(events: EventArray, previous_ns: int | None = None) -> np.ndarra
     return words[:length].view(np.uint8)
 
 
-@njit(**S.KERNEL)
+@S.kernel
 def _encode(t_us, x, y, p, from_us, words):
     """Write the words of all events; returns how many."""
     if len(t_us) == 0:

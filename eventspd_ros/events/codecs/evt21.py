@@ -8,7 +8,6 @@ relatives the upper one (`evt21_legacy`, as the headers of their recordings call
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from eventspd_ros.events.codecs import state as S
 from eventspd_ros.events.codecs.evt2 import CD_OFF, CD_ON, CONTINUED, OTHERS, TIME_HIGH, TRIGGER, advance_high
@@ -23,19 +22,19 @@ _LOWEST_BIT = np.zeros(32, np.uint8)
 _LOWEST_BIT[[((1 << bit) * 0x077CB531 & 0xFFFFFFFF) >> 27 for bit in range(32)]] = np.arange(32)
 
 
-@njit(**S.KERNEL)
+@S.kernel
 def decode_evt21(payload, first_byte, count, state, x, y, p, t_ns, triggers):
     """Decode words whose lower half comes first; contract as decode_evt3."""
     return _decode(_UPPER_SECOND, payload, first_byte, count, state, x, y, p, t_ns, triggers)
 
 
-@njit(**S.KERNEL)
+@S.kernel
 def decode_evt21_legacy(payload, first_byte, count, state, x, y, p, t_ns, triggers):
     """Decode words whose upper half comes first; contract as decode_evt3."""
     return _decode(_UPPER_FIRST, payload, first_byte, count, state, x, y, p, t_ns, triggers)
 
 
-@njit(**S.KERNEL)
+@S.kernel
 def _decode(upper, payload, first_byte, count, state, x, y, p, t_ns, triggers):
     """Both orders; upper: which of a word's two halves is the upper one."""
     halves = payload[first_byte : first_byte + ((len(payload) - first_byte) & ~7)].view(np.uint32)

@@ -6,7 +6,6 @@ Format: https://docs.prophesee.ai/stable/data/encoding_formats/evt3.html
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from eventspd_ros.events.codecs import state as S
 from eventspd_ros.events.codecs.encoding import times_us
@@ -22,7 +21,7 @@ MAX_HIGH_STEP = 2048  # between two TIME_HIGH words; a larger step could be mist
 _ONE = np.uint64(1)  # unsigned indices spare the kernel the test for negative ones
 
 
-@njit(**S.KERNEL)
+@S.kernel
 def decode_evt3(payload, first_byte, count, state, x, y, p, t_ns, triggers):
     """Decode words from payload[first_byte:] behind the `count` events that x, y, p, t_ns hold already.
 
@@ -96,7 +95,7 @@ def decode_evt3(payload, first_byte, count, state, x, y, p, t_ns, triggers):
     return first_byte + 2 * np.int64(i), np.int64(n)
 
 
-@njit(**S.KERNEL)
+@S.kernel
 def _advance_high(word, state):
     """Take a TIME_HIGH: count a roll-over, start at its TIME_LOW 0, never let the time fall."""
     high = np.int64(word & 0xFFF)
@@ -109,7 +108,7 @@ def _advance_high(word, state):
     state[S.NOW_NS] = max(state[S.NOW_NS], state[S.HIGH_NS])
 
 
-@njit(**S.KERNEL)
+@S.kernel
 def _find_time(words, state):
     """At the start and after lost packets: drop words until TIME_HIGH, then TIME_LOW. Returns the words consumed."""
     for i in range(len(words)):
@@ -132,7 +131,7 @@ def _find_time(words, state):
     return len(words)
 
 
-@njit(**S.KERNEL)
+@S.kernel
 def _vector(word, state, row, now_ns, n, x, y, p, t_ns):
     """Take a VECT_12 or VECT_8: an event for every set bit, then move the base. Returns the new count."""
     width, height = state[S.WIDTH], state[S.HEIGHT]
@@ -152,7 +151,7 @@ def _vector(word, state, row, now_ns, n, x, y, p, t_ns):
     return n
 
 
-@njit(**S.KERNEL)
+@S.kernel
 def _rare_word(word, now_ns, state, triggers):
     """Take a vector's base, a trigger, or count a word that no code explains."""
     code = word >> 12
@@ -185,7 +184,7 @@ def encode_evt3(events: EventArray, previous_ns: int | None = None) -> np.ndarra
     return words[:length].view(np.uint8)
 
 
-@njit(**S.KERNEL)
+@S.kernel
 def _encode(t_us, x, y, p, from_us, words):
     """Write the words of all events; returns how many."""
     if len(t_us) == 0:

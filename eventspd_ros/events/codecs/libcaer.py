@@ -8,7 +8,6 @@ Layout: that of event_camera_codecs, https://github.com/ros-event-camera/event_c
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from eventspd_ros.events.codecs import state as S
 from eventspd_ros.nanoseconds import NS_PER_US
@@ -18,7 +17,7 @@ TIME_HIGH, TIME_LOW, ADDR_X, ADDR_Y, VECT_BASE_Y, VECT_8 = 0, 1, 2, 3, 4, 5
 _ONE = np.uint64(1)
 
 
-@njit(**S.KERNEL)
+@S.kernel
 def decode_libcaer(payload, first_byte, count, state, x, y, p, t_ns, triggers):
     """Decode 8-byte events (u32: p bit 1, y 2-16, x 17-31; i32: us after the time base); contract as decode_evt3."""
     words = payload[first_byte : first_byte + ((len(payload) - first_byte) & ~7)].view(np.uint32)
@@ -46,7 +45,7 @@ def decode_libcaer(payload, first_byte, count, state, x, y, p, t_ns, triggers):
     return first_byte + 4 * np.int64(i), np.int64(n)
 
 
-@njit(**S.KERNEL)
+@S.kernel
 def decode_libcaer_cmp(payload, first_byte, count, state, x, y, p, t_ns, triggers):
     """Decode 16-bit words, where a column comes before its rows; contract as decode_evt3.
 

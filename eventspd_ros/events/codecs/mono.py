@@ -8,14 +8,13 @@ Layout: that of event_camera_codecs, https://github.com/ros-event-camera/event_c
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from eventspd_ros.events.codecs import state as S
 
 _ONE = np.uint64(1)
 
 
-@njit(**S.KERNEL)
+@S.kernel
 def decode_mono(payload, first_byte, count, state, x, y, p, t_ns, triggers):
     """Decode 8-byte events; contract as decode_evt3."""
     halves = payload[first_byte : first_byte + ((len(payload) - first_byte) & ~7)].view(np.uint32)

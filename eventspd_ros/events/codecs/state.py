@@ -5,7 +5,9 @@ packet. The first slots belong to every encoding; the counters end up in Decoder
 Numba's cache watches the file a kernel stands in, not this one: whoever renumbers slots must touch the kernels' files.
 """
 
-KERNEL = {"nogil": True, "cache": True, "error_model": "numpy", "boundscheck": False}
+from numba import njit
+
+kernel = njit(nogil=True, cache=True, error_model="numpy", boundscheck=False)
 
 # Every encoding.
 WIDTH, HEIGHT = 0, 1

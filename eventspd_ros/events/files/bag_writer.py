@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rosbags.interfaces import Qos
+from rosbags.interfaces import Connection, Qos
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from eventspd_ros.events.files.rosbag import bag_typestore
@@ -20,7 +20,8 @@ class BagWriter:
     """A bag that is being written: topics first, then their messages; new_bag() makes one."""
 
     def __init__(self, writer: Writer):
-        self._writer, self._store, self._connections = writer, bag_typestore(), {}
+        self._writer, self._store = writer, bag_typestore()
+        self._connections: dict[str, Connection] = {}
 
     def new(self, msgtype: str, /, **fields) -> Any:
         """A message; arrays are NumPy's."""

@@ -88,7 +88,7 @@ class EventStore:
         if self.ms_index is None:
             first, last = self._bisect(start_ns), self._bisect(end_ns)
             return first, self._ordered(self._times(first, last), first)
-        first, last = self._indexed(start_ns, end_ns)
+        first, last = self._indexed(self.ms_index, start_ns, end_ns)
         times = self._ordered(self._times(first, last), first)
         # One event ahead and one behind were read too: they show whether the index belongs to these times.
         if (first > 0 and times[0] > start_ns) or (last < self.count and times[-1] < end_ns):
@@ -98,23 +98,23 @@ class EventStore:
             )
         return first, times
 
-    def _indexed(self, start_ns: int, end_ns: int) -> tuple[int, int]:
+    def _indexed(self, key: str, start_ns: int, end_ns: int) -> tuple[int, int]:
         """Event range by the index: a millisecond and an event more than needed on either side."""
-        entries = len(h5_file.find(self.path, self.ms_index, (None,), "iu"))
+        entries = len(h5_file.find(self.path, key, (None,), "iu"))
         first_ms = (start_ns - self.offset_ns) // NS_PER_MS - 1
         last_ms = -(-(end_ns - self.offset_ns) // NS_PER_MS) + 1
         # What lies past the index's end is between its last entry and the last event.
-        first = self._entry(min(first_ms, entries - 1)) if first_ms >= 0 and entries else 0
-        last = 0 if last_ms < 0 else self._entry(last_ms) if last_ms < entries else self.count
+        first = self._entry(key, min(first_ms, entries - 1)) if first_ms >= 0 and entries else 0
+        last = 0 if last_ms < 0 else self._entry(key, last_ms) if last_ms < entries else self.count
         if not 0 <= first <= last <= self.count:
             raise ValueError(
-                f"{self.path}: {self.ms_index}: milliseconds {first_ms} and {last_ms} are events {first} and {last} "
+                f"{self.path}: {key}: milliseconds {first_ms} and {last_ms} are events {first} and {last} "
                 f"of {self.count}; it is not the index of {self.time_key}"
             )
         return max(first - 1, 0), min(last + 1, self.count)
 
-    def _entry(self, ms: int) -> int:
-        return int(h5_file.read(self.path, self.ms_index, (None,), ms, "iu"))
+    def _entry(self, key: str, ms: int) -> int:
+        return int(h5_file.read(self.path, key, (None,), ms, "iu"))
 
     def _bisect(self, t_ns: int) -> int:
         """The first event with t >= t_ns. Times looked at are kept: they are the top of a search tree."""

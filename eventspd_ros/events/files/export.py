@@ -62,5 +62,13 @@ def _write_npz(unfinished: Path, chunks: _Reading) -> int:
         name: np.concatenate([getattr(part, name) for part in parts] or [np.empty(0, dtype)])
         for name, dtype in COLUMNS.items()
     }
-    np.savez(unfinished, **columns, width=chunks.source.width, height=chunks.source.height)
+    np.savez(
+        unfinished,
+        x=columns["x"],
+        y=columns["y"],
+        p=columns["p"],
+        t_ns=columns["t_ns"],
+        width=chunks.source.width,
+        height=chunks.source.height,
+    )
     return len(columns["t_ns"])

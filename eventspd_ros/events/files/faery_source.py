@@ -32,10 +32,10 @@ class FaerySource(DecodedSource):
         self._arguments = [topic or "-1", *map(str, reversed(sensor_hw or (0, 0)))]
         self.path, self.kind = path, path.suffix.lower().removeprefix(".")
         with self._records() as records:
-            size = struct.unpack("<II", next(records)[1])
-        if size == (0, 0):
-            size = given_size(path, sensor_hw)
-        super().__init__(path, "", *sensor_size(path, *size, "its header"), topics=(topic,) if topic else ())
+            width, height = struct.unpack("<II", next(records)[1])
+        if (width, height) == (0, 0):
+            width, height = given_size(path, sensor_hw)
+        super().__init__(path, "", *sensor_size(path, width, height, "its header"), topics=(topic,) if topic else ())
 
     def _pieces(self) -> Iterator[tuple[np.ndarray, ...]]:
         with self._records() as records:
@@ -52,20 +52,22 @@ class FaerySource(DecodedSource):
         command = [sys.executable, str(Path(__file__).with_name("faery_process.py")), str(self.path), *self._arguments]
         # A process may take an address space for each thread of OpenBLAS, which the limit of memory counts.
         environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        with subprocess.Popen(command, env=environment, **pipes) as process:
+        none = subprocess.DEVNULL
+        with subprocess.Popen(command, env=environment, stdin=none, stdout=subprocess.PIPE, stderr=none) as process:
             try:
                 yield self._read(process)
             finally:
                 process.kill()
 
-    def _read(self, process: subprocess.Popen) -> Iterator[tuple[bytes, bytes]]:
+    def _read(self, process: subprocess.Popen[bytes]) -> Iterator[tuple[bytes, bytes]]:
+        pipe = process.stdout
+        assert pipe is not None, "Popen() was asked for it"
         while True:
-            head = process.stdout.read(HEAD.size)
+            head = pipe.read(HEAD.size)
             if len(head) < HEAD.size:
                 raise ValueError(f"{self.path}: damaged; faery ended over it (status {process.wait()}); fetch it again")
             letter, size = HEAD.unpack(head)
-            data = process.stdout.read(size)
+            data = pipe.read(size)
             if letter == b"D":
                 return
             if letter == b"M":

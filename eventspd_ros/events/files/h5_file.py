@@ -61,10 +61,10 @@ def close_file(path: Path) -> None:
         file.close()
 
 
-def holds(path: Path, key: str) -> bool:
-    """Whether a file has a dataset of that name. ValueError as open_file()."""
+def holds(path: Path, key: str | None) -> bool:
+    """Whether a file has a dataset of that name; it has none of None. ValueError as open_file()."""
     try:
-        return isinstance(open_file(path).get(key), h5py.Dataset)
+        return key is not None and isinstance(open_file(path).get(key), h5py.Dataset)
     except DAMAGE:
         return False
 

@@ -46,11 +46,12 @@ class Layout:
     def open(self, path: Path, width: int, height: int) -> EventStore:
         """The events of a file of this layout. ValueError: they are not as the layout says."""
         offset_us = 0 if self.offset is None else int(h5_file.read(path, self.offset, (), kinds="iu"))
-        index = self.ms_index if self.ms_index and h5_file.holds(path, self.ms_index) else None
+        index = self.ms_index if h5_file.holds(path, self.ms_index) else None
         return self.store(path, self.events, width, height, self.ns_per_tick, offset_us * NS_PER_US, index)
 
     def resolution(self, path: Path) -> tuple[int, int]:
         """Width and height as `size` has them."""
+        assert self.size is not None, f"{self.name} files name no size"
         width, height = h5_file.read(path, self.size, (2,)).tolist()
         return sensor_size(path, width, height, self.size)
 

@@ -97,7 +97,7 @@ def _encoding(fields: dict[str, str], path: Path) -> str:
     name = fields["format"]
     if not name and "evt" in fields:
         name = "EVT" + fields["evt"].removesuffix(".0").replace(".", "")
-    name = name or SYSTEMS.get(_system(fields), ("",))[0]
+    name = name or (_by_system(fields) or ("",))[0]
     if not name:
         raise ValueError(
             f"{path}: the header names no event encoding{_of_system(fields)}; "
@@ -119,8 +119,8 @@ def _size(fields: dict[str, str], sensor_hw: tuple[int, int] | None, path: Path)
         width, height = map(int, sizes[0].groups())
     elif sensor_hw is not None:
         height, width = sensor_hw
-    elif _system(fields) in SYSTEMS:
-        _, width, height = SYSTEMS[_system(fields)]
+    elif (known := _by_system(fields)) is not None:
+        _, width, height = known
     else:
         raise ValueError(
             f"{path}: the header names no sensor size{_of_system(fields)}; give it, e.g. --geometry 640x480"
@@ -136,6 +136,12 @@ def _system(fields: dict[str, str]) -> int | None:
     number = fields.get("system_id", "")
     ours = all(integrator.lower() == PROPHESEE for integrator in integrators)
     return int(number) if ours and re.fullmatch("[0-9]{1,9}", number) else None
+
+
+def _by_system(fields: dict[str, str]) -> tuple[str, int, int] | None:
+    """Format, width and height of the system that recorded, where it is a known one."""
+    system = _system(fields)
+    return None if system is None else SYSTEMS.get(system)
 
 
 def _of_system(fields: dict[str, str]) -> str:

@@ -13,6 +13,7 @@ from contextlib import ExitStack, suppress
 from functools import cache
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 from rosbags.interfaces import Connection, MessageDefinitionFormat
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
@@ -159,7 +160,7 @@ class Bag:
     def _messages_of(self, reader, topics: list[str] | None) -> Iterator[tuple[str, int, bytes]]:
         """One file's, decompressed, up to where it is damaged; what is no message of ROS is left out."""
         wanted = [c for c in reader.connections if topics is None or c.topic in topics]
-        said = Counter()
+        said: Counter[str] = Counter()
         for connection in wanted:  # several may have one topic
             said[connection.topic] += connection.msgcount
         lacking = said.copy()
@@ -188,7 +189,7 @@ class Bag:
                 f"{self.path}: a message of {len(data)} bytes is no {msgtype} ({type(error).__name__}); leave it out"
             ) from error
 
-    def read(self, topic: str) -> Iterator[tuple[str, int, object]]:
+    def read(self, topic: str) -> Iterator[tuple[str, int, Any]]:
         """messages() of one topic, deserialized."""
         msgtype = next((c.msgtype for c in self.connections if c.topic == topic), None)
         if msgtype is None:

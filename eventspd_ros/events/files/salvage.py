@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeGuard
 from zlib import crc32
 
 from lz4.frame import LZ4FrameDecompressor
@@ -48,8 +48,10 @@ class Salvaged:
     def _walk(self) -> Iterator[tuple[Connection, int, bytes]]:
         raise NotImplementedError
 
-    def _connect(self, key: int, topic: str, msgtype: str, definition: MessageDefinition | None = None, qos=()) -> None:
-        if key not in self._by_key and is_name(topic) and is_name(msgtype):
+    def _connect(
+        self, key: object, topic: object, msgtype: object, definition: MessageDefinition | None = None, qos=()
+    ) -> None:
+        if isinstance(key, int) and key not in self._by_key and is_name(topic) and is_name(msgtype):
             definition = definition or MessageDefinition(MessageDefinitionFormat.NONE, "")
             ext = ConnectionExtRosbag2("cdr", list(qos))
             self._by_key[key] = Connection(key, topic, msgtype, definition, "", 0, ext, self)
@@ -61,7 +63,7 @@ class Salvaged:
         pass
 
 
-def is_name(name) -> bool:
+def is_name(name: object) -> TypeGuard[str]:
     """Whether it may be the name of a topic or type: a line that can be printed."""
     return isinstance(name, str) and name.isprintable()
 

@@ -167,7 +167,7 @@ class SalvagedSqlite(Salvaged):
     _ORDER = "id"  # of the table itself: the index of times may be damaged
 
     def _walk(self) -> Iterator[tuple[Connection, int, bytes]]:
-        self.end = "it is no database"
+        self.end: str | None = "it is no database"
         with self.path.open("rb") as file:
             if file.read(16) != b"SQLite format 3\0":
                 return

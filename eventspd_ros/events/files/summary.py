@@ -59,7 +59,7 @@ def _summarise_recording(path: Path, topic: str | None = None, sensor_hw: tuple[
                 events, on, last_ns = events + len(chunk), on + int(chunk.p.sum()), int(chunk.t_ns[-1])
         except ValueError as error:
             damage = str(error)
-    duration_s = (last_ns - first_ns) / NS_PER_S if events else 0.0
+    duration_s = 0.0 if first_ns is None or last_ns is None else (last_ns - first_ns) / NS_PER_S
     summary = {
         "path": str(source.path),
         "kind": source.kind,

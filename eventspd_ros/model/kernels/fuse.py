@@ -25,7 +25,7 @@ def fused(encode: EncodeStep, decode: DecodeStep, names: Sequence[str] = KERNELS
     """Within, the steps run through the kernels named. For inference; weights must stay as they are meanwhile."""
     if unknown := sorted(set(names) - set(KERNELS)):
         raise ValueError(f"kernels {unknown} are unknown; there are {', '.join(KERNELS)}")
-    dtype = torch.bfloat16 if encode.model.bfloat16 else torch.float32
+    dtype = torch.bfloat16 if encode.model.in_bfloat16 else torch.float32
     replaced = []
     for module in {id(module): module for step in (encode, decode) for module in step.modules()}.values():
         forward = _forward(module, names, dtype)

@@ -46,9 +46,9 @@ def packets_of(rate_hz: float, height: int, width: int, seed: int = 0) -> list[E
     rng, count = np.random.default_rng(seed), round(rate_hz * TICK_NS / NS_PER_S)
     packets = []
     for _ in range(DISTINCT_PACKETS):
-        columns = [rng.integers(0, limit, count).astype(np.uint16) for limit in (width, height)]
+        x, y = (rng.integers(0, limit, count).astype(np.uint16) for limit in (width, height))
         t_ns = np.sort(rng.integers(0, TICK_NS // NS_PER_US, count)) * NS_PER_US
-        events = EventArray(*columns, rng.integers(0, 2, count).astype(np.uint8), t_ns, width, height)
+        events = EventArray(x, y, rng.integers(0, 2, count).astype(np.uint8), t_ns, width, height)
         packet = EventPacket("evt3", width, height, encode_evt3(events))
         packets.append(new_event_packet(new_message, packet))
     return packets
@@ -175,7 +175,8 @@ def bench_node(
         "sensor_height": height,
         "fx_px": float(width),
     }
-    digest, found = hashlib.sha256(), {}
+    digest = hashlib.sha256()
+    found: dict[str, dict] = {}
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))  # no robot's topics, no other node's answers
     with driving(lambda: BenchCamera(height, width), parameters) as camera:
         camera.wait_until_heard()

@@ -1,35 +1,31 @@
-"""The whole path once, as a user runs it: bag → bag_player → DDS → eventspd_node → DDS → recorder → summary, picture.
+"""The whole path once, as on a robot: a bag, played over DDS to the real node; its answers, a summary, a picture.
 
-Without a bag a small one is simulated first (a drive through a street at known depth). A bag without keypoints gets a
-small front-end that publishes corners of the recent events.
+Without a bag a small one is simulated first (a drive through a street at known depth). The rest is a replay through the
+node at the bag's own pace (replay.py). A bag without keypoints is asked corners of its events.
 """
 
 from __future__ import annotations
 
 import json
-import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from eventspd_ros.evaluation.metrics import abs_rel
-from eventspd_ros.evaluation.overlay import draw_overlay
-from eventspd_ros.evaluation.replay.ground_truth import DepthImages
-from eventspd_ros.evaluation.replay.topics import TopicNames, choose_topics
-from eventspd_ros.events.clock import SensorClock
-from eventspd_ros.events.codecs import make_decoder
-from eventspd_ros.events.files import EventSource, open_events
-from eventspd_ros.events.files.rosbag import open_bag
-from eventspd_ros.events.messages import time_to_ns
-from eventspd_ros.events.types import EventArray
-from eventspd_ros.msg import KeypointDepthArray
-from eventspd_ros.nanoseconds import NS_PER_S
-from eventspd_ros.predictor import Status
-from eventspd_ros.resources import DEFAULT_WEIGHTS
-from eventspd_ros.ros.outside.node_under_test import START_S, driving, motion_parameters, ros_process, stages_ms
-from eventspd_ros.ros.outside.recorder import Recorder
+from eventspd_ros.evaluation.replay.offline import ReplayAnswer
+from eventspd_ros.evaluation.replay.packets import readable
+from eventspd_ros.evaluation.replay.requests import ReplayRequest, ReplaySettings
+from eventspd_ros.evaluation.replay.session import MethodAnswers, Progress, ReplaySession, open_session, pixel_reader
+from eventspd_ros.evaluation.replay.topics import TopicNames
+from eventspd_ros.evaluation.scoring.metrics import abs_rel
+from eventspd_ros.evaluation.showing.overlay import draw_overlay
+from eventspd_ros.events.files.rosbag import RosbagSource, open_bag
+from eventspd_ros.events.types import EventWindow
+from eventspd_ros.model.checkpoints import load_checkpoint
+from eventspd_ros.predictor import QueryMode, Status
+from eventspd_ros.resources import DEFAULT_WEIGHTS, find_weights
+from eventspd_ros.ros.outside.replay import replay_online
 from eventspd_ros.simulation.bag import write_bag
 from eventspd_ros.simulation.stream import SimulationConfig
 from eventspd_ros.whole import write_whole
@@ -38,57 +34,19 @@ from eventspd_ros.whole import write_whole
 ASSUMED_FX_PER_WIDTH = 0.75
 # A CPU encodes a 1280x720 window in most of a second; a robot would rather have STALE_CACHE than wait for it.
 DEMO_CACHE_AGE_MS = 2000.0
-LAST_ANSWERS_S = 20.0
+SETTINGS = ReplaySettings(QueryMode.LATEST, uniform=0, max_cache_age_ms=DEMO_CACHE_AGE_MS)
 
 
-@dataclass(frozen=True)
-class DemoBag:
-    """What a bag holds of what the demo understands; None where it has none."""
-
-    events: str
-    events_type: str
-    camera_info: str | None
-    keypoints: str | None
-    depth: str | None
-    poses: str | None
-    poses_type: str | None
-    motion: str
-    width: int
-    height: int
-    duration_s: float
-
-    @classmethod
-    def of(cls, path: Path, topic: str | None = None) -> DemoBag:
-        """topic: of the events, where several have some. ValueError, one line: no events, or two topics of a kind that
-        it needs one of."""
-        source = open_events(path, topic)
-        with open_bag(path) as bag:
-            try:
-                topics = choose_topics(bag, TopicNames(events=source.topic))
-                if topics.camera_info is None:  # motion is of rays, and an assumed lens has none
-                    topics = replace(topics, poses=None, poses_type=None)
-            except ValueError as error:
-                raise ValueError(f"{error} (the demo takes a --topic of events, eventspd replay of all)") from None
-            is_own = topics.source is not None and topics.source.layout == "keypoint_array"
-            return cls(
-                events=topics.events,
-                events_type=topics.events_type,
-                camera_info=topics.camera_info,
-                keypoints=topics.keypoints if is_own else None,
-                depth=topics.depth,
-                poses=topics.poses,
-                poses_type=topics.poses_type,
-                motion=topics.motion,
-                width=source.width,
-                height=source.height,
-                duration_s=bag.duration_ns / NS_PER_S,
-            )
-
-
-def run_demo(bag: Path | None, out: Path, weights: str = DEFAULT_WEIGHTS, topic: str | None = None) -> dict:
+def run_demo(
+    bag: Path | None,
+    out: Path,
+    weights: str = DEFAULT_WEIGHTS,
+    topic: str | None = None,
+    progress: Progress | None = None,
+) -> dict:
     """Play a bag through the node and leave out/summary.json and out/overlay.png; returns the summary.
 
-    weights: as the node's parameter; "" for random ones. topic: of the events, where a bag has several.
+    weights: a name or a path. topic: of the events, where a bag has several. progress: as of open_session().
     """
     if bag is None:
         bag = out / "bag"
@@ -96,142 +54,71 @@ def run_demo(bag: Path | None, out: Path, weights: str = DEFAULT_WEIGHTS, topic:
             config = SimulationConfig(domain="drive", seed=8)  # at 5 to 7 m/s; no weights were trained on it
             with tqdm(total=config.chunks, desc="simulating", unit="packet") as bar:
                 write_bag(bag, config, progress=bar.update)
-    topics = DemoBag.of(bag, topic)
-    recorder = play_and_record(bag, topics, weights)
-    summary = summary_of(bag, topics, recorder, weights)
+    path = find_weights(weights)
+    model = load_checkpoint(path)
+    names = TopicNames(events=RosbagSource(bag, topic).topic)
+    session = open_session(bag, model, names, SETTINGS, progress=progress)
+    assumed = session.calibration.fx_px is None
+    if assumed:
+        fx_px = ASSUMED_FX_PER_WIDTH * session.width
+        session = replace(session, calibration=replace(session.calibration, fx_px=fx_px))
+    answered = replay_online(session, [path], 1.0, "cpu", progress)[0]
+    summary = summary_of(session, answered) | {"weights": weights, "fx_assumed": assumed}
     write_whole(out / "summary.json", json.dumps(summary, indent=2) + "\n")
-    draw_answer(bag, topics, recorder, summary, out / "overlay.png")
+    draw_answer(session, answered, model.config, out / "overlay.png")
     return summary
 
 
-def play_and_record(bag: Path, topics: DemoBag, weights: str) -> Recorder:
-    """The node and the player as processes of their own; this one records what they say."""
-    keypoints = topics.keypoints or "/keypoints"
-    parameters = {
-        "weights": weights,
-        "events_type": topics.events_type,
-        "allow_untrained": True,
-        "sensor_width": topics.width,
-        "sensor_height": topics.height,
-        "max_cache_age_ms": DEMO_CACHE_AGE_MS,
-        "fx_px": 0.0 if topics.camera_info else ASSUMED_FX_PER_WIDTH * topics.width,
-        **motion_parameters(topics),
-    }
-    remappings = {"events": topics.events, "camera_info": topics.camera_info, "keypoints": keypoints}
-    remappings[topics.motion] = topics.poses
-    # The recorder subscribes to /clock last, when it hears everything else.
-    # Without keypoints in the bag the recorder hears events too, and a topic named twice waits for two.
-    others = (topics.keypoints or topics.events, topics.poses, "/clock")
-    waited_for = [topics.events, *(topic for topic in others if topic)]
-    player = {"bag": str(bag.resolve()), "wait_for": waited_for}
-
-    def make() -> Recorder:
-        recorder = Recorder(keypoints)
-        if topics.keypoints is None:
-            recorder.make_keypoints(topics.events, topics.events_type, keypoints)
-        return recorder
-
-    with driving(make, parameters, remappings) as recorder:
-        recorder.wait_until_connected()
-        with ros_process("bag_player", player) as played:
-            first = topics.keypoints or topics.events
-            recorder.spin_until(lambda: played.poll() is not None or recorder.hears(first), START_S)
-            recorder.spin_until(lambda: played.poll() is not None, 10 * topics.duration_s + 60.0)
-            if played.returncode:
-                raise ValueError(
-                    f"{bag}: the player stopped with exit status {played.returncode}; see its message above"
-                )
-        recorder.spin_until(lambda: recorder.is_complete, LAST_ANSWERS_S)
-        recorder.next_diagnostics()
-    return recorder
-
-
-def summary_of(bag: Path, topics: DemoBag, recorder: Recorder, weights: str) -> dict:
+def summary_of(session: ReplaySession, answered: MethodAnswers) -> dict:
     """What was asked, answered and lost, how fast and, where the bag has depth, how well."""
-    answers = recorder.answers
-    status = np.concatenate([np.asarray(a.status) for a in answers] or [np.empty(0, np.uint8)])
-    latency_ms = recorder.latencies_ms()
-    quantiles = np.percentile(latency_ms, [50, 95, 99]) if latency_ms else [None] * 3
-    trained = recorder.diagnostics.get("trained") == "True"
-    error = depth_error(bag, topics, answers) if topics.depth else None
+    requests, answers = session.found.requests, [given.answer for given in answered.answers]
+    status = np.concatenate([answer.status for answer in answers] or [np.empty(0, np.uint8)])
+    predicted, true = (
+        np.concatenate(parts or [np.empty(0, np.float32)])
+        for parts in ([answer.depth_m for answer in answers], [request.true_m for request in requests])
+    )
+    counted = ("windows_encoded", "windows_dropped", "packets_lost_before_node", "latency_ms", "stages_ms")
     return {
-        "bag": str(bag),
-        "sensor": f"{topics.width}x{topics.height}",
-        "poses": topics.poses,
-        "requests": len(recorder.request_times),
+        "bag": str(session.path),
+        "sensor": f"{session.width}x{session.height}",
+        "poses": session.topics.poses,
+        "requests": len(requests),
         "answers": len(answers),
-        "ok": sum(bool((np.asarray(a.status) == Status.OK).any()) for a in answers),
+        "ok": sum(bool((answer.status == Status.OK).any()) for answer in answers),
         "keypoints": len(status),
         "keypoints_by_status": {s.name: int((status == s).sum()) for s in Status if (status == s).any()},
-        "windows_encoded": int(recorder.diagnostics.get("windows_encoded", 0)),
-        "windows_dropped": int(recorder.diagnostics.get("windows_dropped", 0)),
-        "latency_ms": {
-            name: None if q is None else round(float(q), 2)
-            for name, q in zip(("p50", "p95", "p99"), quantiles, strict=True)
-        },
-        "stages_ms": stages_ms(recorder.diagnostics),
-        "packets_lost_before_node": int(recorder.diagnostics.get("packets_lost_before_node", 0)),
-        "abs_rel": error,
-        "weights": weights or "random",
-        "trained": trained,
-        "fx_assumed": topics.camera_info is None,
+        **{name: answered.counters[name] for name in counted},
+        "abs_rel": abs_rel(predicted, true),
     }
 
 
-def depth_error(bag: Path, topics: DemoBag, answers: list) -> float | None:
-    """AbsRel of all OK points against the bag's depth images of the same stamp; None where nothing can be compared."""
-    truth = DepthImages(topics.depth, topics.height, topics.width)
-    by_stamp = {time_to_ns(a.header.stamp): a for a in answers}
-    predicted, true = [], []
-    with open_bag(bag) as reader:
-        for _, _, image in reader.read(topics.depth):
-            answer = by_stamp.get(time_to_ns(image.header.stamp))
-            if answer is None:
-                continue
-            try:
-                depth_m = truth.depth_m(image)
-            except ValueError as error:
-                print(f"no depth is compared: {error}", file=sys.stderr)
-                return None
-            ok = np.asarray(answer.status) == Status.OK
-            columns, rows = (np.rint(np.asarray(c)[ok]).astype(int) for c in (answer.u, answer.v))
-            predicted.append(np.asarray(answer.depth)[ok])
-            true.append(depth_m[rows, columns])
-    if not predicted:
-        return None
-    return abs_rel(np.concatenate(predicted), np.concatenate(true))
-
-
-def draw_answer(bag: Path, topics: DemoBag, recorder: Recorder, summary: dict, path: Path) -> None:
-    """The answer with the most depths among the last half, over the events it rests on."""
-    answers = recorder.answers[len(recorder.answers) // 2 :]
-    if not answers:
+def draw_answer(session: ReplaySession, answered: MethodAnswers, config, path: Path) -> None:
+    """The answer with the most depths among the last half, over the events before its stamp. config: the model's."""
+    both = list(zip(session.found.requests, answered.answers, strict=True))[len(answered.answers) // 2 :]
+    if not both:
         return
-    answer = max(answers, key=lambda a: int((np.asarray(a.status) == Status.OK).sum()))
-    events = events_between(open_events(bag, topics.events), answer)
-    ok = np.asarray(answer.status) == Status.OK
-    note = "trained weights" if summary["trained"] else "UNTRAINED weights: colours mean nothing yet"
-    title = f"{bag.name}: {len(events)} events, {int(ok.sum())} of {len(ok)} keypoints OK, {note}"
-    draw_overlay(events, np.stack([answer.u, answer.v], axis=1), np.asarray(answer.depth), ok, path, title)
+    request, given = max(both, key=_depths)
+    events = _events_before(session, config, request.stamp_ns)
+    if events is None:
+        return
+    ok = given.answer.status == Status.OK
+    title = f"{session.path.name}: {len(events)} events, {int(ok.sum())} of {len(ok)} keypoints OK"
+    draw_overlay(events, request.uv_px, given.answer.depth_m, ok, path, title)
 
 
-def events_between(source: EventSource, answer: KeypointDepthArray) -> EventArray:
-    """The recording's events that an answer rests on, the clock filtered as the node filters it."""
-    start_ns, end_ns = time_to_ns(answer.window_start), time_to_ns(answer.window_end)
-    decoder, clock = make_decoder(source.encoding, source.width, source.height), SensorClock()
-    parts = []
-    for packet in source.packets():
-        events = decoder.decode(packet)
-        if not len(events):
-            continue
-        clock.update(packet.stamp_ns, int(events.t_ns[0]))
-        time_ns = clock.to_ros(events.t_ns)
-        inside = (time_ns >= start_ns) & (time_ns < end_ns)
-        parts.append([column[inside] for column in (events.x, events.y, events.p, events.t_ns)])
-        if time_ns[0] > end_ns:
-            break
-    columns = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return EventArray(*columns, source.width, source.height)
+def _depths(both: tuple[ReplayRequest, ReplayAnswer]) -> int:
+    return int((both[1].answer.status == Status.OK).sum())
+
+
+def _events_before(session: ReplaySession, config, stamp_ns: int) -> EventWindow | None:
+    """Of one window, in pixels of the sensor; None: there are none, or the recording ends before the stamp."""
+    with open_bag(session.path) as bag:
+        reader = pixel_reader(bag, session.topics.events_type, config, (session.height, session.width))
+        for _, _, data in readable(bag, [session.topics.events]):
+            reader.take(data)
+            if reader.has_reached(stamp_ns):
+                break
+        return reader.window_before(stamp_ns)
 
 
 def table(summary: dict) -> str:
@@ -239,9 +126,7 @@ def table(summary: dict) -> str:
     latency = summary["latency_ms"]
     statuses = ", ".join(f"{count} {name}" for name, count in summary["keypoints_by_status"].items())
     stages = summary["stages_ms"]
-    note = " (UNTRAINED)" if not summary["trained"] else ""
-    if summary["weights"] == DEFAULT_WEIGHTS:
-        note = " (trained on simulated scenes)"
+    note = " (trained on simulated scenes)" if summary["weights"] == DEFAULT_WEIGHTS else ""
     rows = [
         ("bag", f"{summary['bag']} ({summary['sensor']})"),
         ("answers / requests", f"{summary['answers']} / {summary['requests']}"),

@@ -10,9 +10,11 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from rclpy.publisher import Publisher
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo
 
@@ -42,8 +44,7 @@ from eventspd_ros.ros.messages import (
     new_message,
     ns_to_time,
 )
-from eventspd_ros.ros.outside.node_under_test import driving, motion_parameters, stages_ms
-from eventspd_ros.ros.outside.recorder import Recorder
+from eventspd_ros.ros.outside.node_under_test import NodeUnderTest, driving, motion_parameters, stages_ms
 
 PREFIX = "/eventspd_replay"  # topics of its own: a robot's node in this domain hears none of it
 CLOCK_PERIOD_S = 0.01
@@ -57,19 +58,19 @@ STUCK_S = 60.0
 NO_POINTS = np.empty(0, np.uint64), np.empty((0, 2), np.float32)
 
 
-class Asker(Recorder):
+class Asker(NodeUnderTest):
     """Plays and asks in one process; an answer belongs to the oldest request without one."""
 
     def __init__(self, session: ReplaySession):
-        super().__init__(f"{PREFIX}/heard")
+        super().__init__("eventspd_replay")
         self.session = session
         self.events_type = event_input(session.topics.events_type).message_type
         self.clock = self.create_publisher(Clock, "/clock", 10)
-        self.events = self.create_publisher(self.events_type, f"{PREFIX}/events", EVENTS_QOS)
+        self.events: Publisher = self.create_publisher(self.events_type, f"{PREFIX}/events", EVENTS_QOS)
         self.camera_info = self.create_publisher(CameraInfo, f"{PREFIX}/camera_info", CAMERA_INFO_QOS)
         self.keypoints = self.create_publisher(KeypointArray, f"{PREFIX}/keypoints", KEYPOINTS_QOS)
-        self.poses = None
-        if session.topics.poses:
+        self.poses: Publisher | None = None
+        if session.topics.poses and session.topics.poses_type:
             self.poses = self.create_publisher(message_class(session.topics.poses_type), f"{PREFIX}/poses", 1000)
         # Request (None: a probe), arrival ns, sent s.
         self.open: deque[tuple[ReplayRequest | None, int, float]] = deque()
@@ -83,7 +84,9 @@ class Asker(Recorder):
     def play(self, topic: str, data: bytes) -> None:
         """A message of the bag, on a topic of its own."""
         topics = self.session.topics
-        publishers = {topics.events: self.events, topics.camera_info: self.camera_info, topics.poses: self.poses}
+        publishers = {topics.events: self.events, topics.camera_info: self.camera_info}
+        if self.poses is not None:
+            publishers[topics.poses] = self.poses
         publishers[topic].publish(data)
 
     def ask(self, request: ReplayRequest | None, arrival_ns: int) -> None:
@@ -167,8 +170,8 @@ def _play(asker: Asker, rate: float, progress: Progress | None) -> None:
     asked = [request for request in session.found.requests if request.refusal is None]
     topics = [topic for topic in (session.topics.events, session.topics.camera_info, session.topics.poses) if topic]
     with open_bag(session.path) as bag:
-        if session.topics.poses:
-            _teach_lens(asker, bag)
+        if session.topics.poses and session.topics.camera_info:
+            _teach_lens(asker, bag, session.topics.camera_info)
         for item in among_messages(readable(bag, topics), session.topics.events, asked):
             if isinstance(item, ReplayRequest):
                 pace.wait(item.arrival_ns)
@@ -178,16 +181,20 @@ def _play(asker: Asker, rate: float, progress: Progress | None) -> None:
             pace.wait(time_ns)
             asker.play(topic, data)
             pace.sent(topic, time_ns)
-            if progress is not None:
+            if progress is not None and pace.first_ns is not None:
                 progress("playing", time_ns - pace.first_ns, session.duration_ns)
     pace.finish()
 
 
-def _teach_lens(asker: Asker, bag: Bag) -> None:
+def _teach_lens(asker: Asker, bag: Bag, topic: str) -> None:
     """Ahead of all, as the offline replay has it from the start: motion is of rays, and keeps no event without them."""
-    _, _, data = next(readable(bag, [asker.session.topics.camera_info]))
+    _, _, data = next(readable(bag, [topic]))
     asker.camera_info.publish(data)
     asker.spin_until(lambda: asker.diagnostics.get("has_lens") == "True", STUCK_S)
+
+
+def _is_past(until_s: float) -> bool:
+    return time.monotonic() >= until_s
 
 
 class _Timed:
@@ -195,20 +202,28 @@ class _Timed:
 
     def __init__(self, asker: Asker, rate: float):
         self._asker, self._rate = asker, rate
-        self._start_s, self.first_ns = time.monotonic(), None
+        self._start_s = self._ticked_s = time.monotonic()
+        self.first_ns: int | None = None
 
     def wait(self, time_ns: int) -> None:
         """Until that time of the bag, with the clock ticking and answers heard."""
-        self.first_ns = time_ns if self.first_ns is None else self.first_ns
-        due_s = self._start_s + (time_ns - self.first_ns) / NS_PER_S / self._rate
+        self.first_ns = first_ns = time_ns if self.first_ns is None else self.first_ns
+        due_s = self._start_s + (time_ns - first_ns) / NS_PER_S / self._rate
         while True:
-            passed_ns = round((time.monotonic() - self._start_s) * NS_PER_S * self._rate)
-            self._asker.clock.publish(Clock(clock=ns_to_time(min(self.first_ns + passed_ns, time_ns))))
+            self._tick(first_ns, time_ns)
             left_s = due_s - time.monotonic()
             if left_s <= 0:
                 return
             until_s = time.monotonic() + min(left_s, CLOCK_PERIOD_S)
-            self._asker.spin_until(lambda until_s=until_s: time.monotonic() >= until_s, left_s)
+            self._asker.spin_until(partial(_is_past, until_s), left_s)
+
+    def _tick(self, first_ns: int, latest_ns: int) -> None:
+        """Tell the time, not with every message: each costs the node as much as a pose."""
+        now_s = time.monotonic()
+        if now_s - self._ticked_s >= CLOCK_PERIOD_S:
+            self._ticked_s = now_s
+            passed_ns = round((now_s - self._start_s) * NS_PER_S * self._rate)
+            self._asker.clock.publish(Clock(clock=ns_to_time(min(first_ns + passed_ns, latest_ns))))
 
     def sent(self, topic: str, time_ns: int) -> None:
         pass
@@ -229,8 +244,8 @@ class _Paced:
     def __init__(self, asker: Asker):
         self._asker = asker
         self._patience_ns = round(asker.session.settings.max_wait_ms * NS_PER_MS)
-        self.first_ns = self._probed_ns = self._last_ns = None
-        self._told_ns = 0
+        self.first_ns: int | None = None
+        self._probed_ns = self._last_ns = self._told_ns = 0
         self._begun: set[str] = set()
 
     def wait(self, time_ns: int) -> None:
@@ -292,12 +307,13 @@ def _answered(asker: Asker, weights: Path) -> MethodAnswers:
     answers = []
     for request in session.found.requests:
         given = asker.given.get(id(request))
-        if given is None and request.refusal is None:
-            raise ValueError(
-                f"{len(asker.open)} requests were not answered in {LAST_ANSWERS_S:.0f} s; lower the --rate"
-            )
-        refused = None if given else ReplayAnswer(Answer.refused(len(request.id), request.refusal), (0, 0))
-        answers.append(given or refused)
+        if given is None:
+            if request.refusal is None:
+                raise ValueError(
+                    f"{len(asker.open)} requests were not answered in {LAST_ANSWERS_S:.0f} s; lower the --rate"
+                )
+            given = ReplayAnswer(Answer.refused(len(request.id), request.refusal), (0, 0))
+        answers.append(given)
     latencies = 1e3 * np.array(asker.latencies_s)
     counted = ("windows_encoded", "windows_dropped", "packets_dropped", "packets_lost_before_node", "requests_expired")
     counters: dict = {name: int(diagnostics.get(name, 0)) for name in counted}

@@ -21,13 +21,13 @@ import numpy as np
 from rclpy.serialization import deserialize_message
 
 from eventspd_ros.benchmark.machine import cpu_name
+from eventspd_ros.evaluation.replay.topics import BagTopics, TopicNames, choose_topics
 from eventspd_ros.events.files.rosbag import open_bag
 from eventspd_ros.events.messages import time_to_ns
 from eventspd_ros.msg import KeypointArray, KeypointDepthArray
 from eventspd_ros.nanoseconds import NS_PER_S
 from eventspd_ros.ros.bag_player import recorded_qos
 from eventspd_ros.ros.messages import message_class
-from eventspd_ros.ros.outside.demo import DemoBag
 from eventspd_ros.ros.outside.node_under_test import NodeUnderTest, driving, motion_parameters, stages_ms
 from eventspd_ros.simulation.bag import write_bag
 from eventspd_ros.simulation.stream import SimulationConfig
@@ -91,16 +91,14 @@ class Watched:
 class Soak(NodeUnderTest):
     """Camera, front-end and consumer. waiting: requests not yet answered, (stamp in ns, monotonic s), in order."""
 
-    def __init__(self, bag: Path, topics: DemoBag):
+    def __init__(self, bag: Path, topics: BagTopics):
         super().__init__("eventspd_soak")
         with open_bag(bag) as opened:
             self.messages = list(opened.messages())
-            kinds = {c.topic: (message_class(c.msgtype), c.ext.offered_qos_profiles) for c in opened.connections}
+            kinds = {c.topic: (message_class(c.msgtype), recorded_qos(c)) for c in opened.connections}
         played = {topics.events, topics.camera_info, topics.keypoints, topics.poses}
         self._publishers_of = {
-            topic: self.create_publisher(kind, topic, recorded_qos(qos))
-            for topic, (kind, qos) in kinds.items()
-            if topic in played
+            topic: self.create_publisher(kind, topic, qos) for topic, (kind, qos) in kinds.items() if topic in played
         }
         self.messages = [message for message in self.messages if message[0] in self._publishers_of]
         self._keypoints = topics.keypoints
@@ -147,19 +145,23 @@ class Soak(NodeUnderTest):
 
 def run_soak(bag: Path, minutes: float) -> dict:
     """Play for that long; returns the report."""
-    topics = DemoBag.of(bag)
+    with open_bag(bag) as opened:
+        topics = choose_topics(opened, TopicNames())
     if topics.keypoints is None:
         raise ValueError(f"{bag}: has no keypoints to ask for; without --bag one is simulated")
     remappings = {"events": topics.events, "camera_info": topics.camera_info, "keypoints": topics.keypoints}
     remappings[topics.motion] = topics.poses
     parameters = {"weights": "", "allow_untrained": True, **motion_parameters(topics)}
-    cycle, chance = Counter(), random.Random(0)
+    cycle: Counter[str] = Counter()
+    chance = random.Random(0)
     with driving(lambda: Soak(bag, topics), parameters, remappings) as soak:
         soak.wait_until_heard()
         soak.spin_until(lambda: False, SETTLE_S)
         start_s = time.monotonic()
-        watched, until_s = Watched(soak.process.pid, start_s), start_s + 60 * minutes
-        while time.monotonic() < until_s and soak.process.poll() is None:
+        process = soak.process
+        assert process is not None, "driving() started it"
+        watched, until_s = Watched(process.pid, start_s), start_s + 60 * minutes
+        while time.monotonic() < until_s and process.poll() is None:
             what = CYCLE[sum(cycle.values()) % len(CYCLE)]
             cycle[what] += 1
             if what == "pause":
@@ -168,7 +170,7 @@ def run_soak(bag: Path, minutes: float) -> dict:
             soak.play(first, until_s, watched)
         soak.spin_until(lambda: not soak.waiting, LAST_ANSWERS_S)
         soak.next_diagnostics()
-        ended = soak.process.poll()
+        ended = process.poll()
     return report(soak, watched, cycle, minutes) | {"node_exit_status": ended}
 
 

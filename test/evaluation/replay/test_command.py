@@ -9,8 +9,9 @@ from reference.rewritten_bags import POINT_CLOUD, STORE, rewrite, vins_cloud
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from eventspd_ros.cli import main
-from eventspd_ros.evaluation.metrics import depth_metrics
 from eventspd_ros.evaluation.replay.topics import TopicNames, choose_topics
+from eventspd_ros.evaluation.results import to_json
+from eventspd_ros.evaluation.scoring.metrics import depth_metrics
 from eventspd_ros.events.files.rosbag import open_bag
 from eventspd_ros.events.messages import EVENT_PACKET
 from eventspd_ros.simulation.bag import CAMERA_INFO_TOPIC, DEPTH_TOPIC, EVENTS_TOPIC, KEYPOINTS_TOPIC
@@ -29,7 +30,7 @@ def test_metrics_are_those_of_the_answers_it_writes(small_bag, fast_weights, tmp
         known = [row for row in rows if row["kind"] == kind and row["status"] == "OK" and row["true_depth_m"]]
         depth, true = (np.array([row[name] for row in known], float) for name in ("depth_m", "true_depth_m"))
         values = result["accuracy"][kind]["pooled"]["minimal"]["plain"]
-        assert values == pytest.approx(depth_metrics(depth, true), rel=1e-5)
+        assert values == pytest.approx(to_json(depth_metrics(depth, true)), rel=1e-5)
     assert result["protocol"]["hmnet"]["minimal"]["images"] > 5
     assert not list(tmp_path.glob("*.partial"))
     assert main([*command, "--out", out[2]]) == 2

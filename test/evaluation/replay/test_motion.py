@@ -9,7 +9,7 @@ import pytest
 from reference.rewritten_bags import TYPES, at_other_times, rewrite
 
 from eventspd_ros.cli import main
-from eventspd_ros.evaluation.questions import KEYPOINT
+from eventspd_ros.evaluation.asking.questions import KEYPOINT
 from eventspd_ros.evaluation.replay.requests import ReplaySettings
 from eventspd_ros.evaluation.replay.result import replay_result
 from eventspd_ros.evaluation.replay.session import open_session, replay_offline
@@ -196,28 +196,28 @@ def test_a_replay_of_several_checkpoints_gives_each_its_own_motion(bag, model, w
     session = open_session(bag, model, settings=SETTINGS)
     first, second = replay_offline(session, [weights, fast_weights])
     same(first, answered)
-    result = replay_result(session, [first, second])
+    summary = replay_result(session, [first, second]).summary
     rows = [f"{m}{part}" for m in ("small", "minimal") for part in ("", ": learned", ": learned × scale", ": motion")]
-    assert list(result["accuracy"]["keypoints"]["pooled"]) == rows and result["judged"] == "small"
+    assert list(summary.accuracy["keypoints"]["pooled"]) == rows and summary.judged == "small"
 
 
 def test_with_motion_a_small_recording_is_answered_better(bag):
     path = find_weights("eventspd_lite")
     session = open_session(bag, load_checkpoint(path), settings=ReplaySettings(uniform=200))
-    result = replay_result(session, replay_offline(session, [path]))
+    summary = replay_result(session, replay_offline(session, [path])).summary
     for kind in ("uniform", "keypoints"):
-        values = {name: v["plain"]["abs_log"] for name, v in result["accuracy"][kind]["pooled"].items()}
+        values = {name: own.plain.abs_log for name, own in summary.accuracy[kind]["pooled"].items()}
         assert values["eventspd_lite"] < 0.9 * values["eventspd_lite: learned"]
 
 
 @pytest.mark.parametrize("kind", ["uniform", "keypoints"])
 def test_real_events_of_a_slider(kind, slider):
     """A guard, not the measure: docs/motion.md has that."""
-    assert slider["accuracy"][kind]["pooled"][slider["judged"]]["plain"]["abs_rel"] <= 0.05
+    assert slider.accuracy[kind]["pooled"][slider.judged].plain.abs_rel <= 0.05
 
 
 @pytest.fixture(scope="module")
 def slider(data_dir):
     path = find_weights("eventspd_lite")
     session = open_session(data_dir / "slider_depth" / "bag", load_checkpoint(path))
-    return replay_result(session, replay_offline(session, [path]))
+    return replay_result(session, replay_offline(session, [path])).summary

@@ -2,25 +2,29 @@
 
 import csv
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from reference.rewritten_bags import POINT_CLOUD, POINT_CLOUD2, cloud, keypoint_cloud, millimetres, rewrite, vins_cloud
 
 import eventspd_ros.evaluation.replay.offline as offline
-from eventspd_ros.evaluation.partial import Partial
-from eventspd_ros.evaluation.protocols import choose_protocol
-from eventspd_ros.evaluation.questions import KEYPOINT, UNIFORM
+from eventspd_ros.evaluation.asking.partial import Partial
+from eventspd_ros.evaluation.asking.questions import KEYPOINT, UNIFORM
 from eventspd_ros.evaluation.replay.requests import ReplaySettings
 from eventspd_ros.evaluation.replay.result import replay_result, scene_answers
 from eventspd_ros.evaluation.replay.session import open_session, replay_configuration, replay_offline
 from eventspd_ros.evaluation.replay.topics import TopicNames
 from eventspd_ros.evaluation.replay.writers import ANSWERS_TOPIC, POINTS_TOPIC, write_answer_bag, write_csv
+from eventspd_ros.evaluation.results import to_json
+from eventspd_ros.evaluation.scoring.protocols import choose_protocol
 from eventspd_ros.events.files import open_events
 from eventspd_ros.events.files.rosbag import open_bag
+from eventspd_ros.events.pitch import pixel_pitch
 from eventspd_ros.events.windows import window_slicer
 from eventspd_ros.inputs.keypoints import cloud_field
 from eventspd_ros.model.checkpoints import load_checkpoint
+from eventspd_ros.model.config import PitchConfig
 from eventspd_ros.predictor import RECENT_CACHES, Predictor, QueryMode, Status
 from eventspd_ros.simulation.bag import CAMERA_INFO_TOPIC, DEPTH_TOPIC, KEYPOINTS_TOPIC
 from eventspd_ros.simulation.stream import SimulationConfig
@@ -220,9 +224,21 @@ def test_without_keypoints_corners_are_asked_without_depth_nothing_is_scored(sma
     stamps = np.array([request.stamp_ns for request in session.found.requests])
     assert (np.diff(stamps) % 33_333_333 == 0).all() and len(stamps) >= 7 and session.truth is None
     result = replay_result(session, replay_offline(session, [fast_weights]))
-    assert "accuracy" not in result and result["replay"]["points_with_known_depth"] == 0
+    assert "accuracy" not in to_json(result) and result.replay.points_with_known_depth == 0
     with pytest.raises(ValueError, match="no depth to score by"):
         replay_result(session, [], choose_protocol("hmnet"))
+
+
+def test_a_model_that_sees_cells_is_asked_the_same_pixels(small_bag, model, tmp_path):
+    bag, cells = rewrite(small_bag, tmp_path / "corners", {KEYPOINTS_TOPIC: None}), PitchConfig(columns=32)
+    assert pixel_pitch(replace(model.config, pitch=cells), 48, 64).n == 2
+    asked = [
+        open_session(bag, SimpleNamespace(config=replace(model.config, pitch=pitch)), settings=FEW).found.requests
+        for pitch in (None, cells)
+    ]
+    for one, two in zip(*asked, strict=True):
+        np.testing.assert_array_equal(one.uv_px, two.uv_px)
+        np.testing.assert_array_equal(one.on_event, two.on_event)
 
 
 def test_without_a_focal_length_nothing_is_metric(small_bag, model, fast_weights, session, tmp_path):
@@ -280,10 +296,12 @@ def test_the_result_is_what_evaluate_writes_of_one_scene(session, answered):
     true, kind = (np.concatenate([getattr(r, name) for r in session.found.requests]) for name in ("true_m", "kind"))
     for name, number in (("uniform", UNIFORM), ("keypoints", KEYPOINT)):
         counts = (kind == number) & (status == Status.OK) & np.isfinite(true)
-        values = result["accuracy"][name]["pooled"][answered.name]["plain"]
+        values = result.summary.accuracy[name]["pooled"][answered.name].plain
         p, t = depth[counts].astype(float), true[counts].astype(float)
-        assert values["points"] == counts.sum() > 40
-        assert values["abs_rel"] == pytest.approx(np.mean(np.abs(p - t) / t))
+        assert values.points == counts.sum() > 40
+        assert values.abs_rel == pytest.approx(np.mean(np.abs(p - t) / t))
     assert len(scene.questions.true_m) == np.isfinite(true).sum()
-    assert {"judged", "scenes", "accuracy", "comparison", "uncertainty", "per_scene", "settings"} <= set(result)
-    assert result["uncertainty"]["uniform"][answered.name]["pooled"]["coverage_error"]["68%"] is None
+    assert {"judged", "scenes", "accuracy", "comparison", "uncertainty", "per_scene", "settings"} <= set(
+        to_json(result)
+    )
+    assert result.summary.uncertainty["uniform"][answered.name]["pooled"].coverage_error["68%"] is None

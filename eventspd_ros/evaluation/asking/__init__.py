@@ -1,0 +1,1 @@
+"""What is asked of a set, of whom, and what they answer."""

@@ -1,0 +1,1 @@
+"""Results, and answers, as text, pages and pictures."""
