@@ -15,7 +15,7 @@ from eventspd_ros import rotations
 from eventspd_ros.drawing import event_image, new_figure, save_figure
 from eventspd_ros.events.types import EventArray
 from eventspd_ros.motion.fusion import posterior
-from eventspd_ros.motion.likelihood import BINS, Camera, Likelihoods, SeenScene, depth_likelihoods
+from eventspd_ros.motion.likelihood import BINS, Likelihoods, SeenScene, UndistortedCamera, depth_likelihoods
 from eventspd_ros.motion.slices import LEVELS, MARGIN, EventSlices, Look
 from eventspd_ros.motion.trajectory import Motion, StampedPose, Trajectory
 from eventspd_ros.simulation.keypoints import event_corners
@@ -36,7 +36,7 @@ class View:
     slices: EventSlices
     look: Look
     motion: Motion
-    camera: Camera
+    camera: UndistortedCamera
     renderer: Renderer
     world: World
 
@@ -54,7 +54,7 @@ def simulate() -> View:
         pose = world.pose(t_ns)
         trajectory.add(StampedPose(t_ns, pose.position_W, rotations.from_matrix(pose.rotation_WC)))
     motion = trajectory.relative(NOW_NS, look.middle_ns.ravel())
-    camera = Camera(lens.fx, lens.fy, lens.cx, lens.cy)
+    camera = UndistortedCamera(lens.fx, lens.fy, lens.cx, lens.cy)
     return View(events, slices, look, motion, camera, Renderer(world.scene, lens), world)
 
 

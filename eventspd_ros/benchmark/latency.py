@@ -16,7 +16,7 @@ from torch import nn
 
 from eventspd_ros.benchmark.machine import conditions
 from eventspd_ros.benchmark.timing import device_conditions, now_s, times_ms
-from eventspd_ros.evaluation.asking.questions import Scene
+from eventspd_ros.evaluation.asking.questions import WindowedScene
 from eventspd_ros.evaluation.asking.view import View
 from eventspd_ros.evaluation.evaluate import Evaluation
 from eventspd_ros.evaluation.results import OPTIONAL
@@ -81,7 +81,7 @@ def latency_of(evaluation: Evaluation) -> Latency:
     asked = [answer.questions.window for answer in evaluation.answers]
     index = next(index for index, windows in enumerate(asked) if len(windows))
     config = judged.config
-    scene = Scene(evaluation.sequences[index], config.window_ms, config.stride_ms, evaluation.settings)
+    scene = WindowedScene(evaluation.sequences[index], config.window_ms, config.stride_ms, evaluation.settings)
     number = int(asked[index][0])
     window = View(scene, config).window(number)
     evaluated = (method.model for method in evaluation.methods if isinstance(method.model, DenseModel))

@@ -13,26 +13,34 @@ import numpy as np
 from eventspd_ros.cores import cores
 from eventspd_ros.datasets.sequence import Sequence
 from eventspd_ros.evaluation.asking.answers import worker_pool
-from eventspd_ros.evaluation.asking.motion_stream import EXACT, TIMED, Asked, Columns, Moved, Poses, ask_with_motion
-from eventspd_ros.evaluation.asking.questions import Scene
+from eventspd_ros.evaluation.asking.motion_stream import (
+    EXACT,
+    TIMED,
+    Asked,
+    Columns,
+    Moved,
+    PoseVariant,
+    ask_with_motion,
+)
+from eventspd_ros.evaluation.asking.questions import WindowedScene
 from eventspd_ros.evaluation.evaluate import Evaluation
-from eventspd_ros.evaluation.results import MotionCost, MotionResult, PoseErrors
+from eventspd_ros.evaluation.results import MotionCost, MotionResult, PoseErrorScores
 from eventspd_ros.evaluation.scoring.motion_tables import classes_of, motion_tables, score_class
 from eventspd_ros.evaluation.sweeps import few_of_each
 from eventspd_ros.simulation.odometry import OdometryConfig
 
 POSES = (
     EXACT,
-    *(Poses(f"white {deg}°", OdometryConfig(white_rotation_deg=deg)) for deg in (0.05, 0.2)),
+    *(PoseVariant(f"white {deg}°", OdometryConfig(white_rotation_deg=deg)) for deg in (0.05, 0.2)),
     *(
-        Poses(f"drift {deg}° in 100 ms{said}", OdometryConfig(drift_rotation_deg_per_100ms=deg), bool(said))
+        PoseVariant(f"drift {deg}° in 100 ms{said}", OdometryConfig(drift_rotation_deg_per_100ms=deg), bool(said))
         for deg in (0.05, 0.2)
         for said in ("", ", declared")
     ),
-    Poses("translation 2 % long", OdometryConfig(drift_translation_share=0.02)),
-    *(Poses(f"stamped {ms} ms late", OdometryConfig(time_offset_ms=ms)) for ms in (2, 5)),
-    Poses("arriving 70 ms late", OdometryConfig(delay_ms=70)),
-    *(Poses(f"{rate_hz} Hz", OdometryConfig(rate_hz=rate_hz)) for rate_hz in (30, 5)),
+    PoseVariant("translation 2 % long", OdometryConfig(drift_translation_share=0.02)),
+    *(PoseVariant(f"stamped {ms} ms late", OdometryConfig(time_offset_ms=ms)) for ms in (2, 5)),
+    PoseVariant("arriving 70 ms late", OdometryConfig(delay_ms=70)),
+    *(PoseVariant(f"{rate_hz} Hz", OdometryConfig(rate_hz=rate_hz)) for rate_hz in (30, 5)),
 )
 SWEPT = ("1+", "0.3-1")
 
@@ -60,7 +68,7 @@ def evaluate_motion(evaluation: Evaluation, progress: Progress | None = None) ->
     )
 
 
-def sweep_pose_errors(evaluation: Evaluation, progress: Progress | None = None) -> list[PoseErrors]:
+def sweep_pose_errors(evaluation: Evaluation, progress: Progress | None = None) -> list[PoseErrorScores]:
     """Rows for the static points with parallax of a few scenes of each domain, when poses have errors."""
     scenes, rows = _scenes(evaluation, few_of_each(evaluation.sequences)), []
     found = _ask(scenes, POSES, progress)
@@ -68,7 +76,7 @@ def sweep_pose_errors(evaluation: Evaluation, progress: Progress | None = None) 
         own = Columns.joined([moved.columns for moved in found[number * len(scenes) :][: len(scenes)]])
         classes = classes_of(own)
         scored = {name: score_class(own, name, classes[name]) for name in SWEPT}
-        rows.append(PoseErrors(poses.name, poses.odometry, poses.declared, scored))
+        rows.append(PoseErrorScores(poses.name, poses.odometry, poses.declared, scored))
     return rows
 
 
@@ -79,13 +87,13 @@ def _scenes(evaluation: Evaluation, sequences: list[Sequence]) -> list[Asked]:
     for sequence in sequences:
         own = answers[sequence.name]
         if sequence.poses() is not None and len(own.questions.true_m):
-            scene = Scene(sequence, *windowing, evaluation.settings)
+            scene = WindowedScene(sequence, *windowing, evaluation.settings)
             columns = own.depth_m, own.log_stddev, own.scale_stddev
             out.append(Asked(scene, own.questions, *(column[judged.name] for column in columns)))
     return out
 
 
-def _ask(scenes: list[Asked], poses: tuple[Poses, ...], progress: Progress | None) -> list[Moved]:
+def _ask(scenes: list[Asked], poses: tuple[PoseVariant, ...], progress: Progress | None) -> list[Moved]:
     """Every scene with the first poses, then every scene with the next; a process a core."""
     work = [(scene, each) for each in poses for scene in scenes]
     found = []

@@ -139,7 +139,7 @@ class PairedDifference:
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
+class CalibrationCurve:
     expected: list[float]
     observed: list[float]
 
@@ -167,7 +167,7 @@ class Uncertainty:
     points: int
     nll: float
     ece: float
-    calibration: Calibration
+    calibration: CalibrationCurve
     coverage: dict[str, float]
     width: dict[str, float]
     abs_rel: Sparsification
@@ -305,7 +305,7 @@ class MotionResult:
 
 
 @dataclass(frozen=True, slots=True)
-class PoseErrors:
+class PoseErrorScores:
     """The same with poses that have errors. poses: their name. declared: they tell how fast their rotation drifts."""
 
     poses: str
@@ -347,5 +347,5 @@ class EvaluationResult:
     diagnostics: Diagnostics | Nothing | None = field(default=None, metadata=OPTIONAL)
     sweeps: Sweeps | None = field(default=None, metadata=OPTIONAL)
     motion: MotionResult | None = field(default=None, metadata=OPTIONAL)
-    pose_errors: list[PoseErrors] | None = field(default=None, metadata=OPTIONAL)
+    pose_errors: list[PoseErrorScores] | None = field(default=None, metadata=OPTIONAL)
     latency: object | None = field(default=None, metadata=OPTIONAL)

@@ -21,7 +21,7 @@ from eventspd_ros.datasets.catalogue import open_dataset
 from eventspd_ros.datasets.sequence import Sequence
 from eventspd_ros.evaluation.asking.answers import Method, SceneAnswers, advance, ask, collect_answers
 from eventspd_ros.evaluation.asking.disturbances import EventRate, Gap, ShotNoise, Stop
-from eventspd_ros.evaluation.asking.questions import Scene, Settings
+from eventspd_ros.evaluation.asking.questions import Settings, WindowedScene
 from eventspd_ros.evaluation.asking.view import View
 from eventspd_ros.evaluation.evaluate import Evaluation
 from eventspd_ros.evaluation.results import SweepRow, Sweeps
@@ -101,9 +101,9 @@ def run_sweeps(
     )
 
 
-def _scenes(model, sequences: list[Sequence], settings: Settings) -> list[Scene]:
+def _scenes(model, sequences: list[Sequence], settings: Settings) -> list[WindowedScene]:
     """Those that are asked something."""
-    scenes = [Scene(s, model.config.window_ms, model.config.stride_ms, settings) for s in sequences]
+    scenes = [WindowedScene(s, model.config.window_ms, model.config.stride_ms, settings) for s in sequences]
     return [scene for scene in scenes if len(scene.asked())]
 
 
@@ -156,7 +156,7 @@ def _gap_rows(model, sequences: list[Sequence], settings: Settings, answers: lis
     """Error by time since the end of a gap, beside that of the stream without one at the same questions."""
     since_ms = []
     for sequence, answer in zip(sequences, answers, strict=True):
-        ends_ns = Scene(sequence, model.config.window_ms, model.config.stride_ms, settings).ends_ns
+        ends_ns = WindowedScene(sequence, model.config.window_ms, model.config.stride_ms, settings).ends_ns
         since_ms.append(GAP.since_ms(ends_ns[answer.questions.window], sequence.recorded_ns[0]))
     rows = []
     for low, high in pairwise(SINCE_GAP_MS):
@@ -191,7 +191,7 @@ def _simulated_anew(model, config: SetConfig, preset: str, settings: Settings, w
 
 
 @torch.inference_mode()
-def _query_rows(model, scenes: list[Scene]) -> list[SweepRow]:
+def _query_rows(model, scenes: list[WindowedScene]) -> list[SweepRow]:
     """The first K of 4,096 pixels of each scene's last asked window asked in one call: their error, and how far their
     answers lie from those of one call with all (keypoints do not see one another: rounding)."""
     parts = {k: [] for k in KS}
@@ -212,7 +212,7 @@ def _query_rows(model, scenes: list[Scene]) -> list[SweepRow]:
 
 
 @torch.inference_mode()
-def _stopped_rows(model, scenes: list[Scene], noise_hz: float) -> list[SweepRow]:
+def _stopped_rows(model, scenes: list[WindowedScene], noise_hz: float) -> list[SweepRow]:
     """Error of what the model answers some time after the camera stopped at a scene's last asked window.
 
     Windows without an event leave the answer as it was (in the predictor until it is too old, max_cache_age_ms).

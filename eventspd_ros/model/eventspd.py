@@ -34,7 +34,7 @@ from eventspd_ros.model.coarse_prior import CoarsePrior
 from eventspd_ros.model.config import DecoderConfig, ModelConfig, PyramidConfig
 from eventspd_ros.model.feature_cache import FeatureCache
 from eventspd_ros.model.geometry import bilinear_read, size_hw
-from eventspd_ros.model.heads import Calibration, SharedScale, calibrated_depth
+from eventspd_ros.model.heads import SharedScale, WindowCalibration, calibrated_depth
 from eventspd_ros.model.memory import ConvGRU
 from eventspd_ros.model.point_depth import PointDepthModel
 from eventspd_ros.model.pyramid import LEVELS, Pyramid, decoder_levels, level_cells
@@ -83,7 +83,7 @@ class EventSPD(PointDepthModel):
         stddev = head.initial_stddev / math.sqrt(2) if head.shared_scale else head.initial_stddev
         self.decoder = QueryDecoder(decoder, stddev)
         inverse = head.parametrization == "inverse"
-        self.calibration = Calibration(channels[3], head.median_depth_m) if inverse else None
+        self.calibration = WindowCalibration(channels[3], head.median_depth_m) if inverse else None
         self.prior = CoarsePrior(channels[1:], head.median_depth_m) if head.prior else None
         self.shared_scale = SharedScale(channels[3], stddev) if head.shared_scale else None
         self._start_at_the_median()

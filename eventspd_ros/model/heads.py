@@ -56,7 +56,7 @@ class SharedScale(nn.Module):
             return self.stddev(F.gelu(self.hidden(pooled)))
 
 
-class Calibration(nn.Module):
+class WindowCalibration(nn.Module):
     """A4: a scale and a shift for the whole window, from mean-pooled L4 (Eqs. 4–5)."""
 
     def __init__(self, channels: int, median_depth_m: float):

@@ -23,7 +23,7 @@ import numpy as np
 
 from eventspd_ros.motion.fusion import posterior
 from eventspd_ros.motion.learned_scale import LearnedScale, Prior, spread
-from eventspd_ros.motion.likelihood import Camera, Likelihoods, SeenScene, depth_likelihoods
+from eventspd_ros.motion.likelihood import Likelihoods, SeenScene, UndistortedCamera, depth_likelihoods
 from eventspd_ros.motion.rotation_drift import MAX_ANCHORS, RotationDrift
 from eventspd_ros.motion.slices import EventSlices
 from eventspd_ros.motion.tracks import Tracks, Triangulated
@@ -105,7 +105,7 @@ class _Seen:
     """What is kept of a stream through one lens."""
 
     lens: Lens
-    camera: Camera
+    camera: UndistortedCamera
     slices: EventSlices
     tracks: Tracks
 
@@ -139,7 +139,7 @@ class MotionDepth:
         if lens is None:
             return
         k = lens.k
-        camera = Camera(k[0, 0], k[1, 1], k[0, 2], k[1, 2])
+        camera = UndistortedCamera(k[0, 0], k[1, 1], k[0, 2], k[1, 2])
         grid = np.stack(np.meshgrid(np.arange(self.width), np.arange(self.height)), axis=-1)
         rays = lens.rays(grid.reshape(-1, 2).astype(np.float64))
         flat = np.nan_to_num(np.rint(rays * (camera.fx, camera.fy) + (camera.cx, camera.cy)), nan=-1.0)
@@ -241,7 +241,7 @@ class MotionDepth:
         return np.nan_to_num(points.uv_px / self.width, posinf=0, neginf=0)
 
     def _errors_px(
-        self, motion: Motion, camera: Camera, log_depth: np.ndarray, rays: np.ndarray
+        self, motion: Motion, camera: UndistortedCamera, log_depth: np.ndarray, rays: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Displacement that errors of the poses make, (K,): from pose to pose, px, and for each second, px/s."""
         errors, inverse_depth = self.errors, np.exp(-log_depth)

@@ -51,7 +51,7 @@ STUDENT = 4.0  # degrees of freedom of the prior, whose tails are heavy: network
 
 
 @dataclass(frozen=True, slots=True)
-class Camera:
+class UndistortedCamera:
     """Focal lengths and principal point of the undistorted image, px."""
 
     fx: float
@@ -105,7 +105,7 @@ class SeenScene:
     middle_ns: np.ndarray
 
     @classmethod
-    def of(cls, look: Look, slices: EventSlices, motion: Motion, camera: Camera) -> SeenScene:
+    def of(cls, look: Look, slices: EventSlices, motion: Motion, camera: UndistortedCamera) -> SeenScene:
         """look: of slices, whose lock is held as long as this is read. motion: to look.middle_ns, flattened."""
         shape = look.known.shape
         columns = (

@@ -132,7 +132,7 @@ class Path(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Trajectory:
+class SinePath:
     """A drift plus a sum of sines in each of the six degrees of freedom: smooth, and bounded if drift_m_s is zero.
 
     amplitude, frequency_hz, phase: (6, K); rows are x, y, z in metres and the rotation vector in radians.
@@ -150,13 +150,13 @@ class Trajectory:
         return Pose(rotation_from_vector(swing[3:]), swing[:3] + self.drift_m_s * t_s)
 
 
-def straight(velocity_m_s: tuple[float, float, float]) -> Trajectory:
+def straight(velocity_m_s: tuple[float, float, float]) -> SinePath:
     """Constant velocity from the origin, no rotation."""
     none = np.zeros((6, 1))
-    return Trajectory(none, none, none, np.asarray(velocity_m_s, np.float64))
+    return SinePath(none, none, none, np.asarray(velocity_m_s, np.float64))
 
 
-def handheld(rng: np.random.Generator, sway_m: float = 0.3, tilt_rad: float = 0.06, waves: int = 3) -> Trajectory:
+def handheld(rng: np.random.Generator, sway_m: float = 0.3, tilt_rad: float = 0.06, waves: int = 3) -> SinePath:
     """A hand that sways about the origin by about sway_m (half of it up and down) and tilts by about tilt_rad.
 
     Frequencies are 0.25 to 0.9 Hz, so speeds peak near 0.5 m/s and 10 °/s with the defaults.
@@ -166,7 +166,7 @@ def handheld(rng: np.random.Generator, sway_m: float = 0.3, tilt_rad: float = 0.
     amplitude = size[:, None] * share / share.sum(1, keepdims=True)
     frequency_hz = rng.uniform(0.25, 0.9, (6, waves))
     phase = rng.uniform(0, 2 * np.pi, (6, waves))
-    return Trajectory(amplitude, frequency_hz, phase, np.zeros(3))
+    return SinePath(amplitude, frequency_hz, phase, np.zeros(3))
 
 
 def rotation_from_vector(vector_rad: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from eventspd_ros.simulation.camera import Pose, rotation_from_vector
 from eventspd_ros.simulation.materials import TEXELS
 from eventspd_ros.simulation.scenes import Scene, box, panel
 from eventspd_ros.simulation.small_things import Prints, tube
-from eventspd_ros.simulation.stage import Stage
+from eventspd_ros.simulation.stage import SceneBuilder
 from eventspd_ros.simulation.textures import octave_noise
 from eventspd_ros.simulation.things import Planes, carried, place, slab
 from eventspd_ros.simulation.variety import AS_IT_IS, Drawn
@@ -55,7 +55,7 @@ WILD = {"bark": (_bark, 0.8), "thicket": (_thicket, 14.0)}  # name → (log refl
 def forest(rng: Generator, duration_s: float, how: Drawn = AS_IT_IS) -> tuple[Scene, paths.SplinePath]:
     """A wood of 40 to 120 trees around the path of somebody who walks, of a robot on wheels, or of a drone."""
     camera, m = how.adjust(_path(rng, duration_s)), Prints(rng, how.materials(rng), WILD)
-    stage, middle = Stage(camera, m, CLEARANCE_M), camera.positions.mean(0) * (1, 0, 1)
+    stage, middle = SceneBuilder(camera, m, CLEARANCE_M), camera.positions.mean(0) * (1, 0, 1)
     soil, period_m = str(rng.choice(["grass", "rough", "noise", "asphalt", "soft"])), rng.uniform(1.0, 4.0)
     gain = rng.uniform(0.15, 0.35)
     ground = slab(middle[0], middle[2], (110.0, 110.0), 0.0, gain, m.look(soil, None, period_m))

@@ -11,7 +11,7 @@ import numpy as np
 from eventspd_ros.simulation import furniture, paths, small_things, things
 from eventspd_ros.simulation.scenes import Scene, TexturedPlane, X, Z, panel
 from eventspd_ros.simulation.small_things import Prints
-from eventspd_ros.simulation.stage import Stage, extent
+from eventspd_ros.simulation.stage import SceneBuilder, extent
 from eventspd_ros.simulation.things import Planes, block, place, slab
 from eventspd_ros.simulation.variety import AS_IT_IS, Drawn
 
@@ -33,7 +33,7 @@ def desk(rng: Generator, duration_s: float, how: Drawn = AS_IT_IS) -> Made:
     away_m, height_m, pitch = rng.uniform(*LAYOUTS[kind])
     camera = how.adjust(_near_path(rng, duration_s, away_m, height_m, pitch))
     m, at = Prints(rng, how.materials(rng)), camera.positions
-    stage, front_z = Stage(camera, m, NEAR_M), at[:, 2].max() + away_m
+    stage, front_z = SceneBuilder(camera, m, NEAR_M), at[:, 2].max() + away_m
     # Where the camera looks, on the wall ahead.
     x = at[:, 0].mean() + np.clip(np.tan(camera.knots[:, 3].mean()), -0.5, 0.5) * (front_z - at[:, 2].mean())
     wall_z = {"desk": _desk, "shelf": _shelves, "posters": _posters}[kind](rng, m, stage, at, x, front_z)
@@ -65,7 +65,7 @@ def _near_path(rng: Generator, duration_s: float, away_m: float, height_m: float
     return paths.SplinePath(knots)
 
 
-def _desk(rng: Generator, m: Prints, stage: Stage, at: np.ndarray, x: float, front_z: float) -> float:
+def _desk(rng: Generator, m: Prints, stage: SceneBuilder, at: np.ndarray, x: float, front_z: float) -> float:
     """A desk of 1.2–2 × 0.6–0.9 m before a wall, things on it. at: the camera's places. Gives the wall's z."""
     length, deep, gap = rng.uniform(1.2, 2.0), rng.uniform(0.6, 0.9), 0.18  # the gap is for a window's radiator
     # The camera passes over the desk, or else stays before its edge.
@@ -94,7 +94,7 @@ def _desk(rng: Generator, m: Prints, stage: Stage, at: np.ndarray, x: float, fro
     return wall_z
 
 
-def _shelves(rng: Generator, m: Prints, stage: Stage, at: np.ndarray, x: float, front_z: float) -> float:
+def _shelves(rng: Generator, m: Prints, stage: SceneBuilder, at: np.ndarray, x: float, front_z: float) -> float:
     """Three shelves side by side, 30 cm deep, a board every 32 to 40 cm, filled where the camera looks first."""
     wide, step, gain = rng.uniform((0.7, 0.32, 0.2), (1.0, 0.4, 0.9))
     wood, z = m.look(str(rng.choice(["planks", "plain", "soft"]))), front_z + 0.15
@@ -109,7 +109,7 @@ def _shelves(rng: Generator, m: Prints, stage: Stage, at: np.ndarray, x: float, 
     return front_z + 0.31
 
 
-def _posters(rng: Generator, m: Prints, stage: Stage, at: np.ndarray, x: float, front_z: float) -> float:
+def _posters(rng: Generator, m: Prints, stage: SceneBuilder, at: np.ndarray, x: float, front_z: float) -> float:
     """A wall full of posters; before it boards on poles and boxes, in directions and distances of their own."""
     up, start = 0.4, at.mean(0)
     while up < 2.3:
@@ -135,7 +135,7 @@ def _posters(rng: Generator, m: Prints, stage: Stage, at: np.ndarray, x: float, 
     return front_z
 
 
-def _hang(rng: Generator, m: Prints, stage: Stage, x: float, wall_z: float) -> None:
+def _hang(rng: Generator, m: Prints, stage: SceneBuilder, x: float, wall_z: float) -> None:
     """A shelf and posters on the wall above a desk."""
     left, height, gain = rng.uniform((-1.0, 1.25, 0.2), (0.2, 1.6, 0.9)) + (x, 0, 0)
     board = block(left + 0.4, wall_z - 0.11, (0.8, 0.02, 0.22), height, gain, m.any(), True)
@@ -146,7 +146,7 @@ def _hang(rng: Generator, m: Prints, stage: Stage, x: float, wall_z: float) -> N
         stage.put(place(sheet, x + rng.uniform(-1.1, 1.1), wall_z, 0.0, -rng.uniform(0.8, 1.7)))
 
 
-def _row(rng: Generator, m: Prints, stage: Stage, left: float, right: float, z: float, height: float) -> None:
+def _row(rng: Generator, m: Prints, stage: SceneBuilder, left: float, right: float, z: float, height: float) -> None:
     """Fills a board from left to right: books one by one or as a block, other things, gaps."""
     kinds = ("books", None, small_things.carton, small_things.pile, small_things.mug, *[small_things.book] * 6)
     while left < right:
@@ -160,7 +160,7 @@ def _row(rng: Generator, m: Prints, stage: Stage, left: float, right: float, z: 
             left += high[0] - low[0] + 1e-3
 
 
-def _strew(rng: Generator, stage: Stage, planes: Planes, low_xz, high_xz, height: float = 0.0) -> None:
+def _strew(rng: Generator, stage: SceneBuilder, planes: Planes, low_xz, high_xz, height: float = 0.0) -> None:
     """Puts a thing on a level rectangle, without sticking out, if one of three places is free."""
     low, high = extent(planes)
     free = np.subtract(high_xz, low_xz) - (high - low)[[0, 2]]
@@ -195,7 +195,8 @@ def hall(rng: Generator, duration_s: float, how: Drawn = AS_IT_IS) -> Made:
     at = abs(camera.positions).max(0)
     half, ceiling = np.maximum(half, at[[0, 2]] + 0.6), max(ceiling, at[1] + 0.5)
     m, corner = Prints(rng, how.materials(rng)), np.array([half[0], 0, half[1]])
-    floor, stage = str(rng.choice(["noise", "grass", "asphalt", "plain", "tiles", "soft"])), Stage(camera, m, 0.5)
+    floor = str(rng.choice(["noise", "grass", "asphalt", "plain", "tiles", "soft"]))
+    stage = SceneBuilder(camera, m, 0.5)
     speckles_m = rng.uniform(0.15, 0.8) if floor in ("noise", "grass", "asphalt") else None
     wall = str(rng.choice(["plain", "soft", "brick", "noise"], p=[0.6, 0.25, 0.08, 0.07]))
     stage.planes += _room(rng, m, -corner - (0, ceiling, 0), corner, wall, m.look(floor, None, speckles_m))
@@ -230,7 +231,7 @@ def _hall_path(rng: Generator, duration_s: float, half: np.ndarray) -> paths.Spl
     return paths.SplinePath(knots)
 
 
-def _mark(rng: Generator, m: Prints, stage: Stage, half: np.ndarray, lines: int) -> None:
+def _mark(rng: Generator, m: Prints, stage: SceneBuilder, half: np.ndarray, lines: int) -> None:
     """A stripe along the walls, perhaps, and lines on the floor, as gyms have them, 4 to 25 cm wide."""
     if rng.random() < 0.4:
         height, wide, gain = rng.uniform((0.3, 0.04, 0.05), (1.5, 0.25, 0.9))

@@ -15,7 +15,7 @@ from eventspd_ros.simulation.materials import EXCHANGED
 from eventspd_ros.simulation.paths import SplinePath
 from eventspd_ros.simulation.scenes import Scene, box, panel
 from eventspd_ros.simulation.small_things import Prints, tube
-from eventspd_ros.simulation.stage import Stage
+from eventspd_ros.simulation.stage import SceneBuilder
 from eventspd_ros.simulation.things import Planes, block, carried, place, slab
 from eventspd_ros.simulation.variety import AS_IT_IS, Drawn
 
@@ -28,7 +28,7 @@ def jumble(rng: Generator, duration_s: float, how: Drawn = AS_IT_IS) -> tuple[Sc
     """30 to 200 things that stand on a floor or hang in the air, before walls or before nothing."""
     reach_m = _even(rng, *REACH_M)
     camera, m = how.adjust(_path(rng, duration_s, reach_m)), Prints(rng, how.materials(rng))
-    stage, middle = Stage(camera, m, min(0.4, 0.03 * reach_m)), camera.positions.mean(0) * (1, 0, 1)
+    stage, middle = SceneBuilder(camera, m, min(0.4, 0.03 * reach_m)), camera.positions.mean(0) * (1, 0, 1)
     if rng.random() < 0.7:
         size = (3.0 * reach_m, 3.0 * reach_m)
         stage.planes.append(slab(middle[0], middle[2], size, 0.0, rng.uniform(0.1, 0.6), _look(rng, m, reach_m)))
@@ -115,7 +115,7 @@ def _thing(rng: Generator, m: Prints, reach_m: float) -> Planes:
     return planes
 
 
-def _put_moving(rng, m: Prints, stage: Stage, middle: np.ndarray, reach_m: float, times_s: np.ndarray) -> None:
+def _put_moving(rng, m: Prints, stage: SceneBuilder, middle: np.ndarray, reach_m: float, times_s: np.ndarray) -> None:
     """A thing that goes straight on, if there is room."""
     away, angle, heading = reach_m * rng.uniform(0.15, 0.9), *rng.uniform(-np.pi, np.pi, 2)
     knots = np.zeros((len(times_s), 6))

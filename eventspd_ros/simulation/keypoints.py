@@ -9,7 +9,7 @@ import numpy as np
 
 from eventspd_ros.events.types import EventArray
 from eventspd_ros.simulation.camera import Pose
-from eventspd_ros.simulation.renderer import Points, Renderer
+from eventspd_ros.simulation.renderer import BodyPoints, Renderer
 
 CORNER_QUALITY = 0.02  # of the strongest corner's score
 SPACING_PX_PER_WIDTH = 1 / 40  # corners keep this share of the image's width apart
@@ -42,7 +42,7 @@ def event_corners(
 
 
 @dataclass(frozen=True, slots=True)
-class Keypoints:
+class TrackedKeypoints:
     """Keypoints of one moment. ids: (K,) uint64; uv_px: (K, 2) float32."""
 
     ids: np.ndarray
@@ -67,10 +67,10 @@ class KeypointTracker:
         self._renderer, self._rng = renderer, rng
         self._max_keypoints, self._noise_px, self._loss_rate = max_keypoints, noise_px, loss_rate
         self._ids = np.empty(0, np.uint64)
-        self._points = Points(np.empty(0, np.int64), np.empty((0, 3)))
+        self._points = BodyPoints(np.empty(0, np.int64), np.empty((0, 3)))
         self._next_id = 1
 
-    def observe(self, recent: EventArray, pose: Pose, t_s: float = 0.0) -> Keypoints:
+    def observe(self, recent: EventArray, pose: Pose, t_s: float = 0.0) -> TrackedKeypoints:
         """What the front-end reports at this pose. recent: the events of some 30 ms, at whose corners tracks start."""
         seen = self._seen(pose, t_s)
         self._ids, self._points = self._ids[seen], self._points[seen]
@@ -78,7 +78,7 @@ class KeypointTracker:
         uv_px, _ = self._project(pose, t_s)
         uv_px += self._rng.normal(0.0, self._noise_px, uv_px.shape)
         inside = self._renderer.camera.contains(uv_px)
-        return Keypoints(self._ids[inside], uv_px[inside].astype(np.float32))
+        return TrackedKeypoints(self._ids[inside], uv_px[inside].astype(np.float32))
 
     def _project(self, pose: Pose, t_s: float) -> tuple[np.ndarray, np.ndarray]:
         """Where the tracks' points are: pixels (K, 2) and depth (K,) m."""
@@ -102,6 +102,6 @@ class KeypointTracker:
         new_ids = np.arange(self._next_id, self._next_id + len(points.body), dtype=np.uint64)
         self._next_id += len(new_ids)
         self._ids = np.concatenate([self._ids, new_ids])
-        self._points = Points(
+        self._points = BodyPoints(
             np.concatenate([self._points.body, points.body]), np.concatenate([self._points.points_B, points.points_B])
         )

@@ -46,14 +46,14 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
-class Points:
+class BodyPoints:
     """Points that stick to bodies. body: (K,) int64; points_B: (K, 3) m in the frame of that body, NaN for nothing."""
 
     body: np.ndarray
     points_B: np.ndarray
 
-    def __getitem__(self, which: np.ndarray) -> Points:
-        return Points(self.body[which], self.points_B[which])
+    def __getitem__(self, which: np.ndarray) -> BodyPoints:
+        return BodyPoints(self.body[which], self.points_B[which])
 
 
 class Renderer:
@@ -108,7 +108,7 @@ class Renderer:
         depth = self.depth_at(pose, uv_px, t_s)[:, None]
         return pose.to_world(np.concatenate([rays * depth, depth], 1))
 
-    def surface_at(self, pose: Pose, uv_px: np.ndarray, t_s: float = 0.0) -> Points:
+    def surface_at(self, pose: Pose, uv_px: np.ndarray, t_s: float = 0.0) -> BodyPoints:
         """The points seen at pixels (K, 2), each on the body it sticks to."""
         rays = self.camera.rays(uv_px)
         depth, plane = self._cast_at(pose, uv_px, t_s)
@@ -117,9 +117,9 @@ class Renderer:
         points_B = points_W.copy()
         for b, at in enumerate(self._body_poses(t_s)):
             points_B[body == b] = at.to_camera(points_W[body == b])
-        return Points(body, points_B)
+        return BodyPoints(body, points_B)
 
-    def to_camera(self, points: Points, pose: Pose, t_s: float = 0.0) -> np.ndarray:
+    def to_camera(self, points: BodyPoints, pose: Pose, t_s: float = 0.0) -> np.ndarray:
         """Where points of bodies are at time t_s, (K, 3) m in the frame of the camera at the given pose."""
         points_W = points.points_B.copy()
         for b, at in enumerate(self._body_poses(t_s)):

@@ -12,7 +12,7 @@ from eventspd_ros.simulation.scenes import Scene
 from eventspd_ros.simulation.things import Planes
 
 
-class Stage:
+class SceneBuilder:
     """What stands where. put() and put_moving() say whether there was room."""
 
     def __init__(self, camera: SplinePath, materials: Materials, clearance_m: float) -> None:

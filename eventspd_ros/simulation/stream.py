@@ -21,7 +21,7 @@ from eventspd_ros.events.types import EventArray, EventPacket
 from eventspd_ros.nanoseconds import NS_PER_S
 from eventspd_ros.simulation.camera import Path, PinholeCamera, Pose, handheld
 from eventspd_ros.simulation.event_sensor import TICK_NS, EventSensor, EventSensorConfig
-from eventspd_ros.simulation.keypoints import Keypoints, KeypointTracker
+from eventspd_ros.simulation.keypoints import KeypointTracker, TrackedKeypoints
 from eventspd_ros.simulation.odometry import OdometryConfig, OdometryMessage, odometry_messages
 from eventspd_ros.simulation.renderer import Renderer
 from eventspd_ros.simulation.scenes import Scene, hall
@@ -104,7 +104,7 @@ class Observation:
     """A front-end's moment. stamp_ns: ROS time; depth_m: (H, W) float32, exact, NaN where there is nothing."""
 
     stamp_ns: int
-    keypoints: Keypoints
+    keypoints: TrackedKeypoints
     depth_m: np.ndarray
 
 

@@ -19,7 +19,7 @@ from eventspd_ros.simulation.jumble import jumble
 from eventspd_ros.simulation.materials import Materials
 from eventspd_ros.simulation.paths import SplinePath, drive_path, flight_path, knot_times, smoothed, walk_path
 from eventspd_ros.simulation.scenes import Scene, TexturedPlane, X, Z, panel
-from eventspd_ros.simulation.stage import Stage, extent
+from eventspd_ros.simulation.stage import SceneBuilder, extent
 from eventspd_ros.simulation.things import Planes, place, slab
 from eventspd_ros.simulation.variety import AS_IT_IS, Drawn
 
@@ -86,7 +86,7 @@ class Road:
 def _street(rng: np.random.Generator, duration_s: float, how: Drawn) -> tuple[Scene, SplinePath]:
     driven, m = drive_path(rng, duration_s), how.materials(rng)
     camera = how.adjust(driven)
-    road, stage = Road(driven), Stage(camera, m, 0.5)
+    road, stage = Road(driven), SceneBuilder(camera, m, 0.5)
     end = road.length_m + 75.0
     middle = np.array([road.at(road.length_m / 2, 0)[i] for i in (0, 1)])
     stage.planes.append(_ground(middle, FAR_M + road.length_m / 2 + 4, 0.012, 0.35, m.look("grass")))
@@ -118,7 +118,7 @@ def _ground(middle: np.ndarray, half_m: float, y: float, gain: float, look: dict
     return TexturedPlane(np.array([middle[0], y, middle[1]]), X, Z, (half_m, half_m), gain, **look)
 
 
-def _pave(rng: np.random.Generator, m: Materials, road: Road, stage: Stage, end: float) -> None:
+def _pave(rng: np.random.Generator, m: Materials, road: Road, stage: SceneBuilder, end: float) -> None:
     """Two lanes, their marks (3 m long every 9 m, 12 cm wide), kerbs 12 cm high and pavements 2.5 m wide."""
     asphalt, plain, brick = m.look("asphalt"), m.look("plain"), m.look(str(rng.choice(["tiles", "brick", "soft"])))
     for s in np.arange(-6.0, end, 5.0):
@@ -136,7 +136,7 @@ def _pave(rng: np.random.Generator, m: Materials, road: Road, stage: Stage, end:
         stage.planes += place([slab(0, 0, (0.12, 3.0), 0.004, 0.9, plain)], x, z, yaw)
 
 
-def _traffic(rng, m: Materials, road: Road, stage: Stage, camera: SplinePath, times_s: np.ndarray) -> None:
+def _traffic(rng, m: Materials, road: Road, stage: SceneBuilder, camera: SplinePath, times_s: np.ndarray) -> None:
     """A car ahead that keeps about the camera's speed, cars that come the other way, and people who walk."""
     driven = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(camera.positions[:, [0, 2]], axis=0).T))])
     if rng.random() < 0.5:
@@ -157,7 +157,7 @@ def _room(rng: np.random.Generator, duration_s: float, how: Drawn) -> tuple[Scen
     half = np.exp(rng.uniform(np.log(1.3), np.log([6.5, 9.0])))  # from a kitchen over a corridor to a hall
     ceiling = rng.uniform(2.4, 3.0) + 0.25 * max(0.0, half.min() - 3.0)
     camera, m = how.adjust(walk_path(rng, duration_s, half, ceiling), ceiling), how.materials(rng)
-    stage = Stage(camera, m, 0.65)
+    stage = SceneBuilder(camera, m, 0.65)
     floor = str(rng.choice(["tiles", "planks", "soft", "noise"]))
     wall = [m.look(str(rng.choice(["plain", "soft", "soft", "noise", "brick"]))) for _ in range(4)]
     gain = rng.uniform(0.4, 0.9)
@@ -186,7 +186,7 @@ def _room(rng: np.random.Generator, duration_s: float, how: Drawn) -> tuple[Scen
     return stage.scene(0.5), camera
 
 
-def _furnish_wall(rng, m: Materials, stage: Stage, away: float, wide: float, yaw: float) -> None:
+def _furnish_wall(rng, m: Materials, stage: SceneBuilder, away: float, wide: float, yaw: float) -> None:
     """Doors, windows, pictures on a wall, and what stands before it, from left to right."""
     kinds = (
         (furniture.door, 1.1, 0.0), (furniture.window, 1.4, 0.0), (furniture.picture, 1.3, 0.0),
@@ -202,14 +202,14 @@ def _furnish_wall(rng, m: Materials, stage: Stage, away: float, wide: float, yaw
         at += width + rng.uniform(0.05, 0.6)
 
 
-def _put_inside(stage: Stage, planes: Planes, half: np.ndarray) -> None:
+def _put_inside(stage: SceneBuilder, planes: Planes, half: np.ndarray) -> None:
     """Puts a thing where it does not reach through a wall."""
     low, high = extent(planes)
     if (low[[0, 2]] > -half).all() and (high[[0, 2]] < half).all():
         stage.put(planes)
 
 
-def _somebody_walks(rng, m: Materials, stage: Stage, half: np.ndarray, times_s: np.ndarray) -> None:
+def _somebody_walks(rng, m: Materials, stage: SceneBuilder, half: np.ndarray, times_s: np.ndarray) -> None:
     for _ in range(12):
         start, heading = rng.uniform(-0.9, 0.9, 2) * (half - 0.4), rng.uniform(-np.pi, np.pi)
         knots = np.zeros((len(times_s), 6))
@@ -223,7 +223,7 @@ def _somebody_walks(rng, m: Materials, stage: Stage, half: np.ndarray, times_s: 
 
 def _yard(rng: np.random.Generator, duration_s: float, how: Drawn) -> tuple[Scene, SplinePath]:
     camera, m = how.adjust(flight_path(rng, duration_s)), how.materials(rng)
-    stage = Stage(camera, m, 0.8)
+    stage = SceneBuilder(camera, m, 0.8)
     stage.planes.append(
         _ground(np.zeros(2), FAR_M + 4, 0.0, 0.35, m.look(str(rng.choice(["grass", "asphalt", "noise"]))))
     )

@@ -15,8 +15,8 @@ from eventspd_ros.datasets.catalogue import open_dataset
 from eventspd_ros.datasets.sample import Intrinsics
 from eventspd_ros.datasets.simulated import SimulatedSequence
 from eventspd_ros.evaluation import motion
-from eventspd_ros.evaluation.asking.motion_stream import EXACT, METHODS, Asked, Poses, ask_with_motion, lens_of
-from eventspd_ros.evaluation.asking.questions import Scene, Settings
+from eventspd_ros.evaluation.asking.motion_stream import EXACT, METHODS, Asked, PoseVariant, ask_with_motion, lens_of
+from eventspd_ros.evaluation.asking.questions import Settings, WindowedScene
 from eventspd_ros.evaluation.scoring.motion_tables import motion_tables
 from eventspd_ros.evaluation.showing.motion_text import TITLES
 from eventspd_ros.lens import FisheyeLens, PolynomialLens
@@ -111,7 +111,7 @@ def test_every_table_is_shown(command):
 def ask(folder, poses):
     """A network that takes everything for 1.4 times as far as it is."""
     [sequence, _] = open_dataset("simulated", folder)
-    scene = Scene(sequence, 20.0, 8.333, Settings(uniform=100, every=6))
+    scene = WindowedScene(sequence, 20.0, 8.333, Settings(uniform=100, every=6))
     questions = scene.questions()
     learned_m = 1.4 * questions.true_m.astype(float)
     return ask_with_motion(
@@ -127,13 +127,15 @@ def test_motion_helps_where_there_is_parallax(folder):
 
 
 def test_poses_that_come_too_late_leave_the_learned_depth(folder):
-    late = ask(folder, Poses("late", OdometryConfig(delay_ms=200.0))).columns
+    late = ask(folder, PoseVariant("late", OdometryConfig(delay_ms=200.0))).columns
     assert np.isnan(late.depth_m["motion"]).all()
     assert late.depth_m["fused"] == pytest.approx(late.depth_m["learned"])
 
 
 def test_a_request_waits_for_a_pose_as_long_as_the_node_does(folder):
-    on_time, waited = (ask(folder, poses).columns for poses in (EXACT, Poses("waited", OdometryConfig(delay_ms=40.0))))
+    on_time, waited = (
+        ask(folder, poses).columns for poses in (EXACT, PoseVariant("waited", OdometryConfig(delay_ms=40.0)))
+    )
     assert np.isfinite(on_time.depth_m["motion"]).any()
     np.testing.assert_array_equal(waited.depth_m["fused"], on_time.depth_m["fused"])
 

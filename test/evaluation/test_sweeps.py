@@ -7,7 +7,7 @@ import torch
 from eventspd_ros.evaluation import sweeps
 from eventspd_ros.evaluation.asking.answers import Method, collect_answers
 from eventspd_ros.evaluation.asking.disturbances import Gap
-from eventspd_ros.evaluation.asking.questions import Scene, Settings
+from eventspd_ros.evaluation.asking.questions import Settings, WindowedScene
 from eventspd_ros.evaluation.asking.view import View
 from eventspd_ros.evaluation.scoring.metrics import depth_metrics
 from eventspd_ros.evaluation.showing.model_tables import sweep_tables
@@ -57,7 +57,7 @@ def test_before_a_gap_nothing_differs_and_after_it_something_does(swept, model, 
     own = [sequence for sequence in sequences if sequence.name in swept.scenes]
     methods = [Method("plain", model), Method("gap", model, disturbance=GAP)]
     for sequence, answer in zip(own, collect_answers(own, methods, {}, SETTINGS), strict=True):
-        ends_ns = Scene(sequence, 20.0, 8.333, SETTINGS).ends_ns[answer.questions.window]
+        ends_ns = WindowedScene(sequence, 20.0, 8.333, SETTINGS).ends_ns[answer.questions.window]
         ends_ms = (ends_ns - sequence.recorded_ns[0]) / 1e6
         same = np.isclose(answer.depth_m["plain"], answer.depth_m["gap"], rtol=1e-3)
         assert same[ends_ms <= 40].all() and (~same[(ends_ms > 50) & (ends_ms < 75)]).any()
@@ -76,7 +76,7 @@ def test_a_camera_that_stops_without_noise_keeps_its_answer(swept):
 
 
 def test_a_window_without_events_leaves_cache_and_memory_alone(model, sequences):
-    scene = Scene(sequences[0], model.config.window_ms, model.config.stride_ms, SETTINGS)
+    scene = WindowedScene(sequences[0], model.config.window_ms, model.config.stride_ms, SETTINGS)
     whole_window_lost = Gap(first_ms=40.0, length_ms=40.0, period_ms=1000.0)
     empty = [i for i in range(len(scene)) if not len(View(scene, model.config, whole_window_lost).window(i))]
     before, after = (sweeps._stream_to(model, View(scene, model.config, whole_window_lost), i)

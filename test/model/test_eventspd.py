@@ -11,7 +11,7 @@ from eventspd_ros.model.config import HeadConfig
 from eventspd_ros.model.eventspd import EventSPD
 from eventspd_ros.model.feature_cache import StreamState, map_tensors
 from eventspd_ros.model.geometry import cell_centres_px
-from eventspd_ros.model.heads import Calibration, calibrated_depth
+from eventspd_ros.model.heads import WindowCalibration, calibrated_depth
 from eventspd_ros.model.presets import build_model, preset_config
 
 WIDTH, HEIGHT = 150, 110
@@ -238,7 +238,7 @@ def test_eq_26_by_hand():
 
 @torch.no_grad()
 def test_calibration_is_of_the_mean_cell():
-    calibration = randomise(Calibration(4, median_depth_m=5.0))
+    calibration = randomise(WindowCalibration(4, median_depth_m=5.0))
     level4 = torch.randn(2, 4, 3, 5)
     pooled = level4.mean((2, 3))
     scale = torch.log1p(torch.exp(pooled @ calibration.scale.weight.T + calibration.scale.bias))

@@ -12,7 +12,7 @@ from reference.moving_camera import Path, Wall
 
 from eventspd_ros import rotations
 from eventspd_ros.motion import likelihood, patches
-from eventspd_ros.motion.likelihood import BINS, Camera, Likelihoods, SeenScene, depth_likelihoods
+from eventspd_ros.motion.likelihood import BINS, Likelihoods, SeenScene, UndistortedCamera, depth_likelihoods
 from eventspd_ros.motion.patches import MAX_NODES, MIN_SLICES
 from eventspd_ros.motion.slices import LEVELS, SLICE_NS, SLICES, SPANS_NS, EventSlices
 from eventspd_ros.motion.trajectory import Motion
@@ -88,7 +88,7 @@ def lateral(look, velocity, turn_rad_s=(0.0, 0.0, 0.0), t_ns=None):
 def test_every_hypothesis_has_the_twin_s_place_correlation_and_likelihood(seed, level, coarse, velocity, rate, uv_px):
     """On noise, of which some patches are outside the image, or behind the camera, and some slices are not known."""
     slices = noise(seed % 3)
-    look, camera = slices.look(), Camera(61.0, 57.0, 27.3, 19.1)
+    look, camera = slices.look(), UndistortedCamera(61.0, 57.0, 27.3, 19.1)
     motion = lateral(look, velocity, rate)
     known = np.random.default_rng(seed).random(SLICES) < 0.8
     x, y = camera.rays(np.array(uv_px))
@@ -133,7 +133,7 @@ def test_every_hypothesis_has_the_twin_s_place_correlation_and_likelihood(seed, 
 
 
 def test_rays_are_those_of_the_pixels():
-    camera = Camera(100.0, 50.0, 31.5, 23.5)
+    camera = UndistortedCamera(100.0, 50.0, 31.5, 23.5)
     rays = camera.rays(np.array([[31.5, 23.5], [131.5, -26.5]]))
     np.testing.assert_array_equal(rays, [[0, 0], [1, -1]])
 
@@ -233,7 +233,9 @@ def test_pure_rotation_has_no_parallax_and_no_opinion(rate):
 def test_at_rest_nothing_is_seen_and_there_is_no_opinion():
     slices = noise(per_slice=1)
     rays = np.array([[0.0, 0.0], [0.1, -0.2]])
-    found = ask(slices, lambda times_ns: Path().motion(10**9, times_ns), Camera(50, 50, 28, 20), rays, np.zeros(2))
+    found = ask(
+        slices, lambda times_ns: Path().motion(10**9, times_ns), UndistortedCamera(50, 50, 28, 20), rays, np.zeros(2)
+    )
     np.testing.assert_array_equal(found.parallax_px, 0)
     assert (np.ptp(found.log_density, axis=1) < 1e-3).all()
 
@@ -242,7 +244,7 @@ def test_noise_supports_no_depth():
     """Strength, nats, of 300 points; the scenes above have 10 and more."""
     slices = noise(5, 120, 160, per_slice=300)
     rng = np.random.default_rng(0)
-    camera = Camera(150, 150, 79.5, 59.5)
+    camera = UndistortedCamera(150, 150, 79.5, 59.5)
     uv_px = rng.uniform((10, 10), (150, 110), (300, 2))
     found = ask(slices, lateral(slices.look(), (0.6, 0, 0)), camera, camera.rays(uv_px), np.full(300, 0.7))
     assert (found.level >= 0).all()
@@ -254,7 +256,9 @@ def test_where_nothing_happens_nothing_is_known():
     one = np.zeros(1, np.uint16)
     slices.add(one, one, one, np.zeros(1, np.int64))
     slices.advance_to(200 * SLICE_NS)
-    found = ask(slices, lateral(slices.look(), (1, 0, 0)), Camera(50, 50, 28, 20), np.zeros((1, 2)), np.zeros(1))
+    found = ask(
+        slices, lateral(slices.look(), (1, 0, 0)), UndistortedCamera(50, 50, 28, 20), np.zeros((1, 2)), np.zeros(1)
+    )
     assert found.strength[0] <= 0
     assert np.ptp(found.log_density[0]) < 1e-3
 
@@ -357,7 +361,7 @@ def test_at_and_beyond_the_border_what_is_not_seen_does_not_count(uv_px):
 @pytest.mark.parametrize("stddev", [0.3, 1.0, 2.0])
 def test_driving_backward_hypotheses_that_were_behind_the_camera_are_left_out(velocity, stddev):
     """A near hypothesis was behind the camera in some or all slices. Alone and after another point: the same."""
-    slices, camera = noise(2), Camera(50, 50, 28, 20)
+    slices, camera = noise(2), UndistortedCamera(50, 50, 28, 20)
     motion = lateral(slices.look(), (0, 0, -velocity))
     alone = ask(slices, motion, camera, [[0.1, 0.1]], np.zeros(1), stddev)
     after = ask(slices, motion, camera, [[0.2, 0.1], [0.1, 0.1]], np.array([3.0, 0.0]), np.array([0.3, stddev]))

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from eventspd_ros import rotations
-from eventspd_ros.motion.likelihood import Camera
+from eventspd_ros.motion.likelihood import UndistortedCamera
 from eventspd_ros.motion.slices import EventSlices
 from eventspd_ros.motion.trajectory import Motion, StampedPose
 
@@ -69,8 +69,8 @@ class Wall:
     seed: int = 0
 
     @cached_property
-    def camera(self) -> Camera:
-        return Camera(self.focal_px, self.focal_px, (self.width - 1) / 2, (self.height - 1) / 2)
+    def camera(self) -> UndistortedCamera:
+        return UndistortedCamera(self.focal_px, self.focal_px, (self.width - 1) / 2, (self.height - 1) / 2)
 
     @cached_property
     def points_m(self) -> np.ndarray:

@@ -16,7 +16,7 @@ from eventspd_ros.datasets.sequence import Sequence
 from eventspd_ros.evaluation.asking.baselines import Baseline
 from eventspd_ros.evaluation.asking.disturbances import Disturbance
 from eventspd_ros.evaluation.asking.partial import Partial
-from eventspd_ros.evaluation.asking.questions import Questions, Scene, Settings
+from eventspd_ros.evaluation.asking.questions import Questions, Settings, WindowedScene
 from eventspd_ros.evaluation.asking.view import View
 from eventspd_ros.events.types import EventWindow
 from eventspd_ros.model.feature_cache import StreamState
@@ -69,10 +69,10 @@ def collect_answers(
     windowings = {(method.model.config.window_ms, method.model.config.stride_ms) for method in methods}
     if len(windowings) != 1:
         raise ValueError(f"models of several (window_ms, stride_ms) {sorted(windowings)}; evaluate them apart")
-    scenes = [Scene(sequence, *next(iter(windowings)), settings) for sequence in sequences]
+    scenes = [WindowedScene(sequence, *next(iter(windowings)), settings) for sequence in sequences]
     groups = _groups(scenes)
     with worker_pool(min(workers, len(groups))) as each:
-        asked = list(each(Scene.questions, scenes))
+        asked = list(each(WindowedScene.questions, scenes))
         if not any(len(questions.true_m) for questions in asked):
             raise ValueError(
                 f"{len(scenes)} scenes, but none has a depth label after {settings.warm_up} windows; lower the warm-up"
@@ -149,7 +149,7 @@ def _one_thread() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def _groups(scenes: list[Scene]) -> list[list[int]]:
+def _groups(scenes: list[WindowedScene]) -> list[list[int]]:
     """Indices of scenes to be encoded together: of one sensor size."""
     groups = []
     for height, width in sorted({scene.size for scene in scenes}):
@@ -160,7 +160,7 @@ def _groups(scenes: list[Scene]) -> list[list[int]]:
 
 
 @torch.inference_mode()
-def _stream(method: Method, scenes: list[Scene], questions: list[Questions]) -> list[np.ndarray]:
+def _stream(method: Method, scenes: list[WindowedScene], questions: list[Questions]) -> list[np.ndarray]:
     """Several scenes as parallel streams of one model: of each what ask() says, (4, K)."""
     method.model.prepare(*scenes[0].size)
     out = [np.full((4, len(own.true_m)), np.nan) for own in questions]
@@ -196,7 +196,7 @@ def advance(model, windows: list[EventWindow], caches: list, states: list[Stream
     return caches, states
 
 
-def ask(model, scene: Scene, cache, uv_px: np.ndarray) -> np.ndarray:
+def ask(model, scene: WindowedScene, cache, uv_px: np.ndarray) -> np.ndarray:
     """What a model answers at uv_px (K, 2) px from a cache, (4, K): metric depth, m, σ of log depth, what of that all
     points share, and the depth of its dense map alone, m; NaN where the model does not tell."""
     points = torch.from_numpy(uv_px)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from eventspd_ros.datasets.sequence import Sequence
-from eventspd_ros.evaluation.asking.questions import Scene, Settings
+from eventspd_ros.evaluation.asking.questions import Settings, WindowedScene
 from eventspd_ros.model.dense import DenseModel
 from eventspd_ros.model.feature_cache import StreamState
 from eventspd_ros.model.geometry import bilinear_read
@@ -25,7 +25,7 @@ def fit_scale(model: DenseModel, sequences: list[Sequence], seed: int = 0) -> No
     settings = Settings(uniform=FITTED_PIXELS, keypoints=0, warm_up=0, seed=seed)
     ratios = []
     for sequence in (sequences[index] for index in drawn):
-        scene = Scene(sequence, model.config.window_ms, model.config.stride_ms, settings)
+        scene = WindowedScene(sequence, model.config.window_ms, model.config.stride_ms, settings)
         with_label = scene.asked()
         if not len(with_label):
             continue

@@ -13,7 +13,7 @@ import numpy as np
 from eventspd_ros import rotations
 from eventspd_ros.datasets.sample import Intrinsics, known_depth
 from eventspd_ros.evaluation.asking import motion_truth
-from eventspd_ros.evaluation.asking.questions import KEYPOINT, Questions, Scene
+from eventspd_ros.evaluation.asking.questions import KEYPOINT, Questions, WindowedScene
 from eventspd_ros.events.types import EventArray
 from eventspd_ros.inputs.camera_model import CameraModel
 from eventspd_ros.inputs.odometry import declared_errors
@@ -28,7 +28,7 @@ LENS_MODELS = {"none": "", "radtan": "plumb_bob", "equidistant": "equidistant"} 
 
 
 @dataclass(frozen=True)
-class Poses:
+class PoseVariant:
     """A set's poses as an odometry tells them. declared: it also tells how fast its rotation drifts."""
 
     name: str
@@ -36,7 +36,7 @@ class Poses:
     declared: bool = False
 
 
-EXACT = Poses("exact", OdometryConfig())
+EXACT = PoseVariant("exact", OdometryConfig())
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Asked:
     """A scene, and what a model answered to its K questions: depth_m (K,), σ of log depth log_stddev (K,), and what of
     it the points of a window share scale_stddev (K,)."""
 
-    scene: Scene
+    scene: WindowedScene
     questions: Questions
     depth_m: np.ndarray
     log_stddev: np.ndarray
@@ -96,7 +96,7 @@ class Moved:
     ns_per_event: list[float]
 
 
-def ask_with_motion(asked: Asked, poses: Poses) -> Moved:
+def ask_with_motion(asked: Asked, poses: PoseVariant) -> Moved:
     """Events as they come, poses as they arrive, one request at each label that is asked. As in the node, a request
     waits for a pose that covers it."""
     scene, questions = asked.scene, asked.questions
@@ -134,7 +134,7 @@ def lens_of(camera: Intrinsics) -> CameraModel:
     return CameraModel.from_info(info, camera.width, camera.height)
 
 
-def _told(scene: Scene, poses: Poses) -> deque[tuple[int, StampedPose]]:
+def _told(scene: WindowedScene, poses: PoseVariant) -> deque[tuple[int, StampedPose]]:
     """(arrival, pose) in order. Which errors follows from the seed and the scene's name."""
     times_ns, T_WC = scene.sequence.poses()
     rng = np.random.default_rng((scene.settings.seed, zlib.crc32(scene.name.encode())))
@@ -189,7 +189,7 @@ def _timed(motion: MotionDepth, asked: Asked, which: np.ndarray, t_ns: int, unti
     return spent_ns / TIMED / 1e3
 
 
-def _columns(scene: Scene, questions: Questions, answers: dict[str, np.ndarray]) -> tuple[Columns, bool]:
+def _columns(scene: WindowedScene, questions: Questions, answers: dict[str, np.ndarray]) -> tuple[Columns, bool]:
     """Beside the answers what is exactly known, label by label; and whether the sequence says what moves."""
     sequence, parts, says_what_moves = scene.sequence, [], True
     lens, poses = lens_of(sequence.intrinsics), sequence.poses()

@@ -65,7 +65,7 @@ class Questions:
     window: np.ndarray
 
 
-class Scene:
+class WindowedScene:
     """One sequence as a stream: windows end stride_ms apart, and one of them at (or, centred, around) every label.
 
     Between labels that lie further apart than the stride, windows are counted back from the later label.

@@ -6,7 +6,7 @@ import numpy as np
 
 from eventspd_ros.datasets.sample import cut_windows
 from eventspd_ros.evaluation.asking.disturbances import Disturbance
-from eventspd_ros.evaluation.asking.questions import Scene
+from eventspd_ros.evaluation.asking.questions import WindowedScene
 from eventspd_ros.events.pitch import CellSums, pixel_pitch
 from eventspd_ros.events.support import support_filter
 from eventspd_ros.events.types import EventArray, EventWindow
@@ -23,7 +23,7 @@ class View:
     events; may change between two windows.
     """
 
-    def __init__(self, scene: Scene, config, disturbance: Disturbance | None = None):
+    def __init__(self, scene: WindowedScene, config, disturbance: Disturbance | None = None):
         self.scene, self.disturbance = scene, disturbance
         self.pitch = pixel_pitch(config, *scene.size)
         support = support_filter(*scene.size, scene.settings.support_filter_ms)

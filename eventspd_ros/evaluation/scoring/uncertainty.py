@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from eventspd_ros.evaluation.results import Calibration, NoPoints, Sparsification, Uncertainty
+from eventspd_ros.evaluation.results import CalibrationCurve, NoPoints, Sparsification, Uncertainty
 
 LEVELS = (0.50, 0.68, 0.90, 0.95)
 QUANTILES = np.arange(0.05, 0.96, 0.05)
@@ -90,7 +90,7 @@ def uncertainty_report(predicted_m: np.ndarray, true_m: np.ndarray, log_stddev: 
         len(true),
         negative_log_likelihood(log_error, stddev),
         expected_calibration_error(log_error, stddev),
-        Calibration(QUANTILES.tolist(), calibration_curve(log_error, stddev).tolist()),
+        CalibrationCurve(QUANTILES.tolist(), calibration_curve(log_error, stddev).tolist()),
         {f"{level:.0%}": coverage(log_error, stddev, level) for level in LEVELS},
         {f"{level:.0%}": float(2 * interval_half_width(stddev, level).mean()) for level in LEVELS},
         sparsification_areas(np.abs(error) / true, stddev),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eventspd_ros.evaluation.asking.motion_stream import FUSED, LEARNED, METHODS, MOTION
-from eventspd_ros.evaluation.results import Classes, MotionCost, MotionResult, PoseErrors
+from eventspd_ros.evaluation.results import Classes, MotionCost, MotionResult, PoseErrorScores
 from eventspd_ros.evaluation.scoring.motion_tables import PARALLAX_PX
 from eventspd_ros.evaluation.showing.model_tables import Table, number, percent
 
@@ -16,7 +16,7 @@ SHARES = {"δ1": "delta1", "within 10 %": "within_10", "off by > ¼": "off_by_qu
 SHARES |= {"in 95 %": "in_95", "answered": "answered"}
 
 
-def motion_text(motion: MotionResult | None, pose_errors: list[PoseErrors] | None) -> list[Table]:
+def motion_text(motion: MotionResult | None, pose_errors: list[PoseErrorScores] | None) -> list[Table]:
     """Of what was asked for. Every method stands in the table of all points; by kind and by domain what is learned and
     what is answered."""
     tables = []

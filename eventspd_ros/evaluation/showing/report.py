@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eventspd_ros.evaluation.asking.questions import KEYPOINT, KINDS, UNIFORM, Scene
+from eventspd_ros.evaluation.asking.questions import KEYPOINT, KINDS, UNIFORM, WindowedScene
 from eventspd_ros.evaluation.evaluate import Evaluation
 from eventspd_ros.evaluation.results import Diagnostics, EvaluationResult, write_json
 from eventspd_ros.evaluation.scoring.summary import POOLED
@@ -235,7 +235,7 @@ def examples(evaluation: Evaluation) -> list[Example]:
         which = last & (questions.kind == kind)
         which &= np.cumsum(which) <= PICTURED
         config = judged.model.config
-        scene = Scene(sequence, config.window_ms, config.stride_ms, evaluation.settings)
+        scene = WindowedScene(sequence, config.window_ms, config.stride_ms, evaluation.settings)
         window = scene.window(int(questions.window[which][0]))
         asked = next(name for name, value in KINDS.items() if value == kind)
         title = f"{answer.name}, last window; {asked}: {which.sum()}; the scene's |log error| is its domain's median."

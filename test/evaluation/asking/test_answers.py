@@ -13,7 +13,7 @@ from eventspd_ros.datasets.catalogue import open_dataset
 from eventspd_ros.datasets.sample import cut_windows
 from eventspd_ros.evaluation.asking.answers import Method, collect_answers
 from eventspd_ros.evaluation.asking.disturbances import ShotNoise
-from eventspd_ros.evaluation.asking.questions import Scene, Settings
+from eventspd_ros.evaluation.asking.questions import Settings, WindowedScene
 from eventspd_ros.evaluation.asking.view import View
 from eventspd_ros.evaluation.scoring.summary import summarise
 from eventspd_ros.model.config import PitchConfig
@@ -38,7 +38,7 @@ def test_answers_are_those_of_the_predictor(model, sequences, answers, method, f
     """
     for sequence, answer in zip(sequences, answers, strict=True):
         camera, asked = sequence.intrinsics, answer.questions
-        scene = Scene(sequence, model.config.window_ms, model.config.stride_ms, SETTINGS)
+        scene = WindowedScene(sequence, model.config.window_ms, model.config.stride_ms, SETTINGS)
         predictor = Predictor(model, camera.height, camera.width, camera.fx_px, allow_untrained=True)
         for number in range(len(scene)):
             here = asked.window == number
@@ -99,7 +99,7 @@ def test_a_model_sees_what_a_stream_of_the_scene_would_bring(sequences, disturba
     """Sums of cells of n×n px and the support filter run on from the scene's first window, whichever windows are asked
     for; noise is of the pixels, and comes ahead of the filter, which is ahead of the cells."""
     config = SimpleNamespace(pitch=PitchConfig(columns=64 // n))
-    scene = Scene(sequences[0], 20.0, 8.333, replace(SETTINGS, support_filter_ms=within_ms))
+    scene = WindowedScene(sequences[0], 20.0, 8.333, replace(SETTINGS, support_filter_ms=within_ms))
     assert scene.size == (48, 64)
     begin_ns, end_ns = int(scene.ends_ns[0]) - scene.window_ns, int(scene.ends_ns[-1])
     events = cut_windows(scene.sequence.events.read(begin_ns, end_ns), np.array([[begin_ns, end_ns]]))[0]
@@ -121,7 +121,7 @@ def test_answers_of_a_model_of_cells_are_those_of_its_predictor(sequences):
     made = build_model(replace(preset_config("minimal"), pitch=PitchConfig(columns=32)))
     (answer,) = collect_answers(sequences[:1], [Method("cells", made)], {}, SETTINGS)
     sequence, asked = sequences[0], answer.questions
-    scene = Scene(sequence, made.config.window_ms, made.config.stride_ms, SETTINGS)
+    scene = WindowedScene(sequence, made.config.window_ms, made.config.stride_ms, SETTINGS)
     view, camera = View(scene, made.config), sequence.intrinsics
     predictor = Predictor(made, camera.height, camera.width, camera.fx_px, allow_untrained=True)
     for number in np.unique(asked.window).tolist():

@@ -8,7 +8,7 @@ from reference.teachers import write_teacher
 from eventspd_ros.datasets.catalogue import open_dataset
 from eventspd_ros.evaluation.asking.answers import Method, collect_answers
 from eventspd_ros.evaluation.asking.dense_baseline import fit_scale
-from eventspd_ros.evaluation.asking.questions import Scene, Settings
+from eventspd_ros.evaluation.asking.questions import Settings, WindowedScene
 from eventspd_ros.evaluation.results import NoPoints
 from eventspd_ros.evaluation.scoring.summary import summarise
 from eventspd_ros.model.dense import DenseModel, DenseTensors
@@ -30,7 +30,7 @@ class KnowsDisparity(DenseModel):
     def known(self, sequences, unit: float):
         self.unit, self.labels = unit, {}
         for sequence in sequences:
-            scene = Scene(sequence, 20.0, 8.333, SETTINGS)
+            scene = WindowedScene(sequence, 20.0, 8.333, SETTINGS)
             for number in np.flatnonzero(scene.labels >= 0).tolist():
                 self.labels[scene.window(number).t_ns.tobytes()] = (sequence, int(scene.labels[number]))
         return self

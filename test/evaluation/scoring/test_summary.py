@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from eventspd_ros.evaluation.asking.answers import Method, collect_answers
-from eventspd_ros.evaluation.asking.questions import Scene, Settings
+from eventspd_ros.evaluation.asking.questions import Settings, WindowedScene
 from eventspd_ros.evaluation.scoring.summary import summarise
 from eventspd_ros.model.presets import build_model
 
@@ -24,7 +24,7 @@ class Cheat:
     config = build_model("minimal").config
 
     def prepare(self, height, width):
-        scenes = [Scene(s, self.config.window_ms, self.config.stride_ms, SETTINGS) for s in self.sequences]
+        scenes = [WindowedScene(s, self.config.window_ms, self.config.stride_ms, SETTINGS) for s in self.sequences]
         self.known = {
             scene.window(number).t_ns.tobytes() + scene.window(number).x.tobytes(): (scene, int(scene.labels[number]))
             for scene in scenes
