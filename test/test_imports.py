@@ -128,3 +128,8 @@ def test_a_room_of_the_evaluation_imports_exactly_what_its_arrows_say(room):
             modules = [f"{node.module}.{alias.name}" for node in imports for alias in node.names]
             names |= {name.split(".")[2] for name in modules if name.startswith("eventspd_ros.evaluation.")}
     assert names - {room, "results"} == ROOMS_OF_EVALUATION[room]
+
+
+def test_no_two_public_classes_have_one_name():
+    names = [n.name for tree in FILES.values() for n in tree.body if isinstance(n, ast.ClassDef) and n.name[0] != "_"]
+    assert sorted(names) == sorted(set(names))
