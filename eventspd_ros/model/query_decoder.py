@@ -31,11 +31,11 @@ from eventspd_ros.model.local_tokens import LocalTokens
 from eventspd_ros.model.pooled_context import PooledContext
 from eventspd_ros.model.table_read import to_table
 
-# Queries decoded at once, of all windows together: 10,000 take no more memory than these. A CPU is fastest while what
-# a chunk writes still fits the caches of its threads (256 queries on one: 9.8 ms in two chunks, 14.8 in one; on two 7.4
-# and 6.3), in training (where a chunk also costs the tables' gradients once more) while it does not ask the system for
-# new pages; elsewhere fewer, larger steps are better.
-CHUNK_CPU, CHUNK_CPU_TRAINING, CHUNK = 128, 1024, 8192
+# Queries decoded at once, of all windows together, at most: 10,000 take no more memory than these. A CPU is fastest
+# while what a chunk writes still fits the caches of its threads (256 queries on one: 7.8 to 9.2 ms in two chunks, up to
+# 13.3 in one; 148: 5.2 to 6.0 in a large and a small one, 4.5 to 4.9 in one), in training (where a chunk also costs the
+# tables' gradients once more) while it does not ask the system for new pages; elsewhere fewer, larger steps are better.
+CHUNK_CPU, CHUNK_CPU_TRAINING, CHUNK = 192, 1024, 8192
 
 
 class SharedProjections(nn.Module):
@@ -147,7 +147,8 @@ class QueryDecoder(nn.Module):
             return uv_px.new_zeros(windows, 0), uv_px.new_zeros(windows, 0)
         if torch.compiler.is_compiling():  # a loop over a number not known yet cannot be compiled or exported
             return self._decode(context, uv_px, routed)
-        step = max(1, self._chunk(uv_px.device.type) // windows)
+        most = max(1, self._chunk(uv_px.device.type) // windows)
+        step = -(-count // -(-count // most))  # chunks of one size, as each costs half a millisecond besides
         parts = []
         for start in range(0, count, step):
             some = slice(start, start + step)

@@ -13,6 +13,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numba import njit
@@ -45,6 +46,21 @@ class Triangulated:
         return np.isfinite(self.log_depth)
 
 
+@dataclass(frozen=True, slots=True)
+class _Track:
+    """Its observations: when, and x and y of each ray in one row."""
+
+    times_ns: list[int]
+    rays: list[float]
+
+    def clear(self) -> None:
+        self.times_ns.clear()
+        self.rays.clear()
+
+
+_NEW = _Track([], [])
+
+
 class Tracks:
     """Rays of the newest observations of each id. noise_px: of the front-end, as its residuals show it."""
 
@@ -54,18 +70,13 @@ class Tracks:
 
     def restart(self) -> None:
         self.noise_px = START_NOISE_PX
-        self._rays: OrderedDict[int, list[tuple[int, float, float]]] = OrderedDict()
+        self._rays: OrderedDict[int, _Track] = OrderedDict()
 
     def triangulate(self, ids: np.ndarray, rays: np.ndarray, t_ns: int, relative: Relative) -> Triangulated:
         """Depth of points with ids (K,), seen at rays (K, 2) at t_ns (ROS time), from their earlier observations; then
         these are kept too. relative: the motion to them."""
         count = len(ids)
-        times_ns = np.zeros((count, OBSERVATIONS), np.int64)
-        seen = np.full((count, OBSERVATIONS, 2), np.nan)
-        for n, number in enumerate(ids.tolist()):
-            for k, (then_ns, x, y) in enumerate(self._rays.get(number, ())):
-                if 0 < t_ns - then_ns <= SPAN_NS:
-                    times_ns[n, k], seen[n, k] = then_ns, (x, y)
+        times_ns, seen = self._observations(ids, t_ns)
         used = np.isfinite(seen[:, :, 0])
         out = np.full((2, count), np.nan)
         if used.any():
@@ -90,6 +101,21 @@ class Tracks:
         self._keep(ids, rays, t_ns)
         return Triangulated(out[0], out[1])
 
+    def _observations(self, ids: np.ndarray, t_ns: int) -> tuple[np.ndarray, np.ndarray]:
+        """Times (K, OBSERVATIONS), ns, and rays (K, OBSERVATIONS, 2) of ids; NaN where there is none that counts."""
+        times_ns = np.zeros((len(ids), OBSERVATIONS), np.int64)
+        seen = np.full((len(ids), OBSERVATIONS, 2), np.nan)
+        tracks = [self._rays.get(number, _NEW) for number in ids.tolist()]
+        # One array of all of them, as a loop over two thousand observations takes a millisecond.
+        lengths = np.array([len(track.times_ns) for track in tracks], np.int64)
+        then_ns = np.array(list(chain.from_iterable(track.times_ns for track in tracks)), np.int64)
+        rays = np.array(list(chain.from_iterable(track.rays for track in tracks)), np.float64).reshape(-1, 2)
+        row = np.repeat(np.arange(len(ids)), lengths)
+        column = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        counts = (then_ns < t_ns) & (t_ns - then_ns <= SPAN_NS)
+        times_ns[row[counts], column[counts]], seen[row[counts], column[counts]] = then_ns[counts], rays[counts]
+        return times_ns, seen
+
     def _learn_noise(self, residuals: np.ndarray) -> None:
         """residuals: (K,) root mean square of each track's, in units of the noise assumed."""
         known = residuals[np.isfinite(residuals)]
@@ -98,19 +124,26 @@ class Tracks:
             self.noise_px += NOISE_GAIN * (seen_px - self.noise_px)
 
     def _keep(self, ids: np.ndarray, rays: np.ndarray, t_ns: int) -> None:
-        for number, (x, y) in zip(ids.tolist(), rays.tolist(), strict=True):
-            if not (math.isfinite(x) and math.isfinite(y)):
+        for number, ray in zip(ids.tolist(), rays.tolist(), strict=True):
+            if not (math.isfinite(ray[0]) and math.isfinite(ray[1])):
                 continue
-            kept = self._rays.setdefault(number, [])
+            if (kept := self._rays.get(number)) is None:
+                kept = self._rays[number] = _Track([], [])
             self._rays.move_to_end(number)
-            if kept and kept[-1][0] >= t_ns:
+            if kept.times_ns and kept.times_ns[-1] >= t_ns:
                 kept.clear()  # time fell, or the id came twice in one request
-            if not kept or t_ns - kept[-1][0] >= SPACING_NS // 2:
-                kept.append((t_ns, x, y))
-            while len(kept) > OBSERVATIONS or t_ns - kept[0][0] > SPAN_NS:
-                kept.pop(0)
-        while self._rays and (len(self._rays) > MAX_TRACKS or t_ns - next(iter(self._rays.values()))[-1][0] > LOST_NS):
+            if not kept.times_ns or t_ns - kept.times_ns[-1] >= SPACING_NS // 2:
+                kept.times_ns.append(t_ns)
+                kept.rays.extend(ray)
+            while len(kept.times_ns) > OBSERVATIONS or t_ns - kept.times_ns[0] > SPAN_NS:
+                del kept.times_ns[0], kept.rays[:2]
+        while self._rays and (len(self._rays) > MAX_TRACKS or t_ns - self._oldest.times_ns[-1] > LOST_NS):
             self._rays.popitem(last=False)
+
+    @property
+    def _oldest(self) -> _Track:
+        """The track that was asked for longest ago."""
+        return next(iter(self._rays.values()))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

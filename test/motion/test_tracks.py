@@ -253,7 +253,7 @@ def test_memory_is_bounded_under_a_storm_of_ids():
     assert len(tracks._rays) == MAX_TRACKS
     for t_ns in range(50 * MS, 1500 * MS, MS):  # at 1 kHz
         tracks.triangulate(np.arange(3), np.zeros((3, 2)), t_ns, trajectory.relative)
-        assert max(len(kept) for kept in tracks._rays.values()) <= OBSERVATIONS
+        assert max(len(kept.times_ns) for kept in tracks._rays.values()) <= OBSERVATIONS
     assert len(tracks._rays) == 3  # the others are lost
 
 
@@ -320,4 +320,4 @@ def test_whatever_comes_what_is_known_is_true(requests, seed):
         answer = ask(tracks, [which], t_ms * MS, trajectory, points[[which]])
         truth = seen(SIDEWAYS, points[[which]], t_ms * MS)[1]
         np.testing.assert_allclose(answer.log_depth[answer.known], truth[answer.known], atol=1e-5)
-        assert all(0 < len(kept) <= OBSERVATIONS for kept in tracks._rays.values())
+        assert all(0 < len(kept.times_ns) <= OBSERVATIONS for kept in tracks._rays.values())
