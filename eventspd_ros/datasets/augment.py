@@ -30,7 +30,7 @@ class Box:
     height: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Augmentation:
     """How samples are varied. A probability is of a sample; ranges are drawn from uniformly.
 

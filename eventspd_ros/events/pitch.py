@@ -28,7 +28,11 @@ def pixel_pitch(config, height: int, width: int) -> PixelPitch | None:
     rows, columns = -(-height // n), -(-width // n)
     full = round(columns * wanted.aspect)
     empty = full - rows if rows < (1 - FLATTER) * full else 0
-    return PixelPitch(n, height, width, rows + empty, columns, empty // 2) if n > 1 or empty else None
+    return (
+        PixelPitch(n=n, sensor_height=height, sensor_width=width, height=rows + empty, width=columns, top=empty // 2)
+        if n > 1 or empty
+        else None
+    )
 
 
 def seen_hw(config, height: int, width: int) -> tuple[int, int]:

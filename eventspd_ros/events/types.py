@@ -10,7 +10,7 @@ import numpy as np
 MAX_SENSOR_PIXELS = 2048 * 2048
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PixelPitch:
     """Cells of n×n pixels in the place of a sensor's pixels (pitch.py).
 

@@ -15,7 +15,7 @@ LEVELS_HD = ((8, 8, 1), (27, 22, 2), (93, 63, 4), (320, 180, 8))
 LEVELS_MVSEC = ((8, 8, 1), (22, 20, 2), (63, 53, 4), (180, 139, 8))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
     """A1, the F³ event encoder; one entry a stage where a field is a tuple (Das et al., arXiv 2509.25146)."""
 

@@ -61,7 +61,7 @@ class Lens(Protocol):
         """Raw pixels (K, 2) to (x, y) of the ray (x, y, 1), NaN where the lens has none."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PoseErrors:
     """Declared errors of the motion, as standard deviations: drift of the rotation (rad/s), of the translation (m/s,
     and as a share of the velocity), and white noise of each pose (rad, m). What messages declare counts where it is
@@ -258,11 +258,18 @@ class MotionDepth:
         moved = (likelihoods.level >= 0) & (likelihoods.parallax_px >= MIN_PARALLAX_PX)
         # What errors of the poses do to log depth. All points have them alike: neighbours that agree do not help.
         drift = drift_px_s * 0.08 / (2 * np.maximum(likelihoods.parallax_px, 1e-6))
-        measured = likelihoods.peak, np.hypot(likelihoods.stddev, drift)
-        sharp = has_learned & _are_sharp(likelihoods, measured[1], SHARP_NATS)
+        measured_stddev = np.hypot(likelihoods.stddev, drift)
+        sharp = has_learned & _are_sharp(likelihoods, measured_stddev, SHARP_NATS)
         prior = Prior.flat(log_depth, log_stddev)
         if has_learned.any():
-            learnt = self.learned.learn(self._widths(points), log_depth, log_stddev, *measured, sharp)
+            learnt = self.learned.learn(
+                self._widths(points),
+                log_depth=log_depth,
+                stddev=log_stddev,
+                measured=likelihoods.peak,
+                measured_stddev=measured_stddev,
+                sharp=sharp,
+            )
             prior = prior.where(has_learned, learnt)
         mean, stddev, _ = posterior(likelihoods, prior.mean, prior.stddev, prior.outlier)
         alone = self.learned.alone(log_depth, log_stddev)

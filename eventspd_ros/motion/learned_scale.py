@@ -114,6 +114,7 @@ class LearnedScale:
     def learn(
         self,
         uv_widths: np.ndarray,
+        *,
         log_depth: np.ndarray,
         stddev: np.ndarray,
         measured: np.ndarray,

@@ -79,7 +79,8 @@ def warm_up_motion() -> None:
     # What is learnt needs several points that agree.
     count = 16
     rng, ones = np.random.default_rng(0), np.ones(count)
-    LearnedScale().learn(rng.random((count, 2)), 0 * ones, 0.3 * ones, 0 * ones, 0.05 * ones, ones > 0)
+    measured = {"measured": 0 * ones, "measured_stddev": 0.05 * ones, "sharp": ones > 0}
+    LearnedScale().learn(rng.random((count, 2)), log_depth=0 * ones, stddev=0.3 * ones, **measured)
 
 
 class SensorTables:

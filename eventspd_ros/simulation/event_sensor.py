@@ -25,7 +25,7 @@ TICK_NS = NS_PER_US  # sensors of this kind stamp whole microseconds
 LEAST_THRESHOLD = 0.01
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EventSensorConfig:
     """threshold: contrast C, in log intensity, that makes an event. threshold_spread: standard deviation of C from
     pixel to pixel and polarity to polarity. off_over_on: a darker event needs so many times C. refractory_ns: how long

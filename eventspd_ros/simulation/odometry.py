@@ -19,7 +19,7 @@ from eventspd_ros.simulation.camera import Pose
 TWIST_STEP_NS = 1_000  # velocities are differences over so short a time that no path bends in it
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OdometryConfig:
     """Exact and at once by default.
 

@@ -28,7 +28,7 @@ SLIDER_M = {"desk": 0.25, "indoor": 0.4, "hall": 0.6, "forest": 0.6, "jumble": 0
 LOGARITHMIC = ("focal", "pace", "height_m", "scale")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Variety:
     """Ranges (least, most) that every scene draws from evenly, those of focal, pace, height_m and scale in the
     logarithm; None: as the domain has it.

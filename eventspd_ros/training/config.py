@@ -42,7 +42,7 @@ class DataConfig:
     augmentation: Augmentation = field(default_factory=Augmentation)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LossConfig:
     """Weights of the terms of losses.py; a term of weight 0 is not computed.
 
@@ -67,7 +67,7 @@ class LossConfig:
     teacher: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
     """AdamW with warm-up and a cosine down to final_share of learning_rate.
 

@@ -204,7 +204,13 @@ def test_impossible_settings_are_named(wrong):
         zoom(make_sample(), Box(40, 0, 32, 24), np.random.default_rng(0))
 
 
-@pytest.mark.parametrize("pitch", [PixelPitch(2, 48, 64, 24, 32), PixelPitch(3, 48, 64, 20, 22, 2)])
+@pytest.mark.parametrize(
+    "pitch",
+    [
+        PixelPitch(n=2, sensor_height=48, sensor_width=64, height=24, width=32),
+        PixelPitch(n=3, sensor_height=48, sensor_width=64, height=20, width=22, top=2),
+    ],
+)
 def test_a_sample_in_cells_shows_the_scene_at_that_pitch(pitch):
     sample = make_sample(events=60_000)
     seen = in_cells(sample, pitch, np.random.default_rng(0))

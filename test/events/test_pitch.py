@@ -37,7 +37,9 @@ LITE = preset_config("eventspd_lite")
 def test_how_sensors_are_seen(sensor, n, seen, top):
     width, height = sensor
     pitch = pixel_pitch(LITE, height, width)
-    assert pitch is None or pitch == PixelPitch(n, height, width, seen[1], seen[0], top)
+    assert pitch is None or pitch == PixelPitch(
+        n=n, sensor_height=height, sensor_width=width, height=seen[1], width=seen[0], top=top
+    )
     assert (pitch is None) == (sensor == seen) and seen_hw(LITE, height, width) == seen[::-1]
     # What is seen is seen as it is: a sample in cells, or a sensor of that size.
     assert pixel_pitch(LITE, *seen[::-1]) is None
@@ -57,7 +59,9 @@ def test_windows_hold_the_events_of_the_definition_whatever_the_packets(n, seed,
     t_ns = np.cumsum(rng.integers(0, 3, count))
     columns = rng.integers(0, width, count) // 3, rng.integers(0, height, count) // 3, rng.random(count) < 0.8
     events = event_array(t_ns, *columns, width=width, height=height)
-    pitch = PixelPitch(n, height, width, -(-height // n) + 2, -(-width // n), 1)
+    pitch = PixelPitch(
+        n=n, sensor_height=height, sensor_width=width, height=-(-height // n) + 2, width=-(-width // n), top=1
+    )
     slicer = WindowSlicer(width, height, 20, 8, 1000, pitch=pitch)
     closed, edges = [], [0, *sorted(min(cut, count) for cut in cuts), count]
     for first, last in pairwise(edges):
@@ -79,7 +83,7 @@ def test_a_cell_fires_as_one_pixel_would_where_all_its_pixels_see_the_same(n):
     events = event_array(
         np.repeat(np.arange(15), n * n), np.tile(x, 15), np.tile(y, 15), np.repeat(steps, n * n), width=n, height=n
     )
-    found = CellSums(PixelPitch(n, n, n, 1, 1)).of(events)
+    found = CellSums(PixelPitch(n=n, sensor_height=n, sensor_width=n, height=1, width=1)).of(events)
     assert found.t_ns.tolist() == list(range(15)) and found.p.tolist() == steps.tolist()
 
 
@@ -87,7 +91,9 @@ def test_lone_noise_of_both_signs_seldom_passes():
     """Noise of ±1 reaches ±n² after n⁴ events on average (a symmetric walk), in place of one in n²."""
     rng, count = np.random.default_rng(0), 200_000
     events = event_array(np.arange(count), *rng.integers(0, 2, (3, count)), width=2, height=2)
-    assert len(CellSums(PixelPitch(2, 2, 2, 1, 1)).of(events)) == pytest.approx(count / 16, rel=0.05)
+    assert len(
+        CellSums(PixelPitch(n=2, sensor_height=2, sensor_width=2, height=1, width=1)).of(events)
+    ) == pytest.approx(count / 16, rel=0.05)
 
 
 def test_sums_begin_anew_with_the_stream():
@@ -113,7 +119,7 @@ def test_sums_begin_anew_with_the_stream():
 def test_late_events_and_what_was_taken_out_count_as_ever():
     seen = []
     slicer = WindowSlicer(
-        4, 4, 20, 10, 100, pitch=PixelPitch(2, 4, 4, 2, 2),
+        4, 4, 20, 10, 100, pitch=PixelPitch(n=2, sensor_height=4, sensor_width=4, height=2, width=2),
         on_sorted=lambda buffer, first, last: seen.append(buffer.t_ns[first:last].tolist()),
     )  # fmt: skip
     (window,) = slicer.push(event_array([5, 6, 4, 7, 15], [0, 1, 0, 1, 0], [0, 0, 1, 1, 3], [1] * 5, 4, 4))
@@ -133,7 +139,7 @@ def test_a_point_lies_in_the_cell_that_holds_it(u, v, sensor_hw):
 
 
 def test_a_picture_in_cells_is_laid_over_the_sensor():
-    pitch = PixelPitch(2, 3, 5, 4, 3, 1)
+    pitch = PixelPitch(n=2, sensor_height=3, sensor_width=5, height=4, width=3, top=1)
     image = np.arange(12).reshape(4, 3)
     full = pitch.to_sensor(image)
     assert full.tolist() == [[3, 3, 4, 4, 5], [3, 3, 4, 4, 5], [6, 6, 7, 7, 8]]
@@ -141,6 +147,8 @@ def test_a_picture_in_cells_is_laid_over_the_sensor():
 
 def test_another_picture_than_320_columns():
     config = SimpleNamespace(pitch=PitchConfig(columns=427, aspect=0.5))
-    assert pixel_pitch(config, 720, 1280) == PixelPitch(3, 720, 1280, 240, 427)
+    assert pixel_pitch(config, 720, 1280) == PixelPitch(
+        n=3, sensor_height=720, sensor_width=1280, height=240, width=427
+    )
     with pytest.raises(ValueError, match="columns=0"):
         PitchConfig(columns=0)

@@ -41,7 +41,7 @@ def test_windows_have_the_events_of_the_definition_whatever_the_packets(within_n
     is told every event is told every event."""
     rng, count, width, height = np.random.default_rng(seed), 200, 7, 5
     events, told = random_events(rng, count, width, height), []
-    pitch = PixelPitch(n, height, width, -(-height // n), -(-width // n))
+    pitch = PixelPitch(n=n, sensor_height=height, sensor_width=width, height=-(-height // n), width=-(-width // n))
     slicer = WindowSlicer(
         width, height, 20, 8, 1000,
         on_sorted=lambda buffer, first, last: told.extend(rows(buffer.view(first, last))),

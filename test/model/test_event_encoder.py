@@ -68,7 +68,15 @@ def test_pretraining_logits_cover_the_sensor():
 
 def test_encoder_configs_are_checked():
     with pytest.raises(ValueError, match="blocks=\\(3,\\): expected 2 values"):
-        EncoderConfig((8, 8), (1, 1), (1, 1), (4, 4), (3,), (7, 7))
-    fine = EncoderConfig((8,), (1,), (1,), (4,), (1,), (7,), levels=((640, 480, 20),))
+        EncoderConfig(dims=(8, 8), dsstrides=(1, 1), dskernels=(1, 1), bottleneck=(4, 4), blocks=(3,), dwkernels=(7, 7))
+    fine = EncoderConfig(
+        dims=(8,),
+        dsstrides=(1,),
+        dskernels=(1,),
+        bottleneck=(4,),
+        blocks=(1,),
+        dwkernels=(7,),
+        levels=((640, 480, 20),),
+    )
     with pytest.raises(ValueError, match="would need hashing"):
         EventEncoder(fine)

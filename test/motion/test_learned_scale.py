@@ -57,7 +57,14 @@ class Request:
         )
 
     def learnt_by(self, scale: LearnedScale) -> Prior:
-        return scale.learn(self.uv_widths, self.log_depth, self.stddev, self.measured, self.measured_stddev, self.sharp)
+        return scale.learn(
+            self.uv_widths,
+            log_depth=self.log_depth,
+            stddev=self.stddev,
+            measured=self.measured,
+            measured_stddev=self.measured_stddev,
+            sharp=self.sharp,
+        )
 
     def part(self, which):
         return Request(*(getattr(self, field.name)[which] for field in fields(self)))

@@ -26,7 +26,15 @@ def small_config(v9: bool = False, image: bool = False, **head) -> ModelConfig:
     config = ModelConfig(
         preset="small",
         family="eventspd",
-        encoder=EncoderConfig((16, 16), (2, 1), (3, 1), (2, 2), (1, 1), (7, 7), levels=LEVELS_MVSEC),
+        encoder=EncoderConfig(
+            dims=(16, 16),
+            dsstrides=(2, 1),
+            dskernels=(3, 1),
+            bottleneck=(2, 2),
+            blocks=(1, 1),
+            dwkernels=(7, 7),
+            levels=LEVELS_MVSEC,
+        ),
         head=replace(HeadConfig(parametrization="inverse"), **head),
         pyramid=PyramidConfig(CHANNELS, blocks=(1, 1, 2, 1), kernels=(5, 7), window=4, heads=(2, 2), residual=residual),
         decoder=DecoderConfig(dim=32, heads=2, channels=CHANNELS, anchors=4, attention_dropout=0.0),

@@ -166,7 +166,10 @@ def test_the_overlay_shows_events_keypoints_and_failures_where_they_are():
 
 
 def test_the_overlay_of_events_of_cells_is_as_large_as_the_sensor():
-    seen, pitch = some_events(), PixelPitch(2, H, W, H // 2 + 4, W // 2, 2)
+    seen, pitch = (
+        some_events(),
+        PixelPitch(n=2, sensor_height=H, sensor_width=W, height=H // 2 + 4, width=W // 2, top=2),
+    )
     seen = replace(seen, x=seen.x // 2, y=seen.y // 2 + 2, width=pitch.width, height=pitch.height, pitch=pitch)
     image = overlay_image(answer([[20, 10]], [1.0]), seen)
     picture = pixels_of(image).astype(int)

@@ -83,7 +83,7 @@ def test_thresholds_differ_from_pixel_to_pixel_as_asked():
     st.sampled_from([0.0, 0.05]),
 )
 def test_it_agrees_with_the_slow_twin(levels, refractory_ns, spread):
-    config = EventSensorConfig(0.21, spread, refractory_ns)
+    config = EventSensorConfig(threshold=0.21, threshold_spread=spread, refractory_ns=refractory_ns)
     sensor = sensor_at(levels[0], config, seed=3)
     views = np.array(levels, np.float32)
     times = [0, *(np.cumsum(np.arange(1, len(views))) * MS).tolist()]

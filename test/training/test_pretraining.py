@@ -28,7 +28,15 @@ LEVELS = ((8, 8, 1), (16, 14, 2), (32, 26, 4), (64, 48, 8))
 
 
 def tiny_task(stride: int = 1) -> PretrainTask:
-    encoder = EncoderConfig((8, 8), (stride, 1), (2 * stride - 1, 1), (2, 2), (1, 1), (3, 3), levels=LEVELS)
+    encoder = EncoderConfig(
+        dims=(8, 8),
+        dsstrides=(stride, 1),
+        dskernels=(2 * stride - 1, 1),
+        bottleneck=(2, 2),
+        blocks=(1, 1),
+        dwkernels=(3, 3),
+        levels=LEVELS,
+    )
     torch.manual_seed(0)
     return PretrainTask(build_model(ModelConfig("tiny", "encoder", encoder)))
 

@@ -22,7 +22,7 @@ ALL = 10**9  # more pixels than any image has
 KINDS = {"uniform": UNIFORM, "keypoints": KEYPOINT}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """How scenes are asked.
 

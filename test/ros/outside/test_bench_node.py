@@ -67,6 +67,7 @@ def test_rates_double():
     assert rates[0] == 250_000 and all(b == 2 * a for a, b in pairwise(rates)) and rates[-1] > 2e7
 
 
+@pytest.mark.slow
 def test_the_whole_node_is_measured_over_dds():
     rates = []
     report = bench_node("minimal", (48, 64), 1, "cpu", seconds=1.0, rates=(20_000, 40_000), progress=rates.append)

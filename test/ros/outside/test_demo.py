@@ -88,6 +88,7 @@ def test_the_summary_compares_depths_of_points_that_were_answered(simulated_bag,
     assert summary["ok"] == summary["requests"] - 1 and summary["windows_dropped"] == 3
 
 
+@pytest.mark.slow
 def test_a_bag_without_lens_depth_and_keypoints_gets_an_ordinary_lens_and_corners(simulated_bag, weights, tmp_path):
     bare = {CAMERA_INFO_TOPIC: None, DEPTH_TOPIC: None, "/keypoints": None}
     summary = run_demo(rewrite(simulated_bag, tmp_path / "bag", bare), tmp_path / "out", str(weights))

@@ -33,7 +33,10 @@ def weights(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize(("mode", "support_filter_ms"), [("covering", 0.0), ("exact", 0.0), ("exact", 3.0)])
+@pytest.mark.parametrize(
+    ("mode", "support_filter_ms"),
+    [("covering", 0.0), ("exact", 0.0), pytest.param("exact", 3.0, marks=pytest.mark.slow)],
+)
 def test_offline_and_online_answers_are_equal(mode, support_filter_ms, bag, weights, monkeypatch):
     monkeypatch.setattr(replay, "PATIENT_WAIT_MS", 3000.0)  # at the bag's end requests wait for poses that never come
     options = {"max_cache_age_ms": 5000.0, "support_filter_ms": support_filter_ms}  # packets wait on a busy machine
