@@ -28,7 +28,7 @@ DRAW_SOURCE, SHUFFLE, QUERIES = 1, 2, 3  # what a random state is for: part of i
 
 
 @dataclass(frozen=True)
-class Share:
+class Rank:
     """Which part of every step is this process's: rank of world."""
 
     rank: int = 0
@@ -42,8 +42,8 @@ class StepSampler:
     relative to the others.
     """
 
-    def __init__(self, counts: list[int], weights: list[float], run: RunConfig, share: Share, start: int = 0):
-        self.counts, self.run, self.share, self.start = counts, run, share, start
+    def __init__(self, counts: list[int], weights: list[float], run: RunConfig, place: Rank, start: int = 0):
+        self.counts, self.run, self.place, self.start = counts, run, place, start
         self.first = np.cumsum([0, *counts[:-1]])
         mass = np.array(counts) * np.array(weights)
         self.chances = mass / mass.sum()
@@ -55,8 +55,8 @@ class StepSampler:
         part = self.run.batch // self.run.accumulate
         for step in self._steps():
             source = int(np.random.default_rng((self.run.seed, DRAW_SOURCE, step)).choice(len(drawn), p=self.chances))
-            mine = drawn[source] + self.share.rank * self.run.batch
-            drawn[source] += self.share.world * self.run.batch
+            mine = drawn[source] + self.place.rank * self.run.batch
+            drawn[source] += self.place.world * self.run.batch
             if step < self.start:
                 continue
             keys = [self._key(source, mine + offset, orders) for offset in range(self.run.batch)]
@@ -88,18 +88,18 @@ class RunData:
         self.config, self.run, self.counts = config, run, counts
         self.train, self.validation, self.collate, self.size_of = train, validation, collate, size_of
 
-    def sampler(self, share: Share, start: int) -> StepSampler:
-        return StepSampler(self.counts, [source.weight for source in self.config.train], self.run, share, start)
+    def sampler(self, place: Rank, start: int) -> StepSampler:
+        return StepSampler(self.counts, [source.weight for source in self.config.train], self.run, place, start)
 
-    def batches(self, share: Share, start: int) -> Iterator:
+    def batches(self, place: Rank, start: int) -> Iterator:
         """(batch, keys) for ever, from step `start` on."""
         loader = DataLoader(
             self.train,
-            batch_sampler=self.sampler(share, start),
+            batch_sampler=self.sampler(place, start),
             num_workers=self.config.workers,
             collate_fn=self.collate,
         )
-        return zip(loader, self.sampler(share, start), strict=False)
+        return zip(loader, self.sampler(place, start), strict=False)
 
     def validation_batches(self) -> Iterator:
         """Validation samples, evenly spaced, in batches of one size."""

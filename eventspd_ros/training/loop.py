@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from eventspd_ros.training.config import OptimizerConfig, RunConfig
-from eventspd_ros.training.data import Share
+from eventspd_ros.training.data import Rank
 from eventspd_ros.training.run_folder import RunFolder, load_state, save_batch
 from eventspd_ros.training.task import StepInputs, Task
 
@@ -88,7 +88,7 @@ class Trainer:
     def __init__(self, task: Task, run: RunConfig, optimizer: OptimizerConfig, config_yaml: str, out: Path):
         self.task, self.config, self.rates, self.out = task, run, optimizer, Path(out)
         self.fabric = start_fabric(run.precision)
-        self.share = Share(self.fabric.global_rank, self.fabric.world_size)
+        self.place = Rank(self.fabric.global_rank, self.fabric.world_size)
         self.folder = RunFolder(self.out, config_yaml) if self.fabric.is_global_zero else None
         self.fabric.barrier()
         state = load_state(self.out)
@@ -115,7 +115,7 @@ class Trainer:
         """All steps that are left. Returns the history that metrics.json holds."""
         parts = []
         bar = tqdm(total=self.config.steps, initial=self.step, unit="step", disable=not self.fabric.is_global_zero)
-        batches = self.task.data.batches(self.share, self.step) if self.step < self.config.steps else ()
+        batches = self.task.data.batches(self.place, self.step) if self.step < self.config.steps else ()
         for part in batches:
             parts.append(part)
             if len(parts) < self.config.accumulate:
@@ -135,7 +135,7 @@ class Trainer:
     def _train_step(self, parts: list) -> None:
         """One optimizer step from one step's batches, or none where a loss or gradient is not finite."""
         # Dropout depends on the step and the process alone: nothing random needs to be stored.
-        torch.manual_seed(hash((self.config.seed, self.step, self.share.rank)) % 2**63)
+        torch.manual_seed(hash((self.config.seed, self.step, self.place.rank)) % 2**63)
         self.wrapped.train()
         factor = learning_rate(self.step, self.config.steps, self.rates)
         for group in self.optimizer.param_groups:
@@ -174,12 +174,12 @@ class Trainer:
 
     def _observe(self, terms: dict, seen: list) -> None:
         """Show the terms, means over all processes, and let the task see what every process saw, in their order."""
-        if self.share.world > 1:
+        if self.place.world > 1:
             names = sorted(terms)
             means = torch.tensor([terms[name] for name in names], device=self.fabric.device)
             means = self.fabric.all_reduce(means, reduce_op="mean")
             terms = dict(zip(names, means.tolist(), strict=True))
-            gathered: list = [None] * self.share.world
+            gathered: list = [None] * self.place.world
             torch.distributed.all_gather_object(gathered, seen)
             seen = [item for of_rank in gathered for item in of_rank]
         if self.folder is not None:
@@ -194,7 +194,7 @@ class Trainer:
         bad = ", ".join(name for name, value in terms.items() if not math.isfinite(value)) or "a gradient"
         print(f"step {self.step}: {bad} not finite; step skipped ({self.bad_in_row} in a row); samples {names}")
         if self.bad_in_row >= MAX_BAD_STEPS:
-            saved = self.out / f"bad_step_{self.step}_{self.share.rank}.pt"
+            saved = self.out / f"bad_step_{self.step}_{self.place.rank}.pt"
             save_batch([{"keys": keys, "batch": batch} for batch, keys in parts], saved)
             raise ValueError(
                 f"step {self.step}: {MAX_BAD_STEPS} steps in a row were not finite; the last batch is in {saved}; "

@@ -22,7 +22,7 @@ class StepInputs:
 class Task(nn.Module):
     """A model and its losses. Subclasses fill in the methods; forward() runs inside autocast and under DDP.
 
-    model: what is shipped. data: gives batches(share, start) and validation_batches(), as TrainingData does.
+    model: what is shipped. data: gives batches(place, start) and validation_batches(), as TrainingData does.
     """
 
     model: nn.Module

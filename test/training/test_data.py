@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventspd_ros.training.config import RunConfig
-from eventspd_ros.training.data import Share, StepSampler, query_states
+from eventspd_ros.training.data import Rank, StepSampler, query_states
 
 STEPS = 12
 
@@ -13,7 +13,7 @@ STEPS = 12
 def steps_of(counts, weights, world, batch, start=0, seed=3, accumulate=1):
     """The keys of each step, of all processes in the order of their ranks."""
     run = RunConfig(seed=seed, batch=batch, accumulate=accumulate)
-    by_rank = [StepSampler(counts, weights, run, Share(rank, world), start) for rank in range(world)]
+    by_rank = [StepSampler(counts, weights, run, Rank(rank, world), start) for rank in range(world)]
     parts = zip(*[islice(sampler, (STEPS - start) * accumulate) for sampler in by_rank], strict=True)
     return [[key for keys in lists for key in keys] for lists in parts]
 

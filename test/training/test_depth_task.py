@@ -11,7 +11,7 @@ from eventspd_ros.simulation.camera import PinholeCamera
 from eventspd_ros.simulation.dataset_writer import SetConfig
 from eventspd_ros.simulation.scene_file import write_scene
 from eventspd_ros.training.config import read_config
-from eventspd_ros.training.data import Share
+from eventspd_ros.training.data import Rank
 from eventspd_ros.training.depth_task import DepthTask
 from eventspd_ros.training.task import StepInputs
 
@@ -22,7 +22,7 @@ def task(write_config):
 
 
 def first_batch(task):
-    return next(iter(task.data.batches(Share(), 0)))
+    return next(iter(task.data.batches(Rank(), 0)))
 
 
 def split(fields, gradients):
