@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from eventspd_ros.simulation.renderer import Renderer
+
 
 def cast_rays(scene, camera, pose):
     """Depth (H, W) m, NaN where there is nothing, and plane index (H, W): every plane against every ray, in float64."""
@@ -20,6 +22,15 @@ def cast_rays(scene, camera, pose):
         nearer = inside & (z > 0) & (z < depth)
         depth[nearer], index[nearer] = z[nearer], k
     return np.where(np.isfinite(depth), depth, np.nan), index
+
+
+def assert_cast_alike(scene, camera, pose, least_share):
+    """The renderer sees the same planes in that share of the pixels, and there the same depths."""
+    expected, plane = cast_rays(scene, camera, pose)
+    frame = Renderer(scene, camera).render(pose)
+    same = frame.plane == plane
+    assert same.mean() > least_share
+    np.testing.assert_allclose(frame.depth_m[same], expected[same], rtol=1e-4)
 
 
 def pixel_events(times_ns, levels, thresholds, refractory_ns):

@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from reference.slow_simulation import cast_rays
+from reference.slow_simulation import assert_cast_alike
 
 from eventspd_ros.simulation import forest
 from eventspd_ros.simulation.camera import PinholeCamera
@@ -96,12 +96,7 @@ def test_no_size_is_known_and_little_is_upright_or_level():
 @pytest.mark.parametrize("camera", [CAMERA, LENS])
 def test_scenes_match_the_slow_caster(camera):
     scene, path = world(3)
-    pose = path.pose(0.4)
-    expected, plane = cast_rays(scene, camera, pose)
-    frame = Renderer(scene, camera).render(pose)
-    same = frame.plane == plane
-    assert same.mean() > 0.98
-    np.testing.assert_allclose(frame.depth_m[same], expected[same], rtol=1e-4)
+    assert_cast_alike(scene, camera, path.pose(0.4), 0.98)
 
 
 def test_speeds_are_those_of_walking_wheels_and_a_drone():
