@@ -1,4 +1,4 @@
-"""`eventspd evaluate`, `calibrate` and `ablate`: how good a model is."""
+"""`eventspd evaluate`, `judge`, `calibrate` and `ablate`: how good a model is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from eventspd_ros.cli.shared import Command, add_support_filter, device, progress_bar, show
-from eventspd_ros.resources import DEFAULT_WEIGHTS, find_weights
+from eventspd_ros.resources import DEFAULT_WEIGHTS, find_resource, find_weights
 
 
 def add_commands(command: Command) -> None:
@@ -33,6 +33,14 @@ def add_commands(command: Command) -> None:
     sub.add_argument("--report", type=Path, metavar="FOLDER", help="write report.html and report.json, with latencies")
     sub.add_argument("--out", type=Path, metavar="OUT.json", help="everything, scene by scene")
     sub.add_argument("--json", action="store_true", help="print that instead of tables")
+
+    text = "one table of what weights must show: every set of a list made, asked and held against what is wanted"
+    sub = command("judge", judge, text)
+    sub.add_argument("config", type=Path, nargs="?", help="YAML file of the sets (config/eval/judging.yaml)")
+    sub.add_argument("--weights", default=DEFAULT_WEIGHTS, metavar="W", help=f"name or path ({DEFAULT_WEIGHTS})")
+    sub.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="sets, results, judged.json")
+    sub.add_argument("--recordings", type=Path, metavar="FOLDER", help="where the real recordings lie")
+    sub.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these sets")
 
     sub = command("calibrate", calibrate, "fit the temperature of a checkpoint's uncertainty on validation scenes")
     sub.add_argument("input", type=Path, metavar="SET", help="scenes it was neither trained nor is tested on")
@@ -111,6 +119,17 @@ def look_closer(options, evaluation):
         page = write_report(evaluation, options.report, latency_section(found["latency"]))
         print(f"report: {page}", file=sys.stderr)
     return replace(evaluation.result, **found)
+
+
+def judge(options) -> None:
+    from eventspd_ros.evaluation.judging import judge as judge_sets
+    from eventspd_ros.evaluation.judging import read_judging, show_judgement
+
+    judging = read_judging(options.config or find_resource("config/eval/judging.yaml"))
+    judgement = judge_sets(judging, options.weights, options.out, options.recordings, options.only)
+    print(show_judgement(judgement))
+    if not all(verdict.met for verdict in judgement.verdicts):
+        sys.exit(1)
 
 
 def calibrate(options) -> None:

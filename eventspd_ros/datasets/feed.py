@@ -84,7 +84,7 @@ class Batch:
     None where no sample has one. event_mask: bool (B, H, W). category_bits: uint8 (B, H, W), what queries are drawn
     from. metric_per_canonical: float32 (B,), fx/W.
     events: B spans; window_bounds_ns: (B, n, 2). intrinsics, names, t_ns: of each sample. image: uint8 (B, H, W, 3),
-    black where a sample has none; None where no sample has one. has_image: bool (B,).
+    black where a sample has none; None where no sample has one. has_image, scale_told: bool (B,).
     """
 
     depth_m: Tensor
@@ -99,6 +99,7 @@ class Batch:
     t_ns: list[int]
     image: Tensor | None
     has_image: Tensor
+    scale_told: Tensor
 
     def steps(self) -> list[list[EventWindow]]:
         """n steps, oldest first, each with one window of every sample: what encode() takes one after another."""
@@ -145,6 +146,7 @@ def collate(samples: list[Sample]) -> Batch:
         t_ns=[sample.t_ns for sample in samples],
         image=_stack_known([sample.image for sample in samples], np.zeros((*shape, 3), np.uint8)),
         has_image=torch.tensor([sample.image is not None for sample in samples]),
+        scale_told=torch.tensor([sample.scale_told for sample in samples]),
     )
 
 

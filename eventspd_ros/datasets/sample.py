@@ -93,7 +93,8 @@ class Sample:
     unknown. pseudo_inverse_depth: float32 (H, W), a dense label that is only relative: larger is nearer, true up to an
     unknown scale and shift, NaN where unknown; None without one. t_ns: the label's time on the sensor clock.
     index: the label's number in its sequence. image: uint8 (H, W, 3), RGB, what a camera sees through the same pixels
-    at that time; None without one, or where images were not asked for.
+    at that time; None without one, or where images were not asked for. scale_told: whether what is seen tells how large
+    it is, as it does everywhere but in scenes that were simulated so.
     """
 
     events: EventArray
@@ -106,6 +107,7 @@ class Sample:
     t_ns: int
     pseudo_inverse_depth: np.ndarray | None = None
     image: np.ndarray | None = None
+    scale_told: bool = True
 
     @property
     def name(self) -> str:

@@ -28,6 +28,7 @@ class Sequence:
     """
 
     dataset = ""
+    scale_told = True  # False: simulated so that nothing seen tells how large it is
     image_times_ns: np.ndarray | None = None
 
     def __init__(
@@ -76,6 +77,7 @@ class Sequence:
             t_ns,
             None if pseudo_label < 0 else self.pseudo.read(pseudo_label),
             self._image_at(t_ns),
+            self.scale_told,
         )
 
     def read_depth(self, label: int) -> np.ndarray:

@@ -33,6 +33,9 @@ class SimulatedSequence(Sequence):
                 f"{path}: format {found[0]!r} version {found[1]}; expected {SIMULATED_FORMAT!r} version {VERSION}"
             )
         self.path, self.domain = path, h5_file.attribute(path, "domain", str)
+        # Of the scenes of `jumble` and of those made larger or smaller (--scale) nobody could know the scale.
+        scaled = "scale" in h5_file.open_file(path).attrs and h5_file.attribute(path, "scale", float) != 1.0
+        self.scale_told = self.domain != "jumble" and not scaled
         self.near_m = h5_file.attribute(path, "near_m", float, "depth")
         self.steps_per_log = h5_file.attribute(path, "steps_per_log", float, "depth")
         width, height = SIMULATED.resolution(path)

@@ -89,7 +89,9 @@ class DepthClass:
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """Pooled, but for per_image. answered: share of the questions that got a depth."""
+    """Pooled, but for per_image. bias: median of p/t. correlation: of ln p and ln t about their means of the image, 1
+    where near and far are told as they are; None where either does not vary. answered: share of the questions that got
+    a depth."""
 
     plain: DepthMetrics
     median_aligned: DepthMetrics
@@ -97,6 +99,8 @@ class Accuracy:
     by_range_m: dict[str, DepthMetrics]
     mean_error_below_m: dict[str, float | None]
     by_true_depth: list[DepthClass]
+    bias: float | None
+    correlation: float | None
     event_pixels: DepthMetrics
     answered: float | None
 

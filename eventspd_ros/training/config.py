@@ -19,11 +19,12 @@ YAML_ENDINGS = (".yaml", ".yml", ".json")  # every JSON file is YAML too
 @dataclass(frozen=True)
 class Source:
     """Sequences to read: a dataset of the catalogue and the folder it lies in. weight: how often it is drawn,
-    relative to the others per sample."""
+    relative to the others per sample. windows: of its samples, in place of the run's; 0: the run's."""
 
     folder: str
     dataset: str = "simulated"
     weight: float = 1.0
+    windows: int = 0
 
 
 @dataclass(frozen=True)

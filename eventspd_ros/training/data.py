@@ -18,7 +18,7 @@ from eventspd_ros.datasets.augment import Augmentation
 from eventspd_ros.datasets.catalogue import open_dataset
 from eventspd_ros.datasets.feed import Feed, collate
 from eventspd_ros.datasets.future import FutureFeed
-from eventspd_ros.datasets.sample import Windowing
+from eventspd_ros.datasets.sample import Sample, Windowing
 from eventspd_ros.datasets.sequence import Sequence
 from eventspd_ros.model.config import ModelConfig
 from eventspd_ros.training.config import DataConfig, RunConfig, Source
@@ -119,26 +119,29 @@ class RunData:
 
 def depth_data(config: DataConfig, run: RunConfig, model: ModelConfig, images: bool = False) -> RunData:
     """Samples with depth for a model's windows. images: with the images that a teacher looks at."""
-    windowing = Windowing(config.windows, model.window_ms, model.stride_ms)
+
+    def windowing(source: Source) -> Windowing:
+        return Windowing(source.windows or config.windows, model.window_ms, model.stride_ms)
 
     def feed(sources: tuple[Source, ...], augmentation: Augmentation | None) -> tuple[Feed, list[int]]:
-        by_source = _open(sources, windowing, images)
+        by_source = [_open(source, windowing(source), images) for source in sources]
         counts = [sum(map(len, sequences)) for sequences in by_source]
         for source, count in zip(sources, counts, strict=True):
             if count == 0:
-                raise ValueError(f"{source.folder}: no sample has {config.windows} windows of events before it")
+                wanted = windowing(source).count
+                raise ValueError(f"{source.folder}: no sample has {wanted} windows of events before it")
         return Feed(chain.from_iterable(by_source), augmentation, run.seed, model), counts
 
     train, counts = feed(config.train, config.augmentation)
     validation = feed(config.validation, None)[0] if config.validation else None
-    return RunData(config, run, train, counts, validation, collate, lambda sample: sample.depth_m.shape)
+    return RunData(config, run, train, counts, validation, collate, _size)
 
 
 def pretraining_data(config: DataConfig, run: RunConfig, window_ms: float) -> RunData:
     """Pairs of a window and its future. Of the augmentations, only flips apply."""
 
     def feed(sources: tuple[Source, ...], flip: float) -> tuple[FutureFeed, list[int]]:
-        stores = [[sequence.events for sequence in sequences] for sequences in _open(sources)]
+        stores = [[sequence.events for sequence in _open(source)] for source in sources]
         counts = [len(FutureFeed(of_source, window_ms)) for of_source in stores]
         for source, count in zip(sources, counts, strict=True):
             if count == 0:
@@ -150,18 +153,18 @@ def pretraining_data(config: DataConfig, run: RunConfig, window_ms: float) -> Ru
     return RunData(config, run, train, counts, validation, list, lambda pair: (pair.context.height, pair.context.width))
 
 
-def _open(
-    sources: tuple[Source, ...], windowing: Windowing | None = None, images: bool = False
-) -> list[list[Sequence]]:
-    """The sequences of each source. ValueError: a source of several sensor sizes, which no batch could hold."""
-    by_source = []
-    for source in sources:
-        sequences = open_dataset(source.dataset, source.folder, windowing, images=images)
-        sizes = sorted({(sequence.intrinsics.width, sequence.intrinsics.height) for sequence in sequences})
-        if len(sizes) > 1:
-            raise ValueError(f"{source.folder}: sequences of several sizes {sizes} px; give each a source of its own")
-        by_source.append(sequences)
-    return by_source
+def _open(source: Source, windowing: Windowing | None = None, images: bool = False) -> list[Sequence]:
+    """A source's sequences. ValueError: several sensor sizes, which no batch could hold."""
+    sequences = open_dataset(source.dataset, source.folder, windowing, images=images)
+    sizes = sorted({(sequence.intrinsics.width, sequence.intrinsics.height) for sequence in sequences})
+    if len(sizes) > 1:
+        raise ValueError(f"{source.folder}: sequences of several sizes {sizes} px; give each a source of its own")
+    return sequences
+
+
+def _size(sample: Sample) -> tuple[int, ...]:
+    """What the samples of one batch have in common: height, width, windows."""
+    return (*sample.depth_m.shape, len(sample.window_bounds_ns))
 
 
 def query_states(seed: int, keys: list[Key]) -> list[np.random.Generator]:

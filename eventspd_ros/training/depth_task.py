@@ -22,7 +22,7 @@ from eventspd_ros.model.presets import build_model
 from eventspd_ros.training.config import LossConfig, TrainConfig
 from eventspd_ros.training.data import depth_data, query_states
 from eventspd_ros.training.feature_loss import FeatureLoss
-from eventspd_ros.training.losses import cell_depth, dense_loss, nll_loss, point_loss, silog_loss
+from eventspd_ros.training.losses import cell_depth, dense_loss, forgiving, nll_loss, point_loss, silog_loss
 from eventspd_ros.training.pictures import draw_answers
 from eventspd_ros.training.task import StepInputs, Task
 from eventspd_ros.training.teacher import load_teacher
@@ -118,12 +118,10 @@ class DepthTask(Task):
         canonical, stddev = self.model.phase_b(tensors, uv_px)
         scale = batch.metric_per_canonical.to(canonical.device)[:, None]
         target = drawn.depth_m.to(canonical.device) / scale
-        terms, log_error = self._query_terms(canonical, stddev, target, drawn)
-        if self.config.losses.joint:
-            valid = log_error.isfinite()
-            errors = torch.where(valid, log_error, 0.0), stddev / canonical
-            joint = joint_nll(*errors, tensors.scale_stddev, valid)
-            terms["joint"] = self.config.losses.joint * joint
+        valid, told = target.isfinite(), batch.scale_told.to(canonical.device)
+        log_error = canonical.log() - torch.where(valid, target, 1.0).log()
+        terms = self._error_terms(canonical, forgiving(target, canonical, valid, told), drawn)
+        terms |= self._likelihood_terms(log_error, stddev / canonical, tensors, valid)
         terms |= self._dense_terms(tensors, batch, inputs.progress) | self._feature_terms(tensors, batch)
         if self.centre is not None:
             weights = self.config.losses
@@ -131,7 +129,8 @@ class DepthTask(Task):
             terms["centre"] = weights.centre * loss
         loss = sum(terms.values()).mean()
         shown = {name: term.detach().mean() for name, term in terms.items()}
-        seen = {"size": batch.depth_m.shape[1:], "uv_px": drawn.uv_px, "losses": log_error.detach().abs().cpu()}
+        losses = torch.where(valid, log_error.detach().abs(), torch.nan)
+        seen = {"size": batch.depth_m.shape[1:], "uv_px": drawn.uv_px, "losses": losses.cpu()}
         return {"loss": loss, **shown, "seen": seen}
 
     def unroll(self, batch: Batch) -> Any:
@@ -164,28 +163,35 @@ class DepthTask(Task):
         """Event fields of several steps, scattered in one go: (n, B, C, H, W)."""
         return self.model.encoder.scatter([w for step in steps for w in step]).unflatten(0, (len(steps), -1))
 
-    def _query_terms(self, canonical: Tensor, stddev: Tensor, target: Tensor, queries: Queries) -> tuple[dict, Tensor]:
-        """Weighted losses at the queries, each (B,), and δ (B, K), NaN without metric depth.
+    def _error_terms(self, canonical: Tensor, target: Tensor, queries: Queries) -> dict:
+        """Weighted losses of the answers at the queries, each (B,).
 
         Pseudo-labels have no scale, so their queries see L_silog alone, with λ_var = 1: the scale is taken out.
         """
         weights = self.config.losses
         valid = target.isfinite()
         log_depth = canonical.log()
-        log_error = log_depth - torch.where(valid, target, 1.0).log()
         terms = {}
         if weights.point:
             terms["point"] = weights.point * point_loss(canonical, target, valid, weights.huber_delta)
         if weights.silog:
+            log_error = log_depth - torch.where(valid, target, 1.0).log()
             terms["silog"] = weights.silog * silog_loss(log_error, valid, weights.variance_focus)
             inverse = queries.pseudo_inverse_depth.to(canonical.device)
             relative = inverse.isfinite() & ~valid
             if relative.any():
                 pseudo_error = log_depth + torch.where(relative, inverse, 1.0).log()
                 terms["pseudo"] = weights.silog * silog_loss(pseudo_error, relative, 1.0)
+        return terms
+
+    def _likelihood_terms(self, log_error: Tensor, log_stddev: Tensor, tensors: Any, valid: Tensor) -> dict:
+        """Weighted losses of answers and σ together, each (B,)."""
+        weights, terms = self.config.losses, {}
         if weights.nll:
-            terms["nll"] = weights.nll * nll_loss(log_error, stddev / canonical, valid)
-        return terms, torch.where(valid, log_error, torch.nan)
+            terms["nll"] = weights.nll * nll_loss(log_error, log_stddev, valid)
+        if weights.joint:
+            terms["joint"] = weights.joint * joint_nll(log_error, log_stddev, tensors.scale_stddev, valid)
+        return terms
 
     def _dense_terms(self, tensors: Any, batch: Batch, progress: float) -> dict:
         """L_dense by level, each (B,), warmed down."""
@@ -202,7 +208,8 @@ class DepthTask(Task):
                 batch.depth_m.to(prediction.device) / batch.metric_per_canonical.to(prediction.device)[:, None, None]
             )
             target = cell_depth(depth, self.dense.strides[level], prediction.shape[1:])
-            loss = dense_loss(prediction, target, self.dense.inverse, weights.huber_delta)
+            told = batch.scale_told.to(prediction.device)
+            loss = dense_loss(prediction, target, told, self.dense.inverse, weights.huber_delta)
             terms[f"dense_l{level + 1}"] = weight * factor * loss
         return terms
 

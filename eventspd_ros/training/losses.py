@@ -21,6 +21,14 @@ def window_mean(values: Tensor, valid: Tensor) -> Tensor:
     return torch.where(valid, values, 0.0).sum(dim=1) / valid.sum(dim=1).clamp_min(1)
 
 
+def forgiving(target: Tensor, depth: Tensor, valid: Tensor, scale_told: Tensor) -> Tensor:
+    """Labels (B, N) as large as the prediction is, depth (B, N), by the median of their ratio, where scale_told (B,) is
+    False: an error of a scale that nothing tells would teach by chance, in all points at once, and drown their shape.
+    Not for the likelihoods, which learn from it how wide σ must be."""
+    ratio = torch.where(valid, depth.detach() / target, torch.nan).nanmedian(dim=1).values.nan_to_num(nan=1.0)
+    return torch.where(scale_told[:, None], target, target * ratio[:, None])
+
+
 def point_loss(depth: Tensor, target: Tensor, valid: Tensor, delta: float) -> Tensor:
     """L_point, Eq. 29: Huber of inverse depth, (B, K) -> (B,), 1/m. delta: where it turns linear, divided out, so
     that its slope there is 1."""
@@ -58,14 +66,16 @@ def cell_depth(depth: Tensor, stride: int, cells_hw: tuple[int, int]) -> Tensor:
     return (sums[:, 0] / sums[:, 1]).exp()  # 0/0: NaN
 
 
-def dense_loss(prediction: Tensor, target: Tensor, inverse: bool, delta: float) -> Tensor:
+def dense_loss(prediction: Tensor, target: Tensor, scale_told: Tensor, inverse: bool, delta: float) -> Tensor:
     """One level of L_dense, Eq. 31: a dense prediction (B, H_l, W_l) against cell_depth(), -> (B,).
 
     inverse: the prediction is inverse depth before its softplus and the loss that of Eq. 31; otherwise it is log
-    depth and the loss its absolute error.
+    depth and the loss its absolute error. scale_told: as forgiving() takes it.
     """
-    valid = target.isfinite().flatten(1)
+    prediction, target = prediction.flatten(1), target.flatten(1)
+    valid = target.isfinite()
+    depth = 1 / (F.softplus(prediction) + 1e-6) if inverse else prediction.exp()
+    target = forgiving(target, depth, valid, scale_told)
     if inverse:
-        return point_loss(1 / (F.softplus(prediction.flatten(1)) + 1e-6), target.flatten(1), valid, delta)
-    known = torch.where(valid, target.flatten(1), 1.0)
-    return window_mean((prediction.flatten(1) - known.log()).abs(), valid)
+        return point_loss(depth, target, valid, delta)
+    return window_mean((prediction - torch.where(valid, target, 1.0).log()).abs(), valid)

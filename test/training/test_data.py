@@ -78,3 +78,16 @@ def test_samples_of_several_sizes_in_one_source_are_named(scene_set, tmp_path):
         write_scene(path, scene, other.preset)
     with pytest.raises(ValueError, match="48, 32"):
         depth_data(DataConfig((Source(str(tmp_path)),)), RunConfig(), preset_config("eventspd_lite"))
+
+
+def test_a_source_has_windows_of_its_own(scene_set):
+    from eventspd_ros.model.presets import preset_config
+    from eventspd_ros.training.config import DataConfig, Source
+    from eventspd_ros.training.data import depth_data
+
+    sources = Source(str(scene_set), windows=2), Source(str(scene_set))
+    data = depth_data(DataConfig(sources, sources, windows=4), RunConfig(batch=3), preset_config("eventspd_lite"))
+    assert data.counts[0] > data.counts[1] > 0  # fewer windows reach back less far
+    seen = {len(batch.window_bounds_ns[0]) for batch in data.validation_batches()}
+    first, second = data.train[0, 0], data.train[0, data.counts[0]]
+    assert (len(first.window_bounds_ns), len(second.window_bounds_ns)) == (2, 4) and seen == {2, 4}

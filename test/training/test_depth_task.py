@@ -150,20 +150,39 @@ def test_pseudo_labels_only_say_what_is_nearer(task):
     batch, keys = first_batch(task)
     drawn = task.draw(batch, keys)
     depth = drawn.depth_m.clone()
-    canonical, stddev = depth / batch.metric_per_canonical[:, None] * 1.3, depth
+    canonical = depth / batch.metric_per_canonical[:, None] * 1.3
     target = depth / batch.metric_per_canonical[:, None]
     target[:, ::2] = torch.nan
     losses = []
     for scale in (1.0, 50.0):
         drawn.pseudo_inverse_depth[:] = torch.where(target.isnan(), scale / canonical, torch.nan)
-        losses.append(task._query_terms(canonical, stddev, target, drawn)[0])
+        losses.append(task._error_terms(canonical, target, drawn))
     assert losses[0]["pseudo"].max() < 1e-3  # in proportion to the answers: no error
     torch.testing.assert_close(losses[0]["pseudo"], losses[1]["pseudo"], atol=1e-3, rtol=0)
     drawn.pseudo_inverse_depth[:] = torch.nan
-    without = task._query_terms(canonical, stddev, target, drawn)[0]
+    without = task._error_terms(canonical, target, drawn)
     assert "pseudo" not in without
     for name, value in without.items():
         torch.testing.assert_close(value, losses[0][name])
+
+
+def test_a_scale_that_nothing_tells_is_learnt_by_the_likelihoods_alone(task):
+    """Labels twice as large change no loss of the answers then; σ is held against them as they are."""
+    batch, keys = first_batch(task)
+    drawn = task.draw(batch, keys)
+
+    def terms(told: bool, factor: float) -> dict:
+        labels = replace(drawn, depth_m=drawn.depth_m * factor)
+        dense = replace(batch, depth_m=batch.depth_m * factor, scale_told=torch.full_like(batch.scale_told, told))
+        return task(StepInputs(dense, labels, 0.0))
+
+    known, twice = terms(True, 1.0), terms(True, 2.0)
+    unknown, also_twice = terms(False, 1.0), terms(False, 2.0)
+    for name in ("silog", "dense_l2", "dense_l3"):
+        assert not torch.isclose(known[name], twice[name], rtol=1e-3)
+        torch.testing.assert_close(unknown[name], also_twice[name], rtol=1e-4, atol=1e-5)
+    assert not torch.isclose(unknown["nll"], also_twice["nll"], rtol=1e-3)
+    torch.testing.assert_close(unknown["nll"], known["nll"])
 
 
 def test_the_loss_map_follows_and_is_kept(task):

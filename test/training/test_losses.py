@@ -11,6 +11,7 @@ from reference.laws import logistic
 from eventspd_ros.training.losses import (
     cell_depth,
     dense_loss,
+    forgiving,
     nll_loss,
     point_loss,
     silog_loss,
@@ -90,8 +91,20 @@ def test_cells_take_the_geometric_mean_of_what_they_know():
 
 
 def test_dense_loss_in_both_parametrisations():
-    target = torch.tensor([[[math.e, torch.nan]]])
-    assert dense_loss(torch.tensor([[[1.5, 9.0]]]), target, False, 0.1).item() == pytest.approx(0.5)
+    target, told = torch.tensor([[[math.e, torch.nan]]]), torch.tensor([True])
+    assert dense_loss(torch.tensor([[[1.5, 9.0]]]), target, told, False, 0.1).item() == pytest.approx(0.5)
     before = math.log(math.expm1(0.5))  # softplus gives inverse depth 0.5
     expected = abs(0.5 - 1 / math.e) - 0.05
-    assert dense_loss(torch.tensor([[[before, 9.0]]]), target, True, 0.1).item() == pytest.approx(expected, rel=1e-4)
+    loss = dense_loss(torch.tensor([[[before, 9.0]]]), target, told, True, 0.1)
+    assert loss.item() == pytest.approx(expected, rel=1e-4)
+    assert dense_loss(torch.tensor([[[1.5, 9.0]]]), target, ~told, False, 0.1).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_labels_are_as_large_as_the_answers_where_scale_is_not_told():
+    """By the median of the ratios, here 3 of 1, 3, 5; a window without labels stays one."""
+    target = torch.tensor([[1.0, 2.0, 4.0, torch.nan], [1.0, 2.0, 4.0, torch.nan], [torch.nan] * 4])
+    depth = torch.tensor([[1.0, 6.0, 20.0, 9.0]] * 3, requires_grad=True)
+    found = forgiving(target, depth, target.isfinite(), torch.tensor([True, False, False]))
+    expected = torch.tensor([[1.0, 2.0, 4.0, torch.nan], [3.0, 6.0, 12.0, torch.nan], [torch.nan] * 4])
+    torch.testing.assert_close(found, expected, equal_nan=True)
+    assert not found.requires_grad

@@ -5,6 +5,8 @@ Shapes: K points. p predicted, t true depth, metres; δ = ln p − ln t. A point
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from eventspd_ros.evaluation.results import METRICS, DepthClass, DepthMetrics
@@ -71,6 +73,25 @@ def per_image(predicted_m: np.ndarray, true_m: np.ndarray, image: np.ndarray) ->
     each = [values for values in each if values.points]
     means = {name: float(np.mean([getattr(values, name) for values in each])) if each else None for name in METRICS}
     return DepthMetrics(images=len(each), **means)
+
+
+def bias(predicted_m: np.ndarray, true_m: np.ndarray) -> float | None:
+    """Median of p/t; None of no point."""
+    predicted, true = known_points(predicted_m, true_m)
+    return float(np.median(predicted / true)) if len(true) else None
+
+
+def correlation(predicted_m: np.ndarray, true_m: np.ndarray, image: np.ndarray) -> float | None:
+    """Of ln p and ln t, each less its mean over the image, all images together: whether near is told from far. None
+    where either does not vary. image: as in split_images()."""
+    product = np.zeros(3)
+    for points in split_images(image):
+        p, t = (np.log(column) for column in known_points(predicted_m[points], true_m[points]))
+        if len(t):
+            p, t = p - p.mean(), t - t.mean()
+            product += p @ t, p @ p, t @ t
+    spread = math.sqrt(product[1] * product[2])
+    return float(product[0] / spread) if spread > 1e-9 else None
 
 
 def by_range(predicted_m: np.ndarray, true_m: np.ndarray) -> dict[str, DepthMetrics]:

@@ -14,7 +14,9 @@ from eventspd_ros.evaluation.scoring.comparison import compare
 from eventspd_ros.evaluation.scoring.joint_likelihood import joint_negative_log_likelihood
 from eventspd_ros.evaluation.scoring.metrics import (
     align_images,
+    bias,
     by_range,
+    correlation,
     depth_metrics,
     error_by_depth,
     mean_error_below,
@@ -120,6 +122,8 @@ def accuracy(points: AnsweredPoints) -> Accuracy:
         by_range_m=by_range(predicted, true),
         mean_error_below_m=mean_error_below(predicted, true),
         by_true_depth=error_by_depth(predicted, true),
+        bias=bias(predicted, true),
+        correlation=correlation(predicted, true, points.image),
         event_pixels=depth_metrics(predicted[seen], true[seen]),
         answered=float(np.mean(np.isfinite(predicted))) if len(predicted) else None,
     )

@@ -47,12 +47,12 @@ def show_summary(asked: str, summary: Summary, protocol: Protocols | None) -> st
 
 
 def _accuracy(summary: Summary, kind: str) -> str:
-    head = [f"accuracy, {kind}", "", *ACCURACY, *(f"{name} *" for name in ACCURACY)]
+    head = [f"accuracy, {kind}", "", *ACCURACY, *(f"{name} *" for name in ACCURACY), "bias", "correlation"]
     rows = []
     for group, methods in summary.accuracy[kind].items():
         for method, own in methods.items():
             numbers = [getattr(values, key) for values in (own.plain, own.median_aligned) for key in ACCURACY.values()]
-            rows.append([group, method, *map(number, numbers)])
+            rows.append([group, method, *map(number, (*numbers, own.bias, own.correlation))])
     return format_table(head, rows) + "\n* each image scaled so that medians agree"
 
 

@@ -9,7 +9,9 @@ from eventspd_ros.evaluation.scoring.metrics import (
     abs_rel,
     align,
     align_images,
+    bias,
     by_range,
+    correlation,
     depth_metrics,
     mean_error_below,
     per_image,
@@ -124,3 +126,23 @@ def test_images_weigh_alike_however_many_points_they_have():
     assert depth_metrics(predicted, true).abs_rel == pytest.approx((3 + 0.5) / 4)
     np.testing.assert_allclose(align_images(predicted, true, image, "median"), true)
     assert per_image(true[:0], true[:0], image[:0]).images == 0
+
+
+@given(DEPTHS, DEPTHS, st.lists(st.floats(0.1, 10.0), min_size=3, max_size=3))
+def test_correlation_forgives_each_image_its_scale(predicted, true, scales):
+    """The coefficient of numpy, of the logarithms less their means of an image."""
+    image = np.repeat([0, 1, 2], 4)
+    own = correlation(predicted * np.array(scales)[image], true, image)
+    logs = np.log(np.stack((predicted, true)))
+    logs -= np.stack([logs[:, image == i].mean(axis=1) for i in range(3)], axis=1)[:, image]
+    if np.linalg.norm(logs, axis=1).min() < 1e-3:
+        return
+    assert own == pytest.approx(np.corrcoef(logs)[0, 1], abs=1e-6)
+
+
+def test_correlation_and_bias_of_the_true_and_of_nothing():
+    true, image = np.array([1.0, 2.0, 4.0, 3.0]), np.array([0, 0, 1, 1])
+    assert correlation(2 * true, true, image) == pytest.approx(1) and bias(2 * true, true) == 2
+    assert correlation(1 / true, true, image) == pytest.approx(-1)
+    assert correlation(np.ones(4), true, image) is None and correlation(true[:0], true[:0], image[:0]) is None
+    assert bias(np.full(4, np.nan), true) is None
