@@ -17,6 +17,11 @@ def share_folders() -> list[Path]:
     return [p / "share" / "eventspd_ros" for p in prefixes] + [Path(__file__).resolve().parents[1]]
 
 
+def cache_folder() -> Path:
+    """Where what takes long to make is kept for this user; it may be removed at any time."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "eventspd_ros"
+
+
 def find_resource(relative: str) -> Path:
     """The first existing file or folder of that name, e.g. "config/eventspd.yaml"; ValueError where there is none."""
     for folder in share_folders():

@@ -28,6 +28,19 @@ def no_trace():
     assert not traces, f"this test leaves a trace in the process: {sorted(traces)}"
 
 
+@pytest.fixture(autouse=True)
+def plain_models(request, monkeypatch):
+    """By default tests run models as they are: each has weights of its own, which would be compiled anew. What is made
+    of them is tested in test/model; `fastest_models` asks for what users get."""
+    if "fastest_models" not in request.fixturenames:
+        monkeypatch.setattr("eventspd_ros.model.acceleration._fastest", lambda device: "eager")
+
+
+@pytest.fixture
+def fastest_models():
+    """See plain_models."""
+
+
 def state_of_the_process() -> dict[str, object]:
     """What tests of other rooms depend on: the environment and more."""
     rclpy = sys.modules.get("rclpy")

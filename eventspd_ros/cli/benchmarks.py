@@ -47,6 +47,7 @@ def add_commands(command: Command) -> None:
     sub.add_argument("--sensor", type=sensor_size, default=(720, 1280), metavar="WxH", help="default 1280x720")
     sub.add_argument("--k", type=query_counts, default=(1, 64, 256, 1024), help="e.g. 1,64,256,1024")
     sub.add_argument("--device", type=device, default="cpu", help="cpu, cuda or cuda:N")
+    add_acceleration(sub)
 
     sub = benchmark(
         "stream", bench_stream, "windows of 120 a second that a model bears, with 30 requests beside them", 1
@@ -118,7 +119,8 @@ def bench_motion(options) -> dict:
 def bench_model(options) -> dict:
     from eventspd_ros.benchmark.model import bench_model as measure
 
-    return measure(options.preset, options.sensor, options.k, options.repetitions, options.device)
+    how = options.repetitions, options.device, options.acceleration
+    return measure(options.preset, options.sensor, options.k, *how)
 
 
 def bench_stream(options) -> dict:

@@ -46,8 +46,9 @@ def device(name: str) -> str:
 
 def add_acceleration(sub: argparse.ArgumentParser) -> None:
     """--acceleration, as of model/acceleration.py, which loads torch."""
-    text = "auto (compiled on CUDA, eager on a CPU), eager or compiled"
-    sub.add_argument("--acceleration", choices=("auto", "eager", "compiled"), default="auto", help=text)
+    text = "auto (compiled on CUDA, openvino on a CPU), eager, compiled or openvino"
+    choices = ("auto", "eager", "compiled", "openvino")
+    sub.add_argument("--acceleration", choices=choices, default="auto", help=text)
 
 
 def query_counts(text: str) -> tuple[int, ...]:

@@ -2,10 +2,12 @@
 
     eager      the model as it is, float32
     compiled   its steps through torch.compile; on CUDA in bfloat16, as CUDA graphs, with the kernels that pay
-    auto       compiled on CUDA; eager on a CPU, where compiled steps gain nothing (docs/speed.md)
+    openvino   its steps through OpenVINO, float32; on a CPU
+    auto       compiled on CUDA; openvino on a CPU, where it is installed
 
-Compiling takes a minute or two a sensor the first time, and less afterwards, as what was compiled is kept in the user's
-cache folder. What does not compile, or answers otherwise than the plain model, is said in one line and left out.
+Compiling takes a minute or two a sensor the first time (OpenVINO: seconds), and less afterwards, as what was compiled
+is kept in the user's cache folder. What does not compile, or answers otherwise than the plain model, is said in one
+line and left out.
 """
 
 from __future__ import annotations
@@ -14,12 +16,11 @@ import copy
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from enum import Enum
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -31,6 +32,7 @@ from eventspd_ros.model.feature_cache import FeatureCache, StreamState
 from eventspd_ros.model.keypoint_model import KeypointModel
 from eventspd_ros.model.point_depth import PointDepthModel
 from eventspd_ros.model.stepped import FEWEST_EVENTS, FEWEST_QUERIES, CapturedStep, Step, SteppedModel, stepped
+from eventspd_ros.resources import cache_folder
 from eventspd_ros.text import one_line
 
 # Of Phase A: measured to pay on an H200 (docs/speed.md). Those of Phase B do not.
@@ -48,6 +50,7 @@ class Acceleration(str, Enum):
     AUTO = "auto"
     EAGER = "eager"
     COMPILED = "compiled"
+    OPENVINO = "openvino"
 
 
 def accelerate(
@@ -59,11 +62,22 @@ def accelerate(
     acceleration.
     """
     how = Acceleration(how)
-    if how == Acceleration.EAGER or (how == Acceleration.AUTO and model.device.type != "cuda"):
+    if how == Acceleration.AUTO:
+        how = _fastest(model.device.type)
+    if how == Acceleration.EAGER or not isinstance(model, PointDepthModel) or model.config.input != "events":
         return model
-    if not isinstance(model, PointDepthModel) or model.config.input != "events":
-        return model
-    return CompiledModel(model, say or partial(print, file=sys.stderr))
+    if how == Acceleration.OPENVINO and (model.device.type != "cpu" or not find_spec("openvino")):
+        raise ValueError(
+            f"acceleration openvino on {model.device.type}: it runs on a CPU (device: cpu), where it is installed "
+            "(pip install openvino)"
+        )
+    return CompiledModel(model, say or partial(print, file=sys.stderr), how)
+
+
+def _fastest(device: str) -> Acceleration:
+    if device == "cuda":
+        return Acceleration.COMPILED
+    return Acceleration.OPENVINO if device == "cpu" and find_spec("openvino") else Acceleration.EAGER
 
 
 class CompiledModel:
@@ -75,10 +89,12 @@ class CompiledModel:
 
     sensor_hw: tuple[int, int] | None = None
 
-    def __init__(self, model: PointDepthModel, say: Callable[[str], object], backend: str = "inductor"):
+    def __init__(
+        self, model: PointDepthModel, say: Callable[[str], object], how=Acceleration.COMPILED, backend: str = "inductor"
+    ):
         """backend: of torch.compile."""
         self.config, self.trained, self.device = model.config, model.trained, model.device
-        self.plain, self._say, self._backend = model.eval(), say, backend
+        self.plain, self._say, self._how, self._backend = model.eval(), say, how, backend
         self.plain.in_bfloat16 = self.device.type == "cuda"
         self._made: dict[tuple[int, int], SteppedModel | None] = {}
         self._kernels = ExitStack()
@@ -117,16 +133,14 @@ class CompiledModel:
 
     def _compile(self, height: int, width: int) -> SteppedModel | None:
         """The fastest form that works and answers as the plain model does; None: none does."""
-        with_kernels = [KERNELS] if self.device.type == "cuda" and find_spec("triton") else []
-        for kernels in [*with_kernels, ()]:
-            what = f"{width}x{height}: compiled steps" + (" with kernels" if kernels else "")
-            self._say(f"{what}: compiling, which takes a minute where it is the first time")
+        for what, make in self._forms():
+            what = f"{width}x{height}: {what}"
+            self._say(f"{what}: compiling, which takes longest the first time")
             start_s = time.monotonic()
             try:
                 with ExitStack() as switched_on:
-                    made = self._steps(height, width, kernels, switched_on)
+                    made = make(height, width, switched_on)
                     self._check(made, height, width)
-                    _get_ready(made, height, width)
                     self._kernels.push(switched_on.pop_all())
             except Exception as error:  # whatever a compiler, a driver or a full card raises
                 self._say(f"{what}: left out: {one_line(f'{type(error).__name__}: {error}', 300)}")
@@ -135,7 +149,21 @@ class CompiledModel:
             return made
         return None
 
-    def _steps(self, height: int, width: int, kernels: Sequence[str], switched_on: ExitStack) -> SteppedModel:
+    def _forms(self) -> Iterator[tuple[str, Callable[[int, int, ExitStack], SteppedModel]]]:
+        """Names and makers of the forms to try, the fastest first."""
+        if self._how == Acceleration.OPENVINO:
+            yield "OpenVINO", self._through_openvino
+            return
+        if self.device.type == "cuda" and find_spec("triton"):
+            yield "compiled steps with kernels", partial(self._steps, KERNELS)
+        yield "compiled steps", partial(self._steps, ())
+
+    def _through_openvino(self, height: int, width: int, switched_on: ExitStack) -> SteppedModel:
+        from eventspd_ros.model.openvino import OpenVinoModel
+
+        return OpenVinoModel(self.plain, height, width)
+
+    def _steps(self, kernels: Sequence[str], height: int, width: int, switched_on: ExitStack) -> SteppedModel:
         model = copy.deepcopy(self.plain)  # the plain one keeps its layout and its forward()
         if self.device.type == "cuda":
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack it
@@ -147,6 +175,7 @@ class CompiledModel:
             switched_on.enter_context(fused(made.encode_step, made.decode_step, kernels))
         made.encode_step = self._fast(made.encode_step, sized=0)
         made.decode_step = self._fast(made.decode_step, sized=1)
+        _get_ready(made, height, width)
         return made
 
     def _fast(self, step: Step, sized: int) -> Step:
@@ -187,5 +216,4 @@ def _get_ready(made: SteppedModel, height: int, width: int) -> None:
 
 def _keep_what_is_compiled() -> None:
     """In the user's cache folder, where torch's own default does not outlast the machine's next start."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(root) / "eventspd_ros" / "inductor"))
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "inductor"))

@@ -168,7 +168,7 @@ class EventSPD(PointDepthModel):
         z, log_stddev = self.decoder(tensors.context, uv_px)
         log_stddev = log_stddev * self.config.head.temperature
         if tensors.scale_stddev is not None:
-            log_stddev = torch.hypot(log_stddev, tensors.scale_stddev[:, None])
+            log_stddev = (log_stddev.square() + tensors.scale_stddev[:, None].square()).sqrt()
         # Out of B5: the code becomes depth (Eq. 26).
         depth = self.depth(z, tensors, uv_px)
         return depth, depth * log_stddev

@@ -70,8 +70,8 @@ _AGE = (
 _WEIGHTS = "checkpoint: a path, or the name of one that comes with this package; empty: random weights of the preset"
 _COORDINATES = "what the keypoints are: pixels of the raw image, of camera_info's rectified one, or rays (x, y, 1)"
 _ACCELERATION = (
-    "eager; compiled: torch.compile, on CUDA in bfloat16 with CUDA graphs and kernels, eager where that fails; auto: "
-    "compiled on CUDA, eager on a CPU"
+    "eager; compiled: torch.compile, on CUDA in bfloat16 with CUDA graphs and kernels; openvino: on a CPU, float32; "
+    "eager where these fail; auto: compiled on CUDA, openvino on a CPU that has it"
 )
 _MOTION = (
     "where the camera's poses come from: the topic odometry (nav_msgs/Odometry), the topic pose (pose_type), tf (needs "

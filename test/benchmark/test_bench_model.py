@@ -15,6 +15,7 @@ def test_the_report_is_complete():
     assert list(report["decode_ms"]) == ["0", "3"]
     for times in (report["encode_ms"], *report["decode_ms"].values()):
         assert 0 < times["best"] <= times["median"] <= times["p95"] <= times["p99"]
+    assert report["encode_processor_ms"] > 0 and report["acceleration"] == "auto"
     assert report["voxel_table_bytes"] == 80 * 60 * 19 * 8
     assert report["peak_memory_bytes"] > 1e6 and report["device"] and report["torch_threads"] >= 1
     assert report["machine"] and set(report["versions"]) == {"eventspd_ros", "python", "torch"}

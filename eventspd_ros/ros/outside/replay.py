@@ -202,12 +202,15 @@ class _Timed:
 
     def __init__(self, asker: Asker, rate: float):
         self._asker, self._rate = asker, rate
-        self._start_s = self._ticked_s = time.monotonic()
+        self._start_s = self._ticked_s = 0.0
         self.first_ns: int | None = None
 
     def wait(self, time_ns: int) -> None:
-        """Until that time of the bag, with the clock ticking and answers heard."""
-        self.first_ns = first_ns = time_ns if self.first_ns is None else self.first_ns
+        """Until that time of the bag, with the clock ticking and answers heard. It begins with the first call: what a
+        bag takes to be opened would make its first events late, and all due at once."""
+        if self.first_ns is None:
+            self.first_ns, self._start_s = time_ns, time.monotonic()
+        first_ns = self.first_ns
         due_s = self._start_s + (time_ns - first_ns) / NS_PER_S / self._rate
         while True:
             self._tick(first_ns, time_ns)

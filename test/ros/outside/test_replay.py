@@ -12,6 +12,7 @@ from eventspd_ros.evaluation.replay.session import open_session, replay_offline
 from eventspd_ros.model.checkpoints import load_checkpoint, save_checkpoint
 from eventspd_ros.motion.depth_from_motion import Basis
 from eventspd_ros.predictor import Status
+from eventspd_ros.resources import DEFAULT_WEIGHTS, find_weights
 from eventspd_ros.ros.outside import replay
 from eventspd_ros.ros.outside.replay import replay_online
 from eventspd_ros.simulation.bag import ODOMETRY_TOPIC, write_bag
@@ -34,13 +35,20 @@ def weights(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("mode", "support_filter_ms"),
-    [("covering", 0.0), ("exact", 0.0), pytest.param("exact", 3.0, marks=pytest.mark.slow)],
+    ("mode", "support_filter_ms", "acceleration"),
+    [
+        ("covering", 0.0, "eager"),
+        ("exact", 0.0, "eager"),
+        pytest.param("exact", 3.0, "eager", marks=pytest.mark.slow),
+        pytest.param("covering", 0.0, "openvino", marks=pytest.mark.slow),
+    ],
 )
-def test_offline_and_online_answers_are_equal(mode, support_filter_ms, bag, weights, monkeypatch):
+def test_offline_and_online_answers_are_equal(mode, support_filter_ms, acceleration, bag, weights, monkeypatch):
+    if acceleration == "openvino":  # which routing is not for
+        weights = find_weights(DEFAULT_WEIGHTS)
     monkeypatch.setattr(replay, "PATIENT_WAIT_MS", 3000.0)  # at the bag's end requests wait for poses that never come
     options = {"max_cache_age_ms": 5000.0, "support_filter_ms": support_filter_ms}  # packets wait on a busy machine
-    settings = ReplaySettings(mode, uniform=40, **options)
+    settings = ReplaySettings(mode, uniform=40, acceleration=acceleration, **options)
     session = open_session(bag, load_checkpoint(weights), settings=settings)
     offline = replay_offline(session, [weights])[0]
     online = replay_online(session, [weights], 0.0, "cpu")[0]
@@ -83,7 +91,7 @@ def test_they_are_with_poses_late_and_missing_and_early(later_ms, lost_ms, room,
 
     damaged = rewrite(room, tmp_path / "damaged", {ODOMETRY_TOPIC: ("nav_msgs/msg/Odometry", lost)})
     bag = at_other_times(damaged, tmp_path / "bag", {ODOMETRY_TOPIC: later_ms * 1_000_000})
-    session = open_session(bag, load_checkpoint(weights), settings=ReplaySettings(uniform=40))
+    session = open_session(bag, load_checkpoint(weights), settings=ReplaySettings(uniform=40, acceleration="eager"))
     offline = replay_offline(session, [weights])[0]
     online = replay_online(session, [weights], 0.0, "cpu")[0]
     same(session, offline, online)
@@ -95,7 +103,7 @@ def test_they_are_with_poses_late_and_missing_and_early(later_ms, lost_ms, room,
 
 
 def test_at_a_rate_every_request_is_answered_and_timed(bag, weights, capsys):
-    command = ["replay", str(bag), "--weights", str(weights), "--online", "--queries", "10"]
+    command = ["replay", str(bag), "--weights", str(weights), "--online", "--queries", "10", "--acceleration", "eager"]
     assert main([*command, "--rate", "0.5"]) == 0
     shown = capsys.readouterr().out
     assert all(words in shown for words in ("latency_ms", "windows_dropped", "accuracy, keypoints"))
