@@ -93,9 +93,10 @@ class BagPlayer(Node):
 
     def _in_time(self, bar: tqdm) -> Iterator[tuple[str, bytes]]:
         """The bag's messages, each handed out when it is due, with /clock kept ticking between them."""
-        start_s, first_ns = time.monotonic(), None
+        start_s, first_ns = 0.0, None
         for topic, time_ns, data in self.bag.messages(list(self._publishers_by_topic)):
-            first_ns = time_ns if first_ns is None else first_ns
+            if first_ns is None:  # not before: opening a compressed bag would make its first second due at once
+                start_s, first_ns = time.monotonic(), time_ns
             due_s = start_s + (time_ns - first_ns) / NS_PER_S / self.parameters.rate
             while (wait_s := due_s - time.monotonic()) > 0 and rclpy.ok():
                 time.sleep(min(wait_s, CLOCK_PERIOD_S))

@@ -39,6 +39,11 @@ def pair(model, height=HEIGHT, width=WIDTH):
     return model.eval(), OpenVinoModel(model.eval(), height, width)
 
 
+@pytest.fixture(scope="module")
+def both():
+    return pair(trained())
+
+
 def streamed(model, height, width):
     """The last cache and memory of three windows, one of them empty."""
     states = [StreamState()]
@@ -66,10 +71,9 @@ def test_the_weights_that_ship_answer_alike(height, width):
             torch.testing.assert_close(*answers, rtol=1e-4, atol=0)
 
 
-def test_a_model_without_a_memory_answers_alike():
-    plain, fast = pair(randomise(build_model("minimal"), scale=0.1))
+def test_a_model_without_a_memory_answers_alike(both):
     answers = []
-    for model in (plain, fast):
+    for model in both:
         cache, _ = streamed(model, HEIGHT, WIDTH)
         answers.append(torch.stack(model.decode(cache, torch.rand(40, 2, generator=torch.manual_seed(1)) * 100)))
     torch.testing.assert_close(*answers, rtol=1e-3, atol=1e-4)
@@ -85,9 +89,9 @@ def test_what_it_cannot_convert_is_said_and_the_plain_model_answers():
     assert torch.equal(streamed(made, HEIGHT, WIDTH)[1], streamed(model, HEIGHT, WIDTH)[1])
 
 
-def test_answers_outlast_the_windows_that_come_after():
+def test_answers_outlast_the_windows_that_come_after(both):
     """What one call gave lies in no buffer that the next one writes."""
-    _, made = pair(randomise(build_model("minimal"), scale=0.1))
+    _, made = both
     with torch.inference_mode():
         (first,), states = made.encode([random_window(WIDTH, HEIGHT, 3000)], [StreamState()])
         kept = [tensor.clone() for tensor in list_tensors(first.tensors)]
@@ -99,8 +103,8 @@ def test_answers_outlast_the_windows_that_come_after():
     assert all(torch.equal(a, b) for a, b in zip(list_tensors(first.tensors), kept, strict=True))
 
 
-def test_a_point_that_is_none_gives_no_number():
-    plain, made = pair(randomise(build_model("minimal"), scale=0.1))
+def test_a_point_that_is_none_gives_no_number(both):
+    plain, made = both
     cache, _ = streamed(plain, HEIGHT, WIDTH)
     points = torch.tensor([[torch.nan, 4.0], [50.0, torch.inf], [20.0, 20.0]])
     with torch.inference_mode():
@@ -148,8 +152,7 @@ def test_a_damaged_file_costs_speed_alone(cache_folder):
 
 
 def test_a_cpu_takes_it_where_it_is_there(fastest_models, monkeypatch, caplog):
-    model = randomise(build_model("minimal"), scale=0.1).eval()
-    lines = []
+    model, lines = trained(), []
     with caplog.at_level(logging.WARNING):
         made = accelerate(model, say=lines.append)
         made.prepare(HEIGHT, WIDTH)

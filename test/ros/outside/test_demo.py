@@ -18,6 +18,7 @@ from eventspd_ros.evaluation.replay.session import open_session
 from eventspd_ros.model.checkpoints import load_checkpoint, save_checkpoint
 from eventspd_ros.motion.depth_from_motion import Basis
 from eventspd_ros.predictor import Answer, Status
+from eventspd_ros.resources import DEFAULT_WEIGHTS
 from eventspd_ros.ros.outside import demo
 from eventspd_ros.ros.outside.demo import SETTINGS, run_demo, summary_of, table
 from eventspd_ros.simulation.bag import CAMERA_INFO_TOPIC, DEPTH_TOPIC
@@ -30,11 +31,11 @@ def weights(tmp_path_factory):
     return path
 
 
-def test_every_request_of_a_simulated_bag_is_answered(simulated_bag, weights, tmp_path, monkeypatch):
+def test_every_request_of_a_simulated_bag_is_answered(simulated_bag, tmp_path, monkeypatch):
     """Nothing here depends on how much of the bag the machine can encode: what it did must add up, and fit together."""
     found, replayed = [], demo.replay_online
     monkeypatch.setattr(demo, "replay_online", lambda *a: found.extend(replayed(*a)) or found)
-    summary = run_demo(simulated_bag, tmp_path, str(weights))
+    summary = run_demo(simulated_bag, tmp_path)
     assert json.loads((tmp_path / "summary.json").read_text()) == summary
     assert summary["requests"] == summary["answers"] >= 40
     assert summary["windows_encoded"] + summary["windows_dropped"] == pytest.approx(1500 / 8.333, abs=4)
@@ -54,7 +55,7 @@ def test_every_request_of_a_simulated_bag_is_answered(simulated_bag, weights, tm
     assert summary["poses"] == "/odometry" and "poses of /odometry" in table(summary)
     basis = np.concatenate([given.answer.basis for given in found[0].answers])
     assert (basis & Basis.MOTION).any(), "the node was given them"
-    assert summary["weights"] == str(weights) and not summary["fx_assumed"]
+    assert summary["weights"] == DEFAULT_WEIGHTS and not summary["fx_assumed"]
     picture = cv2.imread(str(tmp_path / "overlay.png"))
     assert picture.shape[1] >= 1000 and len(set(picture.reshape(-1, 3)[::97].sum(axis=1))) > 10
 

@@ -1,5 +1,7 @@
 """The same requests offline and through the node over DDS: the same answers."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from reference.models import small_model
@@ -121,3 +123,21 @@ def test_what_does_not_go_online_is_one_line(arguments, said, bag, weights, caps
     assert said in capsys.readouterr().err.splitlines()[-1]
     assert main(["replay", str(bag), "--weights", str(weights), str(weights), "--online"]) == 2
     assert "the node has one model" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_bags_time_begins_with_its_first_message(monkeypatch):
+    """Not while it is opened and the lens is told, or all of that time would be due at once."""
+    now_s, published = [100.0], []
+    monkeypatch.setattr(replay.time, "monotonic", lambda: now_s[0])
+
+    def spin_until(done, seconds):
+        while not done():
+            now_s[0] += 0.001
+
+    asker = SimpleNamespace(spin_until=spin_until, clock=SimpleNamespace(publish=published.append))
+    pace = replay._Timed(asker, rate=2.0)
+    now_s[0] += 5.0
+    pace.wait(10**18)
+    assert now_s[0] == 105.0
+    pace.wait(10**18 + 3 * 10**8)
+    assert now_s[0] == pytest.approx(105.15, abs=0.002) and published
