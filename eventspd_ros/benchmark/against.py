@@ -14,7 +14,7 @@ QUESTION = (
     *("bench", "preset", "sensor", "encoding", "topic", "window_ms", "stride_ms"),
     *("support_filter_ms", "batch", "windows_per_sample", "queries_per_sample", "precision"),
 )
-CIRCUMSTANCES = ("machine", "device", "torch_threads", "workers", "versions", "input_sha256")
+CIRCUMSTANCES = ("machine", "device", "acceleration", "torch_threads", "workers", "versions", "input_sha256")
 UNITS = ("_ms", "_s", "_per_second", "_bytes", "_hz")
 
 

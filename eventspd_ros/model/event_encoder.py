@@ -76,8 +76,9 @@ class EventEncoder(nn.Module):
         """Let go of what prepare() built."""
         self.grids.drop_tables()
 
-    def scatter(self, windows: Sequence[EventWindow | ImageWindow]) -> Tensor:
-        """B windows of one sensor -> field (B, L·F, H, W) float32: the sum of the encodings of each pixel's events."""
+    def scatter(self, windows: Sequence[EventWindow | ImageWindow], into: Tensor | None = None) -> Tensor:
+        """B windows of one sensor -> field (B, L·F, H, W) float32: the sum of the encodings of each pixel's events.
+        into: as GridEncoding.sums() takes it."""
         events = gather_events(event_windows(windows), self.config.time_bins, self.grids.table.device)
         size = events.height, events.width
         with torch.autocast(self.grids.table.device.type, enabled=False):
@@ -85,7 +86,7 @@ class EventEncoder(nn.Module):
                 # Pixel by pixel, from planes interpolated once for all windows.
                 field = self.grids.field(events, self.grids.planes(*size).transpose(1, 2).flatten(1))
             else:
-                field = self.grids.sums(events)
+                field = self.grids.sums(events, into)
         return field.view(events.windows, *size, -1).permute(0, 3, 1, 2)
 
     def forward(self, field: Tensor) -> Tensor:

@@ -204,18 +204,22 @@ class GridEncoding(nn.Module):
         voxels = self._voxel_table(events)
         return self._evaluate_grids(events) if voxels is None else self._read_voxels(events, voxels)
 
-    def sums(self, events: EventTensors) -> Tensor:
+    def sums(self, events: EventTensors, into: Tensor | None = None) -> Tensor:
         """The sum of the encodings of each pixel's events, (B·H·W, L·F) float32: what inference takes, and training
-        for windows that it does not differentiate."""
-        area = events.height * events.width
-        field = self.table.new_zeros(events.windows, area, len(self.levels), self.table.shape[1])
+        for windows that it does not differentiate. into: of that size, on a CPU, may be written over for it."""
+        shape = (events.windows, events.height * events.width, len(self.levels), self.table.shape[1])
         voxels = self._voxel_table(events)
-        if voxels is not None and voxels.device.type == "cpu" and field.dtype == torch.float32:
+        if voxels is not None and voxels.device.type == "cpu" and voxels.dtype == torch.float32:
+            if into is None:
+                field = voxels.new_zeros(shape)
+            else:
+                field = into.view(shape)
+                field.numpy().fill(0)  # torch would wake threads for it, which then spin beside what comes next
             voxels = voxels.view(-1, self.time_nodes, self.table.shape[1])
             sum_events(events, voxels, (self.node_index, self.node_weight), field)
             return field.view(-1, self.channels)
         encoded = self._evaluate_grids(events) if voxels is None else self._read_voxels(events, voxels)
-        return field.view(-1, self.channels).index_add(0, events.pixel, encoded)
+        return self.table.new_zeros(shape).view(-1, self.channels).index_add(0, events.pixel, encoded)
 
     def _voxel_table(self, events: EventTensors) -> Tensor | None:
         """What prepare() built for this sensor, where it still stands; in training, which moves the weights, one for

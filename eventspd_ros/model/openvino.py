@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import warnings
 from bisect import bisect_left
@@ -174,6 +175,7 @@ class OpenVinoModel(SteppedModel):
             encode, self._sizes = self._compiled(model, height, width, _kept(model, height, width, moment))
         super().__init__(model, (height, width), encode, self._sizes[-1])
         self._encoder = model.encoder
+        self._field = torch.zeros(math.prod(seen_hw(model.config, height, width)), model.encoder.field_channels)
 
     def _compiled(
         self, model: PointDepthModel, height: int, width: int, kept: Path
@@ -190,7 +192,7 @@ class OpenVinoModel(SteppedModel):
         return encode, [decode.compiled(request) for request in requests]
 
     def _encode(self, window: EventWindow, memory: Tensor | None) -> tuple[FeatureCache, Tensor | None]:
-        field = self._encoder.scatter([window]).permute(0, 2, 3, 1)
+        field = self._encoder.scatter([window], self._field).permute(0, 2, 3, 1)
         shape = self._memory_shape
         if shape is not None and memory is None:
             memory = torch.zeros(1, *shape)

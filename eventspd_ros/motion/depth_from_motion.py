@@ -205,7 +205,8 @@ class MotionDepth:
         if (seen := self._seen) is None or not len(log_depth):
             return nothing
         rough = self.learned.rough(log_depth, log_stddev)
-        prior = np.where(has_learned, rough[0], log_depth), np.where(has_learned, rough[1], log_stddev)
+        vague = np.minimum(rough[1], FLAT_STDDEV)  # who knows less than nothing is searched for as one who knows nothing
+        prior = np.where(has_learned, rough[0], log_depth), np.where(has_learned, vague, log_stddev)
         rays = seen.lens.rays(points.uv_px)
         with seen.slices.lock:
             look = seen.slices.look(until_ns)

@@ -9,13 +9,17 @@ from reference import dataset_layouts as layouts
 from reference.samples import assert_same, make_sample
 from torch.utils.data import DataLoader
 
-from eventspd_ros.datasets.augment import Augmentation
+from eventspd_ros.datasets.augment import Augmentation, augment
+from eventspd_ros.datasets.catalogue import open_dataset
 from eventspd_ros.datasets.feed import Feed, collate, locate
 from eventspd_ros.datasets.queries import Category, LossMap
 from eventspd_ros.datasets.sample import Windowing
 from eventspd_ros.datasets.simulated import SimulatedSequence
 from eventspd_ros.model.config import PitchConfig
 from eventspd_ros.model.presets import preset_config
+from eventspd_ros.simulation.camera import PinholeCamera
+from eventspd_ros.simulation.dataset_writer import SetConfig, simulate_set
+from eventspd_ros.simulation.variety import Variety
 
 
 @pytest.fixture
@@ -123,3 +127,21 @@ def test_a_feed_for_a_model_of_cells_is_of_cells(sequences):
     assert sample.intrinsics.metric_per_canonical == pytest.approx(fine.intrinsics.metric_per_canonical)
     assert 0 < len(sample.events) < len(fine.events) / 2
     assert_same(feed[0, 3], sample)
+
+
+@pytest.mark.parametrize(
+    ("domain", "variety", "told"),
+    [
+        ("drive", {"focal": (1.0, 1.0)}, True),
+        ("drive", {"scale": (0.5, 0.5)}, False),
+        ("jumble", {}, False),
+    ],
+)
+def test_a_simulated_scene_says_whether_its_scale_is_told(domain, variety, told, tmp_path):
+    config = SetConfig((domain,), 1, duration_s=0.1, camera=PinholeCamera.centred(48, 32), variety=Variety(**variety))
+    simulate_set(tmp_path, config, workers=1)
+    [sequence] = open_dataset("simulated", tmp_path, Windowing())
+    assert sequence.scale_told == told and sequence[0].scale_told == told
+    assert collate([sequence[0]]).scale_told.tolist() == [told]
+    augmented = augment(sequence[0], np.random.default_rng(0), Augmentation())
+    assert augmented.scale_told == told

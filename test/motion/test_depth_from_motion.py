@@ -100,6 +100,20 @@ def test_with_poses_depth_beats_a_learned_depth_that_is_wrong(bias):
     assert (answer.parallax_px[moved] > 0).all()
 
 
+@pytest.mark.parametrize("stddev", [1.6, 3.0])
+def test_a_network_that_knows_nothing_is_no_worse_than_none(stddev):
+    """Its σ may be wider than what is taken where there is no network; as far need not be searched."""
+    points, truth = wrong(-0.3, 0.15)
+    points = replace(points, log_stddev=np.full(len(truth), stddev), scale_stddev=0.6 * stddev)
+    answer = ask(stream(), points)
+    moved = (answer.basis & Basis.MOTION) > 0
+    error = np.abs(np.log(answer.depth_m) - truth)[moved]
+    alone = ask(stream(), Points(points.uv_px))
+    both = np.isfinite(alone.depth_m[moved])
+    assert np.median(error) < 0.05
+    assert error[both].mean() < 1.2 * np.abs(np.log(alone.depth_m[moved][both]) - truth[moved][both]).mean()
+
+
 def test_without_a_learned_depth_what_is_answered_is_sure_and_true():
     uv_px, truth = RECORDED.corners
     answer = ask(stream(), Points(uv_px))
