@@ -205,7 +205,7 @@ class MotionDepth:
         if (seen := self._seen) is None or not len(log_depth):
             return nothing
         rough = self.learned.rough(log_depth, log_stddev)
-        vague = np.minimum(rough[1], FLAT_STDDEV)  # who knows less than nothing is searched for as one who knows nothing
+        vague = np.minimum(rough[1], FLAT_STDDEV)  # a network that knows nothing is searched for as none is
         prior = np.where(has_learned, rough[0], log_depth), np.where(has_learned, vague, log_stddev)
         rays = seen.lens.rays(points.uv_px)
         with seen.slices.lock:
