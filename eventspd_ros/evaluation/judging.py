@@ -150,8 +150,9 @@ def read_judging(path: Path | str) -> Judging:
 def judge(
     judging: Judging, weights: str, out: Path, recordings: Path | None = None, only: Sequence[str] = ()
 ) -> Judgement:
-    """Makes and asks what is not there yet: sets in out/sets, results in a folder of those weights' own, with
-    judged.json. only: names of sets. ValueError: an unknown name, or a command that fails, which has said why."""
+    """Makes and asks what is not there yet, or what another command made: sets in out/sets, results in a folder of
+    those weights' own, with judged.json. only: names of sets. ValueError: an unknown name, or a command that fails,
+    which has said why."""
     unknown = set(only) - {judged.name for judged in judging.sets}
     if unknown:
         raise ValueError(f"sets {sorted(unknown)}: known are {', '.join(judged.name for judged in judging.sets)}")
@@ -166,10 +167,13 @@ def judge(
             continue
         result = results / f"{judged.name}.json"
         commands = _commands(judged, weights, out, recordings, result)
-        if not result.exists():
+        written, made_by = [shlex.join(["eventspd", *command]) for command in commands], result.with_suffix(".sh")
+        text = "\n".join(written) + "\n"
+        if not (result.exists() and made_by.exists() and made_by.read_text() == text):
             for command in commands:
                 _run(command, result)
-        judgement.commands[judged.name] = [shlex.join(["eventspd", *command]) for command in commands]
+            made_by.write_text(text)
+        judgement.commands[judged.name] = written
         found = json.loads(result.read_text())
         judgement.verdicts.extend(v for wanted in judged.wanted for v in wanted.verdicts(judged.name, found))
     write_whole(results / "judged.json", json.dumps(asdict(judgement), indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""A model's two phases on a CPU through OpenVINO: the same float32 numbers to rounding, in a third of the time.
+"""A model's two phases on a CPU through OpenVINO: the same float32 numbers to rounding, in less of the time.
 
 PyTorch runs a window of eventspd_lite as some four hundred small operations, each with threads to wake and a map to
 write; OpenVINO fuses them ahead. Events become a field by the model's own compiled sums. One sensor each; a request is
@@ -15,7 +15,7 @@ import os
 import warnings
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,7 +29,7 @@ from eventspd_ros.events.types import EventWindow
 from eventspd_ros.model.feature_cache import FeatureCache, list_tensors, put_tensors
 from eventspd_ros.model.point_depth import PointDepthModel
 from eventspd_ros.model.stepped import SteppedModel
-from eventspd_ros.model.steps import DecodeStep
+from eventspd_ros.model.steps import DecodeStep, event_encoder
 from eventspd_ros.resources import cache_folder
 from eventspd_ros.whole import whole_file
 
@@ -138,17 +138,21 @@ def _quiet() -> Iterator[None]:
 
 def _kept(model: PointDepthModel, height: int, width: int, moment: str) -> Path:
     """Where a model's steps for a sensor are kept, less what they are called: another place for other weights, code or
-    versions. What has no weights yet has others each time: for a moment."""
+    versions. In the folder `moment` where the user's cannot be written, and what has no weights yet, as it has others
+    each time."""
     import openvino
 
-    if not model.trained:
+    folder = cache_folder() / "openvino"
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    if not model.trained or not os.access(folder, os.W_OK):
         return Path(moment) / "steps"
     told = hashlib.sha256(json.dumps([model.config.to_dict(), torch.__version__, openvino.__version__]).encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
         told.update(path.read_bytes())
     for tensor in model.state_dict().values():
         told.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return cache_folder() / "openvino" / f"{width}x{height}-{told.hexdigest()[:16]}"
+    return folder / f"{width}x{height}-{told.hexdigest()[:16]}"
 
 
 class CompiledStep:
@@ -174,7 +178,7 @@ class OpenVinoModel(SteppedModel):
         with TemporaryDirectory() as moment:
             encode, self._sizes = self._compiled(model, height, width, _kept(model, height, width, moment))
         super().__init__(model, (height, width), encode, self._sizes[-1])
-        self._encoder = model.encoder
+        self._encoder = event_encoder(model)
         self._field = torch.zeros(math.prod(seen_hw(model.config, height, width)), model.encoder.field_channels)
 
     def _compiled(

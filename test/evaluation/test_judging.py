@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -138,6 +139,9 @@ sets:
     judging = read_judging(path)
     again = judge(judging, str(weights), out)
     assert [v.met for v in again.verdicts] == [True, False] and "MISSED" in show_judgement(again)
+    other = Judging((replace(judging.sets[0], ask="--queries 21"),))
+    with pytest.raises(ValueError, match="ended with status 1"):  # another question
+        judge(other, str(weights), out)
     with pytest.raises(ValueError, match=r"sets \['home'\]: known are tiny, real"):
         judge(judging, str(weights), out, only=["home"])
 

@@ -136,6 +136,13 @@ def test_random_weights_leave_nothing_behind(cache_folder):
     assert set(cache_folder.glob("*")) == before
 
 
+def test_a_folder_that_cannot_be_written_costs_time_alone(tmp_path, monkeypatch):
+    (tmp_path / "eventspd_ros").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    OpenVinoModel(trained(), HEIGHT, WIDTH)
+    assert [path.name for path in tmp_path.iterdir()] == ["eventspd_ros"]
+
+
 def test_a_damaged_file_costs_speed_alone(cache_folder):
     model, lines = trained(seed=5), []
     before = set(cache_folder.glob("*"))
