@@ -22,6 +22,7 @@ READS = [
     ("pretrain IN --out out/run", YAML),
     ("train IN --out out/run", YAML),
     ("ablate IN --out out/run", YAML),
+    ("judge IN --out out/judged", YAML),
     ("pseudo-label simulated SET --teacher IN", FOLDER),
     ("evaluate IN --out out/x.json", FOLDER),
     ("evaluate IN --dataset m3ed --motion", FOLDER),

@@ -23,6 +23,7 @@ from eventspd_ros.evaluation.scoring.summary import POOLED
 from eventspd_ros.evaluation.showing.model_tables import number
 from eventspd_ros.evaluation.showing.table import format_table
 from eventspd_ros.model.config import from_plain
+from eventspd_ros.readable import check_readable
 from eventspd_ros.resources import find_weights
 from eventspd_ros.text import one_line
 from eventspd_ros.whole import write_whole
@@ -137,9 +138,10 @@ class Judgement:
 
 def read_judging(path: Path | str) -> Judging:
     """ValueError, one line: no YAML, or not as JudgedSet has it."""
+    check_readable(path)
     try:
         judging = from_plain(Judging, yaml.safe_load(Path(path).read_text()), "judging")
-    except (UnicodeDecodeError, yaml.YAMLError, ValueError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError) as error:
         raise ValueError(f"{path}: {one_line(error)}") from None
     names = [judged.name for judged in judging.sets]
     if len(set(names)) < len(names) or not names:
@@ -172,7 +174,7 @@ def judge(
         if not (result.exists() and made_by.exists() and made_by.read_text() == text):
             for command in commands:
                 _run(command, result)
-            made_by.write_text(text)
+            write_whole(made_by, text)
         judgement.commands[judged.name] = written
         found = json.loads(result.read_text())
         judgement.verdicts.extend(v for wanted in judged.wanted for v in wanted.verdicts(judged.name, found))
@@ -197,7 +199,7 @@ def _run(command: list[str], result: Path) -> None:
     said = subprocess.run([sys.executable, "-m", "eventspd_ros.cli", *command], stdout=subprocess.PIPE, text=True)
     if said.returncode:
         raise ValueError(f"eventspd {shlex.join(command)}: ended with status {said.returncode}")
-    result.with_suffix(".txt").write_text(said.stdout)
+    write_whole(result.with_suffix(".txt"), said.stdout)
 
 
 def show_judgement(judgement: Judgement) -> str:

@@ -22,7 +22,7 @@ from rclpy.serialization import deserialize_message
 
 from eventspd_ros.benchmark.machine import cpu_name
 from eventspd_ros.evaluation.replay.topics import BagTopics, TopicNames, choose_topics
-from eventspd_ros.events.files.rosbag import open_bag
+from eventspd_ros.events.files.rosbag import RosbagSource, open_bag
 from eventspd_ros.events.messages import time_to_ns
 from eventspd_ros.msg import KeypointArray, KeypointDepthArray
 from eventspd_ros.nanoseconds import NS_PER_S
@@ -151,7 +151,9 @@ def run_soak(bag: Path, minutes: float) -> dict:
         raise ValueError(f"{bag}: has no keypoints to ask for; without --bag one is simulated")
     remappings = {"events": topics.events, "camera_info": topics.camera_info, "keypoints": topics.keypoints}
     remappings[topics.motion] = topics.poses
-    parameters = {"weights": "", "allow_untrained": True, **motion_parameters(topics)}
+    source = RosbagSource(bag, topics.events)
+    sensor = {"sensor_width": source.width, "sensor_height": source.height}  # compiled for before the watch begins
+    parameters = {"weights": "", "allow_untrained": True, **sensor, **motion_parameters(topics)}
     cycle: Counter[str] = Counter()
     chance = random.Random(0)
     with driving(lambda: Soak(bag, topics), parameters, remappings) as soak:
