@@ -7,6 +7,7 @@ import pytest
 from eventspd_ros.benchmark.motion import KEYPOINTS, bench_motion
 
 
+@pytest.mark.slow
 def test_the_report_is_complete_and_consistent():
     report = bench_motion((65, 87), repetitions=2)
     assert (report["bench"], report["sensor"], report["keypoints"]) == ("motion", "87x65", KEYPOINTS)
