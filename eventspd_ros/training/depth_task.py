@@ -120,12 +120,13 @@ class DepthTask(Task):
         target = drawn.depth_m.to(canonical.device) / scale
         valid, told = target.isfinite(), batch.scale_told.to(canonical.device)
         log_error = canonical.log() - torch.where(valid, target, 1.0).log()
-        terms = self._error_terms(canonical, forgiving(target, canonical, valid, told), drawn)
+        aimed_at = forgiving(target, canonical, valid, told)
+        terms = self._error_terms(canonical, aimed_at, drawn)
         terms |= self._likelihood_terms(log_error, stddev / canonical, tensors, valid)
         terms |= self._dense_terms(tensors, batch, inputs.progress) | self._feature_terms(tensors, batch)
         if self.centre is not None:
             weights = self.config.losses
-            loss = point_loss(self.centre(self.model, tensors, uv_px), target, target.isfinite(), weights.huber_delta)
+            loss = point_loss(self.centre(self.model, tensors, uv_px), aimed_at, valid, weights.huber_delta)
             terms["centre"] = weights.centre * loss
         loss = sum(terms.values()).mean()
         shown = {name: term.detach().mean() for name, term in terms.items()}
