@@ -7,7 +7,7 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from eventspd_ros.cli.shared import Command, add_support_filter, device, progress_bar, show
+from eventspd_ros.cli.shared import Command, add_acceleration, add_support_filter, device, progress_bar, show
 from eventspd_ros.resources import DEFAULT_WEIGHTS, find_resource, find_weights
 
 
@@ -25,6 +25,7 @@ def add_commands(command: Command) -> None:
     sub.add_argument("--warm-up", type=int, default=8, help="windows before the first question (default 8)")
     add_support_filter(sub)
     sub.add_argument("--device", type=device, default="cpu", help="cpu, cuda or cuda:N")
+    add_acceleration(sub, "eager")
     sub.add_argument("--dense", nargs=2, type=Path, metavar=("F3", "DAV2"), help="beside F³ + Depth Anything V2")
     sub.add_argument("--diagnostics", action="store_true", help="what the decoder does: routing, attention, offsets")
     sub.add_argument("--sweeps", action="store_true", help="fewer events, noise, gaps, a camera that stops, K")
@@ -66,6 +67,8 @@ def evaluate(options) -> None:
     from eventspd_ros.evaluation.scoring.protocols import choose_protocol
     from eventspd_ros.evaluation.showing.table import show_evaluation
 
+    if options.acceleration != "eager" and (options.diagnostics or options.report):
+        raise ValueError(f"--acceleration {options.acceleration}: --diagnostics and --report look into an eager model")
     if options.motion or options.pose_errors:
         check_poses(open_dataset(options.dataset, options.input))
     protocol = choose_protocol(options.protocol, options.alignment) if options.protocol else None
@@ -84,6 +87,7 @@ def evaluate(options) -> None:
             options.dense,
             progress,
             options.out,
+            options.acceleration,
         )
     result = look_closer(options, evaluation)
     if options.out:  # once more, with what look_closer() found

@@ -44,11 +44,11 @@ def device(name: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def add_acceleration(sub: argparse.ArgumentParser) -> None:
+def add_acceleration(sub: argparse.ArgumentParser, default: str = "auto") -> None:
     """--acceleration, as of model/acceleration.py, which loads torch."""
-    text = "auto (compiled on CUDA, openvino on a CPU), eager, compiled or openvino"
+    text = f"auto (compiled on CUDA, openvino on a CPU), eager, compiled or openvino (default {default})"
     choices = ("auto", "eager", "compiled", "openvino")
-    sub.add_argument("--acceleration", choices=choices, default="auto", help=text)
+    sub.add_argument("--acceleration", choices=choices, default=default, help=text)
 
 
 def query_counts(text: str) -> tuple[int, ...]:

@@ -22,6 +22,7 @@ from eventspd_ros.evaluation.asking.questions import Settings
 from eventspd_ros.evaluation.results import EvaluationResult, write_json
 from eventspd_ros.evaluation.scoring.protocols import DisparityProtocol, Protocol
 from eventspd_ros.evaluation.scoring.summary import score_by_protocol, summarise
+from eventspd_ros.model.acceleration import accelerate
 from eventspd_ros.model.checkpoints import load_checkpoint
 from eventspd_ros.model.dense import load_dense
 from eventspd_ros.whole import check_output
@@ -51,6 +52,7 @@ def evaluate_checkpoints(
     dense: tuple[Path | str, Path | str] | None = None,
     progress: Callable[[int, int], object] | None = None,
     out: Path | str | None = None,
+    acceleration: str = "eager",
 ) -> Evaluation:
     """Evaluates checkpoints on a dataset. weights: the first is the model in question, also with its memory reset; the
     others stand beside it. train_folder: the set it was trained on, for the baselines; None: without them. protocol: by
@@ -60,6 +62,8 @@ def evaluate_checkpoints(
     On the CPU one process a core streams scenes; a script that calls this needs `if __name__ == "__main__":`.
     progress: called with (scenes done since the last call, scenes in all), a scene counted once a method. out: where
     the result is written; until then finished scenes lie beside it in OUT.partial, and the same call goes on from them.
+    acceleration: of model/acceleration.py, as a node would run the checkpoints; they encode one scene after another in
+    this process, where eager ones encode eight at once.
     """
     if out is not None:
         check_output(out)
@@ -67,15 +71,18 @@ def evaluate_checkpoints(
     sequences = open_dataset(dataset, folder)
     training = None if train_folder is None else open_dataset(dataset, train_folder)
     baselines = {} if training is None else fit_baselines(training, settings.seed)
-    methods = _methods([load_checkpoint(path, device) for path in weights], [Path(path) for path in weights])
+    models = [load_checkpoint(path, device) for path in weights]
+    faster = {model: accelerate(model, acceleration) for model in models}
+    methods = [replace(m, model=faster[m.model]) for m in _methods(models, [Path(path) for path in weights])]
     if dense is not None:
         methods.append(_dense_method(dense, device, training, settings.seed))
     total = len(sequences) * len(methods)
-    workers = cores() if device == "cpu" else 1
+    plain = device == "cpu" and acceleration == "eager"
+    workers = cores() if plain else 1  # what was compiled is of this process
     report = None if progress is None else lambda done: progress(done, total)
     work = nullcontext()
     if out is not None:
-        work = Partial(f"{out}.partial", _configuration(sequences, weights, dense, settings, device))
+        work = Partial(f"{out}.partial", _configuration(sequences, weights, dense, settings, device, acceleration))
     with work as partial:
         answers = collect_answers(sequences, methods, baselines, settings, workers, report, partial)
         result = EvaluationResult(
@@ -95,7 +102,7 @@ def evaluate_checkpoints(
 
 
 def _configuration(
-    sequences: list[Sequence], weights: list, dense: tuple | None, settings: Settings, device: str
+    sequences: list[Sequence], weights: list, dense: tuple | None, settings: Settings, device: str, acceleration: str
 ) -> dict:
     """What finished answers depend on."""
     return {
@@ -104,6 +111,7 @@ def _configuration(
         "dense": [] if dense is None else [fingerprint(dense[0]), fingerprint(Path(dense[1]) / "model.safetensors")],
         "settings": asdict(settings),
         "device": device,
+        "acceleration": acceleration,
         "version": __version__,
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -14,6 +15,8 @@ from eventspd_ros.ros.workers import FaultCounter, Reporter, Worker
 
 # A model that fails this often in a row will not recover by itself.
 MAX_FAILURES = 10
+# How long after a window had to go for want of room the newest comes first: a burst is over by then.
+BEHIND_S = 1.0
 
 
 class Lane:
@@ -33,6 +36,7 @@ class Lane:
         self.encoded_s = 0.0  # time.monotonic() of the last one
         self.latencies, self.on_encoded = latencies, on_encoded
         self.waiting: deque[tuple[EncodeJob, float]] = deque()
+        self.full_s = -math.inf  # time.monotonic() of when an ordinary window last had to go for want of room
         self._encoder, self._keeps_windows = encoder, keeps_windows
         self._newest: tuple[EventWindow | ImageWindow, ...] = ()
 
@@ -104,6 +108,7 @@ class EncoderThread:
             if len(alike) >= (1 if job.exact else self._max_windows):
                 lane.waiting.remove(alike[0])
                 lane.dropped += 1
+                lane.full_s = lane.full_s if job.exact else time.monotonic()
             lane.waiting.append((job, time.monotonic()))
             self.idle = False
             self._changed.notify()
@@ -120,7 +125,10 @@ class EncoderThread:
         return True
 
     def _next_batch(self) -> list[tuple[Lane, EncodeJob, float]] | None:
-        """The oldest window of every lane whose sensor has the size of the first one's; None when closed."""
+        """One window of every lane whose sensor has the size of the first one's; None when closed.
+
+        The oldest, so that bursts lose none; the newest in lanes that are falling behind.
+        """
         with self._changed:
             self.idle = not any(lane.waiting for lane in self._lanes)
             self._changed.wait_for(lambda: self._closed or any(lane.waiting for lane in self._lanes))
@@ -130,6 +138,7 @@ class EncoderThread:
             batch, size = [], None
             for lane in self._lanes:
                 self._drop_void(lane)
+                self._drop_late(lane)
                 if not lane.waiting:
                     continue
                 job = lane.waiting[0][0]
@@ -145,6 +154,16 @@ class EncoderThread:
         while lane.waiting and lane.waiting[0][0].void:
             lane.waiting.popleft()
             lane.void += 1
+
+    @staticmethod
+    def _drop_late(lane: Lane) -> None:
+        """Where windows come faster than they are encoded, those that wait behind others only make answers older."""
+        ordinary = [entry for entry in lane.waiting if not entry[0].exact]
+        if len(ordinary) < 2 or time.monotonic() - lane.full_s > BEHIND_S:
+            return
+        for entry in ordinary[:-1]:
+            lane.waiting.remove(entry)
+            lane.dropped += 1
 
     def _encode(self, batch: list[tuple[Lane, EncodeJob, float]]) -> bool:
         start_s = time.monotonic()

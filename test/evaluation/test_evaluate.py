@@ -12,6 +12,7 @@ from eventspd_ros.evaluation import evaluate
 from eventspd_ros.evaluation.asking import answers
 from eventspd_ros.evaluation.asking.questions import Settings
 from eventspd_ros.evaluation.results import to_json
+from eventspd_ros.model.acceleration import CompiledModel
 from eventspd_ros.model.checkpoints import load_checkpoint, save_checkpoint
 from eventspd_ros.model.presets import build_model
 
@@ -101,6 +102,26 @@ def test_what_is_wrong_is_one_line(arguments, said, checkpoints, tiny_set, capsy
 def test_a_bare_name_is_a_model_of_the_package(command, tiny_set, capsys):
     assert main([*command, str(tiny_set), "--weights", "no_such_model"]) == 2
     assert "weights 'no_such_model' do not come with this package (those that do: eventspd" in capsys.readouterr().err
+
+
+def test_as_a_node_runs_it_a_model_answers_alike(checkpoints, tiny_set, tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(evaluate, "accelerate", lambda model, how: made.append(how) or compiled(model, how))
+    settings = Settings(uniform=60, every=3, warm_up=2)
+    plain, fast = (
+        evaluate.evaluate_checkpoints(tiny_set, checkpoints[:1], None, settings, acceleration=how)
+        for how in ("eager", "compiled")
+    )
+    assert made == ["eager", "compiled"] and type(fast.methods[0].model) is CompiledModel
+    for one, other in zip(plain.answers, fast.answers, strict=True):
+        assert one.depth_m.keys() == other.depth_m.keys()
+        for name, depth_m in one.depth_m.items():
+            np.testing.assert_allclose(other.depth_m[name], depth_m, rtol=2e-3)
+
+
+def compiled(model, how):
+    """torch.compile without a compiler."""
+    return model if how == "eager" else CompiledModel(model, print, backend="eager")
 
 
 def test_an_evaluation_that_was_stopped_goes_on(checkpoints, tiny_set, evaluation, tmp_path, monkeypatch):

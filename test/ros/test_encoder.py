@@ -12,7 +12,7 @@ from eventspd_ros.events.codecs import make_decoder
 from eventspd_ros.events.windows import window_slicer
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.predictor import RECENT_CACHES, Predictor
-from eventspd_ros.ros.encoder import MAX_FAILURES, EncoderThread
+from eventspd_ros.ros.encoder import BEHIND_S, MAX_FAILURES, EncoderThread
 from eventspd_ros.ros.latency import Latencies
 from eventspd_ros.ros.workers import Reporter
 
@@ -90,6 +90,44 @@ def test_a_full_lane_lets_its_oldest_window_go_and_keeps_the_newest_exact_one(mo
     assert lane.dropped == 2 and [job.window for job, _ in lane.waiting] == [windows[0], *windows[3:5]]
     lane.put(predictor.job(windows[5], exact=True))
     assert lane.dropped == 3 and [job.window for job, _ in lane.waiting] == windows[3:6]
+
+
+def encoded_of(encoder, lane):
+    """The windows that the encoder encodes of those that wait, in order."""
+    keep, found = lane.keep, []
+    lane.keep = lambda window: (found.append(window), keep(window))
+    encoder.start()
+    wait_until_idle(encoder)
+    assert encoder.close()
+    return found
+
+
+def test_a_burst_that_fits_loses_nothing_and_an_encoder_that_falls_behind_takes_the_newest(model):
+    windows = windows_of(predictor_of(model))
+    for count, expected in ((2, windows[:2]), (3, windows[2:3])):
+        encoder, predictor = encoder_of([], max_windows=2), predictor_of(model)
+        lane = encoder.lane(Latencies(), lambda: None)
+        for window in windows[:count]:
+            lane.put(predictor.job(window))
+        assert encoded_of(encoder, lane) == expected and lane.dropped == count - len(expected)
+
+
+def test_an_exact_window_is_encoded_however_far_the_encoder_is_behind(model):
+    encoder, predictor = encoder_of([], max_windows=2), predictor_of(model)
+    lane, windows = encoder.lane(Latencies(), lambda: None), windows_of(predictor)
+    lane.put(predictor.job(windows[0], exact=True))
+    for window in windows[1:5]:
+        lane.put(predictor.job(window))
+    assert encoded_of(encoder, lane) == [windows[0], windows[4]] and lane.dropped == 3
+
+
+def test_some_time_after_it_was_full_a_lane_is_encoded_in_order_again(model):
+    encoder, predictor = encoder_of([], max_windows=2), predictor_of(model)
+    lane, windows = encoder.lane(Latencies(), lambda: None), windows_of(predictor)
+    for window in windows[:3]:
+        lane.put(predictor.job(window))
+    lane.full_s -= 2 * BEHIND_S
+    assert encoded_of(encoder, lane) == windows[1:3]
 
 
 def test_the_newest_windows_are_kept_while_someone_asks_for_them(model):
