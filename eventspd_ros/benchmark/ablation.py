@@ -27,7 +27,8 @@ from eventspd_ros.evaluation.asking.questions import Settings
 from eventspd_ros.evaluation.evaluate import evaluate_checkpoints
 from eventspd_ros.evaluation.results import to_json
 from eventspd_ros.model.config import from_plain
-from eventspd_ros.training.config import TrainConfig, merged, to_yaml
+from eventspd_ros.model.presets import build_model
+from eventspd_ros.training.config import TrainConfig, to_yaml
 from eventspd_ros.training.depth_task import DepthTask
 from eventspd_ros.training.loop import Trainer
 from eventspd_ros.training.run_folder import RunFolder, code_versions
@@ -91,12 +92,15 @@ class AblationConfig:
     def training(self, name: str) -> TrainConfig:
         """The budget, spent on a variant. ValueError: changes that make no model."""
         variant, run = self.variant(name), self.budget.run
+        changes = _over(self.budget.changes, variant.changes)
+        seed = run.seed if variant.seed is None else variant.seed
         try:
-            changes = merged(self.budget.model().to_dict(), variant.changes, "changes")
-            seed = run.seed if variant.seed is None else variant.seed
-            return replace(self.budget, changes=changes, run=replace(run, seed=seed))
+            training = replace(self.budget, changes=changes, run=replace(run, seed=seed))
+            with torch.device("meta"):  # parts that do not fit show here, and not when the variants before are trained
+                build_model(training.model())
         except ValueError as error:
             raise ValueError(f"variants.{name}: {error}") from None
+        return training
 
     def chosen(self, names: list[str]) -> list[str]:
         """Those variants, or all. ValueError: one that is none."""
@@ -104,6 +108,12 @@ class AblationConfig:
             if name not in self.variants:
                 raise ValueError(f"variant {name!r} is unknown; known are {', '.join(self.variants)}")
         return list(names or self.variants)
+
+
+def _over(values: dict, changes: dict) -> dict:
+    """values, and over them the nested changes."""
+    nested = {key: _over(values[key], own) for key, own in changes.items() if isinstance(values.get(key), dict)}
+    return values | changes | nested
 
 
 def run_ablations(config: AblationConfig, out: Path | str, names: list[str], bar: Bar) -> str | None:

@@ -7,50 +7,63 @@ from dataclasses import asdict
 
 import numpy as np
 
+from eventspd_ros.evaluation.asking.answers import PRIOR
 from eventspd_ros.evaluation.asking.questions import KINDS
 from eventspd_ros.evaluation.evaluate import RESET
 from eventspd_ros.evaluation.scoring.comparison import paired_difference
 from eventspd_ros.evaluation.scoring.summary import POOLED
 
 METRICS = ("abs_log", "abs_rel", "delta1")
-COUNTED = ("parameters", "macs_per_query", "macs_per_window", "steps", "seed", "machine")
+COSTS = ("parameters", "macs_per_query", "macs_per_window")
+COUNTED = (*COSTS, "steps", "seed", "machine")
 
 
 def ablation_rows(results: Mapping[str, dict], against: Mapping[str, str]) -> list[dict]:
-    """A row a variant. results: what run_variant() stored. against: the variant each is compared with.
+    """A row a variant, and after the first one's that of its dense map alone, where it has one. results: what
+    run_variant() stored. against: the variant each is compared with.
 
     uniform, keypoints: abs_log, abs_rel, delta1 over all points; reset: abs_log where the memory is forgotten before
     every window, None without memory. difference: of each metric, paired_difference() to the other variant's scenes.
+    Of a dense map alone nothing is counted: parameters and MACs are None.
     """
-    return [
-        {
-            "name": name,
-            **{key: result[key] for key in COUNTED},
-            "against": against[name],
-            **{kind: _of_kind(result["evaluation"], kind) for kind in KINDS},
-            "difference": {
-                kind: {m: _difference(results, name, against[name], kind, m) for m in METRICS} for kind in KINDS
-            },
-        }
-        for name, result in results.items()
-    ]
+    rows = []
+    for name, result in results.items():
+        other = results[against[name]]
+        rows.append(_row(name, result, "", against[name], None if other is result else other))
+        evaluation = result["evaluation"]
+        if len(rows) == 1 and evaluation["judged"] + PRIOR in evaluation["per_scene"]["uniform"]:
+            rows.append(_row(name + PRIOR, result, PRIOR, name, result) | dict.fromkeys(COSTS))
+    return rows
 
 
-def _of_kind(evaluation: dict, kind: str) -> dict:
-    methods, judged = evaluation["accuracy"][kind][POOLED], evaluation["judged"]
-    reset = methods.get(judged + RESET)
+def _row(name: str, result: dict, part: str, against: str, other: dict | None) -> dict:
+    """part: what follows the judged model's name in that of the method. other: what `against` names, or None."""
+    own = result["evaluation"]
     return {
-        **{metric: methods[judged]["plain"][metric] for metric in METRICS},
+        "name": name,
+        **{key: result[key] for key in COUNTED},
+        "against": against,
+        **{kind: _of_kind(own, kind, own["judged"] + part) for kind in KINDS},
+        "difference": {
+            kind: {metric: other and _difference(result, part, other, kind, metric) for metric in METRICS}
+            for kind in KINDS
+        },
+    }
+
+
+def _of_kind(evaluation: dict, kind: str, method: str) -> dict:
+    methods = evaluation["accuracy"][kind][POOLED]
+    reset = methods.get(method + RESET)
+    return {
+        **{metric: methods[method]["plain"][metric] for metric in METRICS},
         "reset": None if reset is None else reset["plain"]["abs_log"],
     }
 
 
-def _difference(results: Mapping[str, dict], name: str, other: str, kind: str, metric: str) -> dict | None:
-    if name == other:
-        return None
+def _difference(result: dict, part: str, other: dict, kind: str, metric: str) -> dict:
     own, their = (
-        results[which]["evaluation"]["per_scene"][kind][results[which]["evaluation"]["judged"]]
-        for which in (name, other)
+        which["evaluation"]["per_scene"][kind][which["evaluation"]["judged"] + suffix]
+        for which, suffix in ((result, part), (other, ""))
     )
     # A scene without a point of this kind has no value, in no variant.
     values = [[scenes[scene][metric] for scene in own] for scenes in (own, their)]
@@ -74,18 +87,18 @@ def ablation_table(rows: list[dict], result: dict) -> str:
 
 def _line(row: dict) -> tuple[str, ...]:
     uniform, difference = row["uniform"], row["difference"]["uniform"]["abs_log"]
-    millions = [f"{row[key] / 1e6:.2f}" for key in ("macs_per_query", "macs_per_window")]
+    counts = [_number(row["parameters"], ",.0f"), *(_number(row[key], ".2f", 1e6) for key in COSTS[1:])]
     accuracy = [*(uniform[metric] for metric in METRICS), uniform["reset"], row["keypoints"]["abs_log"]]
-    counts = (f"{row['parameters']:,}", *millions, f"{row['steps']:,}")
-    return (row["name"], *counts, *map(_number, accuracy), _signed(difference), row["against"] if difference else "")
+    numbers = (*counts, f"{row['steps']:,}", *map(_number, accuracy))
+    return (row["name"], *numbers, _signed(difference), row["against"] if difference else "")
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+def _number(value: float | None, form: str = ".3f", unit: float = 1.0) -> str:
+    return "–" if value is None else f"{value / unit:{form}}"
 
 
 def _signed(difference: dict | None) -> str:
     if difference is None or difference["difference"] is None:
         return ""
     error = difference["standard_error"]
-    return f"{difference['difference']:+.3f} ± {'–' if error is None else f'{error:.3f}'}"
+    return f"{difference['difference']:+.3f} ± {_number(error)}"

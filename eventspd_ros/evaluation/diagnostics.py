@@ -27,7 +27,6 @@ from eventspd_ros.evaluation.results import Diagnostics, Nothing, Routing, Sprea
 from eventspd_ros.evaluation.sweeps import few_of_each
 from eventspd_ros.model.local_tokens import Neighbourhood
 from eventspd_ros.model.point_depth import PointDepthModel
-from eventspd_ros.model.query_decoder import route
 
 STAGES = ("b2", "b3", "b5")  # those that change the query vector h
 
@@ -56,7 +55,7 @@ class _Probe:
         self.stages = {name: stage.module for name, stage in model.stages().items()}
         self.entropies, self.top_cells, self.anchors = [], [], []  # of each query, and of each window
         self.chosen = [[], []]  # of the window that is being decoded
-        self.cells = 0
+        self.cells = self.anchor_count = 0
         self.cosines = defaultdict(list)
         self.shares = defaultdict(list)
         self.offsets_px = defaultdict(list)
@@ -76,6 +75,7 @@ class _Probe:
             if isinstance(module, Neighbourhood) and module.offsets is not None:
                 handles.append(module.offsets.register_forward_hook(self._local_offsets(module)))
         if self.config.anchors:
+            handles.append(stages["b4"].register_forward_hook(self._anchors))
             handles.append(stages["b4"].norm.register_forward_hook(self._read_offsets))
         try:
             yield
@@ -90,8 +90,11 @@ class _Probe:
         self.cells = attention.shape[-1]
         self.entropies.append(torch.special.entr(attention).sum(-1).flatten().cpu())
         self.chosen[0].append(attention.argmax(-1).flatten().cpu())
-        if self.config.anchors:
-            self.chosen[1].append(route(attention, self.config.anchor_count(self.cells)).flatten().cpu())
+
+    def _anchors(self, module, inputs, output) -> None:
+        routed = inputs[-1]  # (B, K, R)
+        self.anchor_count = routed.shape[-1]
+        self.chosen[1].append(routed.flatten().cpu())
 
     def _end_of_window(self, module, inputs, output) -> None:
         for chosen, counts in zip(self.chosen, (self.top_cells, self.anchors), strict=True):
@@ -142,7 +145,7 @@ class _Probe:
             self.offsets_px[name].append(cells[:, :, level].flatten().cpu() * stride)
 
     def summary(self) -> Diagnostics:
-        types = self._token_types(self.config.local_tokens + self._anchor_count())
+        types = self._token_types(self.config.local_tokens + self.anchor_count)
         attention = {}
         for name, shares in self.shares.items():
             mean = torch.cat(shares).mean(0).tolist()
@@ -157,9 +160,6 @@ class _Probe:
             {name: _spread(values) for name, values in self.offsets_px.items()},
         )
 
-    def _anchor_count(self) -> int:
-        return self.config.anchor_count(self.cells) if self.config.anchors else 0
-
     def _routing_summary(self) -> Routing | Nothing:
         if not self.entropies:
             return Nothing()
@@ -172,7 +172,7 @@ class _Probe:
             entropy_nats=entropy,
             entropy_share=entropy / math.log(self.cells) if self.cells > 1 else None,
             unique_top_cells=float(np.mean(self.top_cells)),
-            anchors=self._anchor_count(),
+            anchors=self.anchor_count,
             unique_anchors=float(np.mean(self.anchors)) if self.anchors else None,
         )
 

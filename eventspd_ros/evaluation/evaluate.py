@@ -128,11 +128,12 @@ def _dense_method(
 
 def _methods(models: list, paths: list[Path]) -> list[Method]:
     """The first model, the same with its memory reset if it has one, then the others. Two of one preset are named by
-    file too."""
-    presets = [model.config.preset for model in models]
+    file too, files of one name by their whole path."""
+    presets, stems = [model.config.preset for model in models], [path.stem for path in paths]
+    files = [stem if stems.count(stem) == 1 else str(path) for stem, path in zip(stems, paths, strict=True)]
     names = [
-        preset if presets.count(preset) == 1 else f"{preset}:{path.stem}"
-        for preset, path in zip(presets, paths, strict=True)
+        preset if presets.count(preset) == 1 else f"{preset}:{file}"
+        for preset, file in zip(presets, files, strict=True)
     ]
     methods = [Method(name, model) for name, model in zip(names, models, strict=True)]
     if models[0].memory_shape(480, 640) is not None:

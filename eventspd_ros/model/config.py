@@ -129,11 +129,12 @@ class DecoderConfig:
     adaptive_reach: tuple[float, ...] = (6.0,)  # how far those reach, cells: of the finest level, or of each pooled one
     pooled_levels: int = 0  # finest levels of whose tokens only the maximum enters (plan v9), in pooled_context.py
     local_layers: int = 2  # B2
-    global_layers: int = 2  # B3; 0: no global attention, then no anchors either
+    global_layers: int = 2  # B3; 0: no global attention, and so none that could choose anchors
     shared_keys: bool = False  # one key and one value projection for all layers of B3 (plan v9)
     fused_layers: int = 3  # B5
     depth_expansion: int = 2  # hidden width of B5's depth MLP, times dim
-    anchors: int = 32  # R of Eq. 12; 0: no deformable read
+    anchors: int = 32  # R of Eq. 12; 0: no deformable read, and B5 fuses the local tokens alone
+    routing: str = "attention"  # what chooses anchors: B3's "attention" (Eq. 12), or "random" (ablations of plan v9)
     anchor_share: float = 0.125  # R never exceeds this share of the coarsest level's cells
     samples: int = 4  # M of Eq. 15: per head and level
     read_levels: int = 3  # B4 reads this many levels, the coarsest
@@ -150,19 +151,32 @@ class DecoderConfig:
             raise ValueError(f"decoder.dim={self.dim}: expected a multiple of heads={self.heads}")
         if self.local_layers and self.local_tokens == 0:
             raise ValueError(f"decoder.local_radius={self.local_radius}: local layers need tokens to read")
-        if self.anchors and not self.global_layers:
-            raise ValueError(f"decoder.anchors={self.anchors}: routing needs global_layers of at least 1")
-        if self.anchors and not self.fused_layers:
-            raise ValueError(f"decoder.anchors={self.anchors}: without fused_layers nothing reads them")
-        if self.fused_layers and not self.anchors:
-            raise ValueError(f"decoder.fused_layers={self.fused_layers}: without anchors there is nothing to fuse")
-        if self.anchors and not 1 <= self.read_levels < levels:
-            raise ValueError(f"decoder.read_levels={self.read_levels}: expected 1 to {levels - 1}, all but the finest")
+        if self.fused_layers and not self.anchors and not self.local_tokens:
+            raise ValueError(f"decoder.fused_layers={self.fused_layers}: without tokens or anchors nothing is to fuse")
+        self._check_anchors()
         if len(self.adaptive_reach) != max(self.pooled_levels, 1):
             count = max(self.pooled_levels, 1)
             raise ValueError(f"decoder.adaptive_reach={self.adaptive_reach}: expected {count} values")
         if self.pooled_levels:
             self._check_pooled()
+
+    def _check_anchors(self) -> None:
+        levels = len(self.channels)
+        if self.routing not in ("attention", "random"):
+            raise ValueError(f"decoder.routing={self.routing!r}: expected 'attention' or 'random'")
+        if not self.anchors:
+            if self.routing == "random":
+                raise ValueError("decoder.routing='random': without anchors there is nothing to draw")
+            return
+        if self.routing == "attention" and not self.global_layers:
+            raise ValueError(
+                f"decoder.anchors={self.anchors}: routing by attention needs global_layers of at least 1; take "
+                "routing 'random' without"
+            )
+        if not self.fused_layers:
+            raise ValueError(f"decoder.anchors={self.anchors}: without fused_layers nothing reads them")
+        if not 1 <= self.read_levels < levels:
+            raise ValueError(f"decoder.read_levels={self.read_levels}: expected 1 to {levels - 1}, all but the finest")
 
     def _check_pooled(self) -> None:
         pooled, rest = self.local_radius[: self.pooled_levels], self.local_radius[self.pooled_levels :]

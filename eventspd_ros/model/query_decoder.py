@@ -5,7 +5,8 @@
     B1   local_tokens.py      91 tokens around the query and the query vector h; in plan v9's form 4 tokens, of
          pooled_context.py
     B2   attention.py         h reads the local tokens, two layers
-    B3   attention.py         h reads all cells of L4, two layers; the second one's weights route to R anchors
+    B3   attention.py         h reads all cells of L4, two layers
+         routing.py           the second one's weights route to R anchors
     B4   deformable_read.py   each anchor reads L2 … L4 where it chooses and becomes a token
     B5   attention.py         h reads local and anchor tokens, three layers; the depth code z leaves here
 
@@ -17,6 +18,7 @@ Shapes: B windows, K queries a window, D model width, H heads, E = D / H, T cell
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -29,6 +31,7 @@ from eventspd_ros.model.deformable_read import DeformableRead
 from eventspd_ros.model.heads import StddevHead
 from eventspd_ros.model.local_tokens import LocalTokens
 from eventspd_ros.model.pooled_context import PooledContext
+from eventspd_ros.model.routing import fresh_draw, random_scores, route
 from eventspd_ros.model.table_read import to_table
 
 # Queries decoded at once, of all windows together, at most: 10,000 take no more memory than these. A CPU is fastest
@@ -170,21 +173,27 @@ class QueryDecoder(nn.Module):
         h = self.b2(h, context.local, tokens)
         h, attention = self.b3(h, context.keys, context.values)
         if self.config.anchors:
-            anchors = self._anchor_tokens(context, h.view(*shape, -1), uv_px, attention, routed)
+            scores = attention if self.config.routing == "attention" else self._lots(context, uv_px)
+            anchors = self._anchor_tokens(context, h.view(*shape, -1), uv_px, scores, routed)
             tokens = torch.cat((tokens, normalised(anchors)), dim=1)
         h = self.b5(h, context.fused, tokens)
         return self.b5.code(h).view(shape), self.sigma(h).view(shape)
 
+    def _lots(self, context: DecoderContext, uv_px: Tensor) -> Tensor:
+        """Scores (B, K, T) that route at random: in training others at each call, else always the same."""
+        draw = fresh_draw(len(uv_px), uv_px.device) if self.training else 0
+        return random_scores(uv_px, math.prod(context.cells_hw[-1]), draw)
+
     def _anchor_tokens(
-        self, context: DecoderContext, h: Tensor, uv_px: Tensor, attention: Tensor, routed: Tensor | None
+        self, context: DecoderContext, h: Tensor, uv_px: Tensor, scores: Tensor, routed: Tensor | None
     ) -> Tensor:
-        """Routing (Eq. 12), B4 and the type embedding of Eq. 21: tokens (B·K, R, D)."""
+        """Routing by scores (B, K, T), B4 and the type embedding of Eq. 21: tokens (B·K, R, D)."""
         if routed is None:
-            routed = route(attention, self.config.anchor_count(attention.shape[-1]))
+            routed = route(scores, self.config.anchor_count(scores.shape[-1]))
         read = self.b4(context, h, uv_px, routed)
         if self.training:
-            # Straight-through: 1 − sg(ᾱ_r) + ᾱ_r, summed so that the factor is exactly one.
-            chosen = attention.gather(-1, routed)
+            # Straight-through: 1 − sg(ᾱ_r) + ᾱ_r, summed so that the factor is exactly one. Lots learn nothing by it.
+            chosen = scores.gather(-1, routed)
             read = read * (1 + (chosen - chosen.detach())).unsqueeze(-1).to(read.dtype)
         return (read + self.b4.embedding.to(read.dtype)).flatten(0, 1)
 
@@ -194,17 +203,6 @@ class QueryDecoder(nn.Module):
             return cells[:, :0]
         projected = torch.stack([project(cells) for project in projections], dim=1)
         return projected.unflatten(-1, (self.config.heads, -1)).transpose(2, 3).contiguous()
-
-
-def route(attention: Tensor, count: int) -> Tensor:
-    """Eq. 12: cells (..., R) int64 of the largest weights ᾱ (..., T) ≥ 0, ties to the lower index.
-
-    The bits of non-negative floats order as the floats do, so bits and index make one unique integer key.
-    """
-    cells = attention.shape[-1]
-    last = cells - 1 - torch.arange(cells, device=attention.device)
-    key = (attention.float().view(torch.int32).long() << 32) | last
-    return cells - 1 - (key.topk(count, dim=-1).values & 0xFFFFFFFF)
 
 
 def _working_dtype(parameter: Tensor) -> torch.dtype:

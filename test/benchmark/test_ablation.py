@@ -9,6 +9,7 @@ import yaml
 from reference.tiny_set import write_tiny_set
 
 from eventspd_ros.benchmark.ablation import AblationConfig
+from eventspd_ros.benchmark.ablation_table import COUNTED, ablation_rows
 from eventspd_ros.cli import main
 from eventspd_ros.training.config import read_config
 
@@ -65,7 +66,7 @@ def test_a_table_of_all_variants_and_nothing_done_twice(values, write, tmp_path,
     assert (tmp_path / "out/ablations.md").read_text() in shown
 
     stored = {name: json.loads((tmp_path / f"out/{name}/evaluation.json").read_text()) for name in values["variants"]}
-    full, forgetful = json.loads((tmp_path / "out/ablations.json").read_text())["rows"]
+    full, prior, forgetful = json.loads((tmp_path / "out/ablations.json").read_text())["rows"]
     for row in (full, forgetful):
         own = stored[row["name"]]["evaluation"]
         plain = own["accuracy"]["uniform"]["pooled"]["eventspd_lite"]["plain"]
@@ -83,6 +84,23 @@ def test_a_table_of_all_variants_and_nothing_done_twice(values, write, tmp_path,
         difference = forgetful["difference"][kind]["abs_log"]
         assert difference["scenes"] == 2 and difference["difference"] == pytest.approx((one + other) / 2)
         assert difference["standard_error"] == pytest.approx(abs(one - other) / 2) and one != other
+
+    # The full model's dense map alone, from the same answers.
+    own = stored["full"]["evaluation"]
+    assert prior["name"] == "full (prior alone)" and prior["against"] == "full" and prior["steps"] == 2
+    assert prior["parameters"] is prior["macs_per_query"] is prior["macs_per_window"] is None
+    for kind in ("uniform", "keypoints"):
+        plain = own["accuracy"][kind]["pooled"]["eventspd_lite (prior alone)"]["plain"]
+        assert prior[kind] == {metric: plain[metric] for metric in ("abs_log", "abs_rel", "delta1")} | {"reset": None}
+        scenes = own["per_scene"][kind]
+        alone, whole = (
+            np.array([scene["abs_log"] for scene in scenes[name].values()])
+            for name in ("eventspd_lite (prior alone)", "eventspd_lite")
+        )
+        assert prior["difference"][kind]["abs_log"]["difference"] == pytest.approx((alone - whole).mean())
+        assert (alone != whole).all()
+    line = next(line for line in shown.splitlines() if line.startswith("| full (prior alone) "))
+    assert line.startswith("| full (prior alone) | – | – | – | 2 |") and line.endswith("| full |")
 
     # Other questions: asked again, not trained again. Another budget: refused.
     values["evaluation"]["queries"] = 30
@@ -104,6 +122,7 @@ def test_every_variant_spends_the_same_budget(values, write):
     assert full.data == forgetful.data == lucky.data and full.run == forgetful.run
     assert (full.run.seed, lucky.run.seed, lucky.run.steps) == (0, 7, 2)
     assert full.model().decoder.attention_dropout == lucky.model().decoder.attention_dropout == 0.0
+    assert lucky.changes == {"decoder": {"attention_dropout": 0.0, "dim": 32}}, "a run's config.yaml says no more"
     assert full.model().pyramid.memory and not forgetful.model().pyramid.memory and lucky.model().decoder.dim == 32
     assert [config.against(name) for name in config.variants] == ["full", "full", "forgetful"]
 
@@ -116,6 +135,7 @@ def test_every_variant_spends_the_same_budget(values, write):
         ({"variants": {"a": {"chances": {}}}}, r"variants.a: unknown keys \['chances'\]"),
         ({"variants": {"a": {"changes": {"decoder": {"anchor": 1}}}}}, "variants.a: changes.decoder: unknown key 'anc"),
         ({"variants": {"a": {"changes": {"decoder": {"anchors": 4}}}}}, "variants.a: .*decoder.anchors=4"),
+        ({"variants": {"a": {}, "b": {"changes": {"encoder": {"dsstrides": [2, 1]}}}}}, "variants.b: decoder.strides="),
         ({"variants": {"a": {}, "b": {"against": "c"}}}, "variants.b.against='c': known are a, b"),
         ({"budget": {"initial": "w.safetensors"}}, "budget.initial='w.safetensors'.*take initial_encoder"),
     ],
@@ -132,3 +152,23 @@ def test_what_is_wrong_is_named(values, write, change, said):
 def test_only_known_variants(values, write, tmp_path, capsys):
     assert main(["ablate", str(write(values)), "--out", str(tmp_path / "out"), "--only", "other"]) == 2
     assert "variant 'other' is unknown; known are full, forgetful" in capsys.readouterr().err
+
+
+def test_a_model_without_a_dense_map_has_no_row_of_it():
+    def result(error):
+        methods = {"small": {"plain": {"abs_log": error, "abs_rel": error, "delta1": 0.5}}}
+        scenes = {"small": {"one": {"abs_log": error, "abs_rel": error, "delta1": 0.5}}}
+        kinds = ("uniform", "keypoints")
+        evaluation = {
+            "judged": "small",
+            "accuracy": {kind: {"pooled": methods} for kind in kinds},
+            "per_scene": dict.fromkeys(kinds, scenes),
+        }
+        return {"evaluation": evaluation} | dict.fromkeys(COUNTED, 1)
+
+    rows = ablation_rows({"full": result(0.25), "other": result(0.5)}, {"full": "full", "other": "full"})
+    assert [row["name"] for row in rows] == ["full", "other"]
+    assert [row["difference"]["keypoints"]["abs_log"] for row in rows] == [
+        None,
+        {"scenes": 1, "difference": 0.25, "standard_error": None},
+    ]

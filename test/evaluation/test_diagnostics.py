@@ -1,10 +1,11 @@
 """Diagnostics by models whose decoder is known to do something definite."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
-from reference.models import small_model
+from reference.models import small_config, small_model
 from reference.windows import randomise
 
 from eventspd_ros.datasets.catalogue import open_dataset
@@ -72,6 +73,30 @@ def test_a_decoder_that_does_nothing_is_seen_to(sequences):
     for level, stride in ((2, 8), (3, 16), (4, 32)):
         assert found.offsets_px[f"B4, L{level}"].median == pytest.approx(5 * stride)
     assert found.offsets_px["B1, L1 adaptive"].p95 == 0
+
+
+@pytest.mark.parametrize("layers", [1, 0])
+def test_anchors_that_are_drawn(sequences, layers):
+    """Those that were read are counted, not those of the attention, which would all be one cell here."""
+    config = small_config(parametrization="log")
+    decoder = replace(config.decoder, routing="random", global_layers=layers)
+    model = build_model(replace(config, decoder=decoder))
+    zero(*model.decoder.a3.keys)
+    found = diagnose(model, sequences, SETTINGS)
+    if layers:
+        assert found.routing.unique_top_cells == 1 and found.routing.anchors == 1
+        assert found.routing.unique_anchors == found.routing.cells == 2
+    else:
+        assert found.routing == Nothing() and set(found.cosine) == {"B2", "B5"}
+    assert found.attention["B5"]["anchors"].tokens == 1 and "anchors" not in found.attention["B2"]
+
+
+def test_fusion_without_anchors(sequences):
+    config = small_config(parametrization="log")
+    found = diagnose(build_model(replace(config, decoder=replace(config.decoder, anchors=0))), sequences, SETTINGS)
+    assert found.attention["B5"].keys() == found.attention["B2"].keys()
+    assert found.routing.anchors == 0 and found.routing.unique_anchors is None
+    assert sum(share.share for share in found.attention["B5"].values()) == pytest.approx(1, abs=1e-4)
 
 
 def test_looking_on_changes_nothing(sequences):

@@ -1,6 +1,7 @@
 """The commands, end to end, on a set simulated for the test."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -68,6 +69,14 @@ def test_coverage_of_few_scenes_says_how_unsure_it_is(evaluation):
     within = [groups[domain]["coverage_error"]["68%"] ** 2 * 2 for domain in ("drive", "indoor")]
     between = np.var([groups[domain]["coverage"]["68%"] for domain in ("drive", "indoor")])
     assert all_four["coverage_error"]["68%"] == pytest.approx(np.sqrt((np.mean(within) + between) / 4))
+
+
+def test_models_of_one_preset_have_names_of_their_own():
+    model = build_model("minimal")
+    paths = [Path("a/last.safetensors"), Path("b/last.safetensors"), Path("best.safetensors")]
+    names = [method.name for method in evaluate._methods([model] * 3, paths)]
+    assert names == ["minimal:a/last.safetensors", "minimal:b/last.safetensors", "minimal:best"]
+    assert [method.name for method in evaluate._methods([model], paths[:1])] == ["minimal"]
 
 
 def test_the_terminal_shows_every_table(checkpoints, tiny_set, capsys):

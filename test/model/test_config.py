@@ -16,6 +16,13 @@ def test_presets_survive_json(preset):
     assert build_model(config).config == config
 
 
+@pytest.mark.parametrize("preset", ["eventspd", "eventspd_lite", "eventspd_v9", "rgb_spd"])
+def test_a_config_from_before_routing_could_be_chosen_is_that_of_the_preset(preset):
+    values = preset_config(preset).to_dict()
+    assert values["decoder"].pop("routing") == "attention"
+    assert ModelConfig.from_dict(values) == preset_config(preset)
+
+
 def test_every_number_is_kept():
     config = preset_config("minimal")
     config = replace(config, window_ms=10.0, head=replace(config.head, hidden=17, median_depth_m=3.5))

@@ -1,10 +1,11 @@
 """Exported phases answer as the model does, for any number of events and queries; packages say what they do not fit."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
-from reference.models import small_model
+from reference.models import small_config, small_model
 from reference.packed import packed
 from reference.windows import random_window, randomise
 
@@ -36,9 +37,19 @@ def compare(made, model) -> None:
                 torch.testing.assert_close(mine, plain, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["small", "minimal"])
+ABLATED = {"random anchors": {"global_layers": 0, "routing": "random"}, "without the read": {"anchors": 0}}
+
+
+def made_small(**decoder):
+    config = small_config()
+    return build_model(replace(config, decoder=replace(config.decoder, **decoder)))
+
+
+@pytest.mark.parametrize("name", ["small", "minimal", *ABLATED])
 def test_exported_programs_answer_as_the_model(name):
-    model = randomise(small_model() if name == "small" else build_model("minimal"), scale=0.1).eval()
+    torch.manual_seed(0)
+    model = build_model("minimal") if name == "minimal" else made_small(**ABLATED.get(name, {}))
+    model = randomise(model, scale=0.1).eval()
     programs = {phase: program.module() for phase, program in export_phases(model, HEIGHT, WIDTH).items()}
     compare(SteppedModel(model, (HEIGHT, WIDTH), programs["encode"], programs["decode"]), model)
     # Not only for the numbers of events that buckets give.

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from reference.models import small_model
+from reference.models import small_config
 from reference.windows import random_window, randomise
 
 from eventspd_ros.events.uniform import model_window
@@ -79,10 +79,26 @@ def test_a_model_without_a_memory_answers_alike(both):
     torch.testing.assert_close(*answers, rtol=1e-3, atol=1e-4)
 
 
+def small(**decoder):
+    config = small_config()
+    model = build_model(replace(config, decoder=replace(config.decoder, **decoder)))
+    return randomise(model, scale=0.1).eval()
+
+
 @pytest.mark.slow
-def test_what_it_cannot_convert_is_said_and_the_plain_model_answers():
+def test_fusion_without_anchors_answers_alike():
+    plain, made = pair(small(anchors=0))
+    points = torch.rand(40, 2, generator=torch.Generator().manual_seed(1)) * 100
+    with torch.inference_mode():
+        answers = [model.decode(streamed(model, HEIGHT, WIDTH)[0], points) for model in (made, plain)]
+    torch.testing.assert_close(*answers, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("decoder", [{}, {"routing": "random", "global_layers": 0}])
+def test_what_it_cannot_convert_is_said_and_the_plain_model_answers(decoder):
     """Routing orders the bits of floats, which OpenVINO has no rule for."""
-    model, lines = randomise(small_model(), scale=0.1).eval(), []
+    model, lines = small(**decoder), []
     made = CompiledModel(model, lines.append, Acceleration.OPENVINO)
     made.prepare(HEIGHT, WIDTH)
     assert "left out" in lines[-1] and "\n" not in lines[-1]

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 import torch.nn.functional as F
-from reference.decoder_inputs import POOLED, SMALL, cells_of, pyramid, queries, spread_decoder
+from reference.decoder_inputs import CENTRES, POOLED, RANDOM, SMALL, UNREAD, cells_of, pyramid, queries, spread_decoder
 from reference.fast_macs import macs_per_query, macs_precompute
 from reference.slow_decoder import SlowDecoder
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -13,13 +13,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from eventspd_ros.model.config import DecoderConfig
 from eventspd_ros.model.decoder_macs import macs_per_query_reference
-from eventspd_ros.model.query_decoder import QueryDecoder, route
+from eventspd_ros.model.query_decoder import QueryDecoder
+from eventspd_ros.model.routing import route
 
 FULL = DecoderConfig()
 LITE = dataclasses.replace(
     SMALL, local_radius=(2, 2, 2, -1), adaptive_points=0, global_layers=0, fused_layers=0, anchors=0
 )
 TOKENLESS = dataclasses.replace(SMALL, local_radius=(-1, -1, -1, -1), adaptive_points=0, local_layers=0)
+POOLED_UNREAD = dataclasses.replace(POOLED, anchors=0)  # plan v9's four tokens, and nothing else to fuse
+ABLATED = [RANDOM, UNREAD, CENTRES, POOLED_UNREAD, dataclasses.replace(POOLED, routing="random")]
 SENSOR_HW = (260, 346)
 
 
@@ -40,8 +43,7 @@ def inputs(config, sensor_hw=SENSOR_HW, count=48, windows=2):
     if config.anchors:
         with torch.no_grad():
             slow = SlowDecoder(decoder.state_dict(), config)
-            attention = slow.b3(slow.b2(*slow.b1(levels, sensor_hw, uv_px)), levels[-1])[1]
-            routed = slow.route(attention)
+            routed = slow.route(slow.before_b4(levels, sensor_hw, uv_px)[2])
     return decoder, levels, uv_px, routed
 
 
@@ -70,7 +72,7 @@ def test_macs_of_the_document():
     assert (SlowDecoder({}, FULL).config.local_tokens, FULL.anchor_count(880)) == (91, 32)
 
 
-@pytest.mark.parametrize("config", [FULL, SMALL, LITE, TOKENLESS, POOLED])
+@pytest.mark.parametrize("config", [FULL, SMALL, LITE, TOKENLESS, POOLED, *ABLATED])
 def test_macs_are_what_runs(config):
     """The formulas against torch's own count of matrix products, which leaves bilinear reads out."""
     decoder, levels, uv_px, _ = inputs(config, count=16, windows=1)
@@ -98,6 +100,7 @@ def test_macs_are_what_runs(config):
         (SMALL, (720, 1280)),
         (LITE, (640, 640)),
         (POOLED, (260, 346)),
+        *((config, (180, 240)) for config in ABLATED),
     ],
 )
 def test_equals_the_slow_form_in_float32(config, sensor_hw):
@@ -111,7 +114,7 @@ def test_equals_the_slow_form_in_float32(config, sensor_hw):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("config", [FULL, SMALL, LITE, TOKENLESS, POOLED])
+@pytest.mark.parametrize("config", [FULL, SMALL, LITE, TOKENLESS, POOLED, *ABLATED])
 def test_is_the_same_function_in_float64(config):
     """To twelve digits: what float32 shows is rounding, not an approximation."""
     decoder, levels, uv_px, routed = inputs(config)
@@ -160,7 +163,7 @@ def gradients(config, dtype):
     return zip(names, *results, strict=True)
 
 
-@pytest.mark.parametrize("config", [FULL, SMALL, POOLED])
+@pytest.mark.parametrize("config", [FULL, SMALL, POOLED, dataclasses.replace(RANDOM, attention_dropout=0.0), UNREAD])
 def test_gradients_equal_the_slow_form(config):
     """Attention dropout on: the two forms draw the same masks for their seven layers, so that its algebra is tested."""
     for name, ours, theirs in gradients(config, torch.float64):
@@ -175,7 +178,7 @@ def test_gradients_equal_the_slow_form_in_float32(config):
         assert (ours - theirs).abs().max().item() <= 1e-5 * largest + 1e-5, name
 
 
-@pytest.mark.parametrize("config", [SMALL, POOLED])
+@pytest.mark.parametrize("config", [SMALL, POOLED, *ABLATED])
 def test_slow_form_reads_every_parameter(config):
     """The same state_dict, all of it."""
 
@@ -210,24 +213,13 @@ def test_free_running_routes_alike():
     with torch.no_grad():
         decoder(context, uv_px)
         slow = SlowDecoder(decoder.state_dict(), FULL)
-        attention = slow.b3(slow.b2(*slow.b1(levels, (480, 640), uv_px)), levels[-1])[1]
+        attention = slow.before_b4(levels, (480, 640), uv_px)[2]
     count = routed.shape[-1]
     ranked = attention.sort(dim=-1, descending=True).values
     decided = ranked[..., count - 1] - ranked[..., count] > 1e-6 * ranked[..., 0]
     assert decided.float().mean() > 0.9
     ours, theirs = route(torch.cat(seen, dim=1), count).sort().values, routed.sort().values
     assert torch.equal(ours[decided], theirs[decided])
-
-
-def test_route_takes_the_largest_and_the_lower_index_of_ties():
-    weights = torch.tensor([[0.1, 0.3, 0.1, 0.0, 0.3, 0.1, 0.1], [0.0] * 7])
-    assert route(weights, 4).tolist() == [[1, 4, 0, 2], [0, 1, 2, 3]]
-
-
-def test_route_equals_a_stable_sort():
-    weights = torch.randint(0, 40, (50, 300), generator=torch.Generator().manual_seed(0)) / 37
-    expected = weights.sort(dim=-1, descending=True, stable=True).indices[:, :32]
-    assert torch.equal(route(weights, 32), expected)
 
 
 @pytest.mark.parametrize(("cells", "count"), [(880, 32), (300, 32), (99, 12), (48, 6), (4, 1)])
@@ -245,10 +237,47 @@ def test_straight_through_leaves_the_forward_pass_alone():
     assert torch.equal(evaluated[0], trained[0]) and torch.equal(evaluated[1], trained[1])
 
 
+def routed_cells(decoder, levels, uv_px):
+    """Anchors (B, K, R) of a pass of the decoder."""
+    seen = []
+    with decoder.b4.register_forward_hook(lambda module, args, output: seen.append(args[3])), torch.no_grad():
+        decode(decoder, levels, uv_px)
+    return torch.cat(seen, dim=1)
+
+
+@pytest.mark.parametrize("config", [RANDOM, dataclasses.replace(SMALL, routing="random")])
+def test_random_anchors_are_the_same_again_and_fresh_in_training(config):
+    decoder, levels, uv_px, routed = inputs(config)
+    assert torch.equal(routed_cells(decoder, levels, uv_px), routed), "the slow form's"
+    other_maps = pyramid(config, SENSOR_HW, windows=2, seed=9)
+    assert torch.equal(routed_cells(decoder, other_maps, uv_px), routed), "whatever is seen"
+    decoder.train()
+    torch.manual_seed(0)
+    first, second = (routed_cells(decoder, levels, uv_px[:1].expand(2, -1, -1)) for _ in range(2))
+    for one, other in ((first, second), (first[0], first[1]), (first[0], routed[0])):
+        assert not torch.equal(one, other)
+    torch.manual_seed(0)
+    assert torch.equal(routed_cells(decoder, levels, uv_px[:1].expand(2, -1, -1)), first), "follows torch's seed"
+
+
+def test_lots_teach_the_global_attention_nothing():
+    """With random anchors ᾱ has no gradient from the read: B3's keys learn by what B3 adds to h alone."""
+    config = dataclasses.replace(SMALL, routing="random", attention_dropout=0.0)
+    decoder, levels, uv_px, routed = inputs(config)
+    parameters = list(decoder.train().b3.parameters())
+    z, _ = decode(decoder, levels, uv_px, routed)
+    z.sum().backward()
+    found = [parameter.grad for parameter in parameters]
+    decoder.eval().zero_grad()  # without the straight-through factor
+    decode(decoder, levels, uv_px, routed)[0].sum().backward()
+    for ours, plain in zip(found, parameters, strict=True):
+        torch.testing.assert_close(ours, plain.grad)
+
+
 # ---- queries and windows are independent
 
 
-@pytest.mark.parametrize("config", [FULL, POOLED])
+@pytest.mark.parametrize("config", [FULL, POOLED, RANDOM])
 def test_one_query_is_many_and_order_is_free(config):
     decoder, levels, uv_px, _ = inputs(config, count=12, windows=1)
     context = decoder.precompute(levels, SENSOR_HW)
@@ -261,7 +290,7 @@ def test_one_query_is_many_and_order_is_free(config):
     torch.testing.assert_close(permuted, many[..., order], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("config", [SMALL, POOLED])
+@pytest.mark.parametrize("config", [SMALL, POOLED, RANDOM])
 def test_windows_are_independent(config):
     decoder, levels, uv_px, _ = inputs(config, windows=3)
     with torch.no_grad():
@@ -295,7 +324,7 @@ def test_chunks_bound_memory_and_change_nothing(monkeypatch, windows, count):
     torch.testing.assert_close(chunked[..., -7:], last[..., -7:], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("config", [SMALL, POOLED])
+@pytest.mark.parametrize("config", [SMALL, POOLED, RANDOM])
 def test_a_query_that_is_no_number_answers_nan_alone(config):
     decoder, levels, uv_px, _ = inputs(config)
     spoilt = uv_px.clone()
@@ -346,10 +375,11 @@ def test_bfloat16_keeps_routing_softmax_and_heads_in_float32():
     assert set(kinds.values()) == {torch.float32}, kinds
 
 
+@pytest.mark.parametrize("config", [SMALL, RANDOM])
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
-def test_compiles_whole(backend):
+def test_compiles_whole(backend, config):
     """One graph, no break; K and the maps' sizes are the only shapes it depends on."""
-    decoder, levels, uv_px, _ = inputs(SMALL, count=16, windows=1)
+    decoder, levels, uv_px, _ = inputs(config, count=16, windows=1)
     torch._dynamo.reset()
     compiled = torch.compile(decoder, fullgraph=True, backend=backend)
     with torch.no_grad():
@@ -369,7 +399,7 @@ def test_offset_parameters_are_marked_and_start_at_zero():
     assert QueryDecoder(LITE).offset_parameters() == []
 
 
-@pytest.mark.parametrize("config", [FULL, LITE, POOLED])
+@pytest.mark.parametrize("config", [FULL, LITE, POOLED, *ABLATED])
 def test_every_parameter_learns(config):
     decoder, levels, uv_px, _ = inputs(config, count=8)
     z, stddev = decode(decoder.train(), levels, uv_px)
@@ -385,8 +415,10 @@ def test_reduced_configurations_have_no_idle_parts():
     ("change", "message"),
     [
         ({"dim": 50}, "decoder.dim=50"),
-        ({"anchors": 8, "global_layers": 0}, "decoder.anchors=8"),
-        ({"anchors": 0}, "decoder.fused_layers=3"),
+        ({"anchors": 8, "global_layers": 0}, "decoder.anchors=8: routing by attention"),
+        ({"anchors": 0, "local_radius": (-1,) * 4, "adaptive_points": 0, "local_layers": 0}, "decoder.fused_layers=3"),
+        ({"routing": "nearest"}, "decoder.routing='nearest'"),
+        ({"routing": "random", "anchors": 0}, "decoder.routing='random': without anchors"),
         ({"fused_layers": 0}, "decoder.anchors=32"),
         ({"strides": (4, 8)}, r"decoder.strides=\(4, 8\)"),
         ({"read_levels": 4}, "decoder.read_levels=4"),

@@ -21,6 +21,11 @@ POOLED = replace(
     dim=32, heads=4, channels=(16, 12, 24, 32, 40), adaptive_points=3, anchors=8, samples=2,
 )  # fmt: skip
 
+# Tier 1 of its ablations: no global attention and random anchors (1), no deformable read (2), the centres alone (3).
+RANDOM = replace(SMALL, global_layers=0, routing="random")
+UNREAD = replace(SMALL, anchors=0)
+CENTRES = replace(SMALL, local_radius=(-1, 0, 0, 0), adaptive_points=0)
+
 
 def spread_decoder(config: DecoderConfig, seed: int = 0) -> QueryDecoder:
     """A decoder as training leaves it rather than as it starts: peaked attention, offsets of cells, biases."""

@@ -22,7 +22,8 @@ from eventspd_ros.model.geometry import cell_centres_px, sample_grid
 
 
 class SlowDecoder:
-    """parameters: dict(decoder.named_parameters()) or a state_dict. training switches attention dropout on."""
+    """parameters: dict(decoder.named_parameters()) or a state_dict. training switches attention dropout on; random
+    anchors stay those of an evaluation."""
 
     def __init__(self, parameters: Mapping[str, Tensor], config: DecoderConfig, training: bool = False):
         self.parameters, self.config, self.training = parameters, config, training
@@ -31,19 +32,26 @@ class SlowDecoder:
         self, levels: Sequence[Tensor], sensor_hw: tuple[int, int], uv_px: Tensor, routed: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Maps (B, C_l, H_l, W_l) and queries (B, K, 2) -> z of Eq. 25 and the deviation of log depth, (B, K) each."""
-        h, tokens = self.b1(levels, sensor_hw, uv_px)
-        h = self.b2(h, tokens)
-        if self.config.global_layers:
-            h, attention = self.b3(h, levels[-1])
+        h, tokens, scores = self.before_b4(levels, sensor_hw, uv_px)
         if self.config.anchors:
             if routed is None:
-                routed = self.route(attention)
-            tokens = self.b4(h, tokens, attention, routed, levels, sensor_hw, uv_px)
+                routed = self.route(scores)
+            tokens = self.b4(h, tokens, scores, routed, levels, sensor_hw, uv_px)
         h = self.b5(h, tokens)
         hidden = F.gelu(self.linear("b5.depth.0", h))
         z = self.linear("b5.depth.2", hidden)  # Eq. 25
         stddev = F.softplus(self.linear("sigma", h)) + 0.01
         return z.view(uv_px.shape[:2]), stddev.view(uv_px.shape[:2])
+
+    def before_b4(self, levels, sensor_hw, uv_px) -> tuple[Tensor, Tensor, Tensor | None]:
+        """B1–B3: h (N, D), tokens (N, T, D), and what routes: ᾱ of Eq. 12, or lots, (B, K, cells)."""
+        h, tokens = self.b1(levels, sensor_hw, uv_px)
+        h, scores = self.b2(h, tokens), None
+        if self.config.global_layers:
+            h, scores = self.b3(h, levels[-1])
+        if self.config.routing == "random":
+            scores = lots(uv_px, levels[-1].shape[-2] * levels[-1].shape[-1])
+        return h, tokens, scores
 
     # ---- B1: token construction, Eq. 6
 
@@ -151,14 +159,14 @@ class SlowDecoder:
             h = h + self.feed_forward(layer, h)  # Eq. 11
         return h, alpha.mean(dim=1)  # Eq. 12
 
-    def route(self, attention: Tensor) -> Tensor:
+    def route(self, scores: Tensor) -> Tensor:
         """Eq. 12's Top-R, ties to the lower index: (B, K, T) -> (B, K, R)."""
-        count = self.config.anchor_count(attention.shape[-1])
-        return attention.sort(dim=-1, descending=True, stable=True).indices[..., :count]
+        count = self.config.anchor_count(scores.shape[-1])
+        return scores.sort(dim=-1, descending=True, stable=True).indices[..., :count]
 
     # ---- B4: deformable multi-scale read, Eqs. 13–21
 
-    def b4(self, h, tokens, attention, routed, levels, sensor_hw, uv_px) -> Tensor:
+    def b4(self, h, tokens, scores, routed, levels, sensor_hw, uv_px) -> Tensor:
         """-> T_fused of Eq. 21, (N, T + R, D)."""
         config, (height, width) = self.config, sensor_hw
         windows, queries, anchors = routed.shape
@@ -179,7 +187,7 @@ class SlowDecoder:
             for i in range(config.read_levels)
         )
         h_r = self.linear("b4.out", read)  # Eq. 20
-        chosen = attention.gather(-1, routed)
+        chosen = scores.gather(-1, routed)
         h_r = h_r * (1 - chosen.detach() + chosen).unsqueeze(-1)  # straight-through estimator
         return torch.cat((tokens, (h_r + self.parameters["b4.embedding"]).flatten(0, 1)), dim=1)  # Eq. 21
 
@@ -237,3 +245,20 @@ def fourier(values: Tensor, frequencies: int) -> Tensor:
         for function in (torch.sin, torch.cos):
             encoded += [function(2**power * math.pi * values[..., axis]) for power in range(frequencies)]
     return torch.stack(encoded, dim=-1)
+
+
+def lots(uv_px: Tensor, cells: int) -> Tensor:
+    """What random anchors are drawn by, a query and a cell at a time: (B, K, 2) -> (B, K, cells)."""
+    scores = []
+    for u, v in uv_px.reshape(-1, 2).tolist():
+        query = scrambled(scrambled(math.floor(u + 0.5)) + math.floor(v + 0.5))
+        scores.append([(scrambled(query + cell) >> 8) / 2**24 for cell in range(cells)])
+    return torch.tensor(scores).to(uv_px).view(*uv_px.shape[:2], cells)
+
+
+def scrambled(value: int) -> int:
+    """Mueller's hash of 32 bits."""
+    value %= 2**32
+    for _ in range(2):
+        value = ((value ^ (value >> 16)) * 0x45D9F3B) % 2**32
+    return value ^ (value >> 16)
