@@ -154,12 +154,13 @@ def event_dense(event_counts: np.ndarray) -> np.ndarray:
     return active & (around >= np.quantile(around[active], 1 - EVENT_DENSE_SHARE))
 
 
-def depth_edges(depth: np.ndarray) -> np.ndarray:
-    """Known pixels (H, W) in whose 5×5 px the known log depth (or log inverse depth) spans more than 0.25."""
+def depth_edges(depth: np.ndarray, box_px: int = EDGE_BOX_PX) -> np.ndarray:
+    """Known pixels (H, W) around which, in a box of box_px, the known log depth (or log inverse depth) spans more than
+    0.25."""
     known = np.isfinite(depth)
     log = np.log(np.where(known, depth, 1.0)).astype(np.float32)
-    largest = _over_box(np.where(known, log, -np.inf), EDGE_BOX_PX, np.maximum, -np.inf)
-    smallest = _over_box(np.where(known, log, np.inf), EDGE_BOX_PX, np.minimum, np.inf)
+    largest = _over_box(np.where(known, log, -np.inf), box_px, np.maximum, -np.inf)
+    smallest = _over_box(np.where(known, log, np.inf), box_px, np.minimum, np.inf)
     return known & (largest - smallest > EDGE_LOG_SPAN)
 
 

@@ -44,6 +44,11 @@ def _ratio(result: dict, other: str, group: str) -> float:
     return result["comparison"][KIND][result["judged"] + other]["abs_log"][group]["ratio"]
 
 
+def _edge_ratio(result: dict, group: str) -> float:
+    methods, judged = result["accuracy"][KIND][group], result["judged"]
+    return methods[judged]["near_edges"]["abs_log"] / methods[judged + PRIOR]["near_edges"]["abs_log"]
+
+
 def _joint_gain(result: dict, group: str) -> float:
     values = _uncertainty(result, group)
     return values["nll"] - values["joint_nll"]
@@ -60,6 +65,7 @@ MEASURES: dict[str, Callable[[dict, str], float]] = {
     "NLL - joint NLL": _joint_gain,
     "|log| / memory reset": lambda result, group: _ratio(result, RESET, group),
     "|log| / prior alone": lambda result, group: _ratio(result, PRIOR, group),
+    "|log| / prior alone, near edges": _edge_ratio,
 }
 
 

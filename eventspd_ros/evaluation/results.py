@@ -90,8 +90,8 @@ class DepthClass:
 @dataclass(frozen=True, slots=True)
 class Accuracy:
     """Pooled, but for per_image. bias: median of p/t. correlation: of ln p and ln t about their means of the image, 1
-    where near and far are told as they are; None where either does not vary. answered: share of the questions that got
-    a depth."""
+    where near and far are told as they are; None where either does not vary. near_edges: at the pixels within 3 px of a
+    depth edge. answered: share of the questions that got a depth."""
 
     plain: DepthMetrics
     median_aligned: DepthMetrics
@@ -102,6 +102,7 @@ class Accuracy:
     bias: float | None
     correlation: float | None
     event_pixels: DepthMetrics
+    near_edges: DepthMetrics
     answered: float | None
 
 

@@ -23,7 +23,8 @@ def result():
     """Every number another one, so that none can stand in another's place."""
 
     def group(place: int) -> dict:
-        return {"plain": {"abs_rel": 0.2 + place}, "bias": 1.1 + place, "correlation": 0.3 + place}
+        edges = {"near_edges": {"abs_log": 0.15 + place}}
+        return {"plain": {"abs_rel": 0.2 + place}, "bias": 1.1 + place, "correlation": 0.3 + place, **edges}
 
     def sigma(place: int) -> dict:
         ratio = {"ause_ratio": 0.4 + place}
@@ -35,7 +36,12 @@ def result():
     return {
         "judged": "small",
         "scenes": {"pooled": 4, "drive": 2, "indoor": 2},
-        "accuracy": {"uniform": {name: {"small": group(place)} for place, name in enumerate(GROUPS)}},
+        "accuracy": {
+            "uniform": {
+                name: {"small": group(place), "small (prior alone)": {"near_edges": {"abs_log": 0.5}}}
+                for place, name in enumerate(GROUPS)
+            }
+        },
         "uncertainty": {"uniform": {"small": {name: sigma(place) for place, name in enumerate(GROUPS)}}},
         "comparison": {"uniform": {"small (memory reset)": ratios(0.7), "small (prior alone)": ratios(0.8)}},
     }
@@ -52,6 +58,7 @@ def test_every_measure_is_taken_from_its_place(result):
         "NLL - joint NLL": 0.25,
         "|log| / memory reset": 1.7,
         "|log| / prior alone": 1.8,
+        "|log| / prior alone, near edges": 2.3,
     }
     assert {name: measure(result, "drive") for name, measure in MEASURES.items()} == pytest.approx(expected)
 

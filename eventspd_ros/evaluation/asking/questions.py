@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eventspd_ros.datasets.queries import depth_edges
 from eventspd_ros.datasets.sample import cut_windows, known_depth
 from eventspd_ros.datasets.sequence import Sequence
 from eventspd_ros.events.support import support_ns
@@ -18,6 +19,7 @@ from eventspd_ros.nanoseconds import NS_PER_MS
 from eventspd_ros.simulation.keypoints import event_corners
 
 UNIFORM, KEYPOINT = 0, 1
+NEAR_EDGE_PX = 3
 ALL = 10**9  # more pixels than any image has
 KINDS = {"uniform": UNIFORM, "keypoints": KEYPOINT}
 
@@ -55,13 +57,15 @@ class Questions:
     """All K questions of a scene, in order of time.
 
     uv_px: float32 (K, 2). true_m: float32 (K,). kind: uint8 (K,), UNIFORM or KEYPOINT. on_event: bool (K,), whether the
-    window has an event at that pixel. window: int64 (K,), the number of the window that answers.
+    window has an event at that pixel. at_edge: bool (K,), near_edges(). window: int64 (K,), the number of the window
+    that answers.
     """
 
     uv_px: np.ndarray
     true_m: np.ndarray
     kind: np.ndarray
     on_event: np.ndarray
+    at_edge: np.ndarray
     window: np.ndarray
 
 
@@ -105,7 +109,11 @@ class WindowedScene:
     def questions(self, numbers: list[int] | None = None) -> Questions:
         """Reads the labels and windows that are asked, or those given. Of a scene too short for the warm-up: none."""
         numbers = self.asked().tolist() if numbers is None else numbers
-        nothing = np.empty((0, 2), np.float32), np.empty(0, np.float32), *(np.empty(0, t) for t in ("u1", "?", "i8"))
+        nothing = (
+            np.empty((0, 2), np.float32),
+            np.empty(0, np.float32),
+            *(np.empty(0, t) for t in ("u1", "?", "?", "i8")),
+        )
         parts = [self._ask(number) for number in numbers] or [nothing]
         return Questions(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
@@ -124,6 +132,7 @@ class WindowedScene:
             depth_m[v, u],
             np.repeat(np.array([UNIFORM, KEYPOINT], np.uint8), (len(uniform), len(corners))),
             event_pixels(window)[v, u],
+            near_edges(depth_m)[v, u],
             np.full(len(uv), number),
         )
 
@@ -133,6 +142,11 @@ def draw_labelled_pixels(depth_m: np.ndarray, count: int, seed: tuple[int, ...])
     known = np.flatnonzero(np.isfinite(depth_m))
     drawn = np.random.default_rng(seed).choice(known, min(count, len(known)), replace=False)
     return np.stack((drawn % depth_m.shape[1], drawn // depth_m.shape[1]), axis=1)
+
+
+def near_edges(depth_m: np.ndarray) -> np.ndarray:
+    """Known pixels (H, W) within 3 px of which depths differ by more than a factor of 1.28, bool."""
+    return depth_edges(depth_m, 2 * NEAR_EDGE_PX + 1)
 
 
 def event_pixels(window: EventWindow) -> np.ndarray:

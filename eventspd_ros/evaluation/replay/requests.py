@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from eventspd_ros.evaluation.asking.questions import KEYPOINT, UNIFORM, draw_labelled_pixels, event_pixels
+from eventspd_ros.evaluation.asking.questions import KEYPOINT, UNIFORM, draw_labelled_pixels, event_pixels, near_edges
 from eventspd_ros.evaluation.replay.ground_truth import GroundTruth, depth_at
 from eventspd_ros.evaluation.replay.packets import PacketReader, readable
 from eventspd_ros.evaluation.replay.topics import BagTopics
@@ -40,7 +40,8 @@ class ReplayRequest:
 
     after: how many event packets come before it. arrival_ns: the bag's time at which it comes. kind: uint8 (K,),
     UNIFORM or KEYPOINT. true_m: float32 (K,), NaN where unknown. on_event: bool (K,), whether the window that ends at
-    the stamp has an event there. refusal: the status of all points where none can be answered.
+    the stamp has an event there. at_edge: bool (K,), near_edges() of the label that was asked. refusal: the status of
+    all points where none can be answered.
     """
 
     stamp_ns: int
@@ -51,6 +52,7 @@ class ReplayRequest:
     kind: np.ndarray
     true_m: np.ndarray
     on_event: np.ndarray
+    at_edge: np.ndarray
     refusal: Status | None = None
     label_distance_ns: int = LABEL_NS
 
@@ -60,7 +62,8 @@ class ReplayRequest:
     ) -> ReplayRequest:
         unknown = np.full(len(ids), np.nan, np.float32)
         uv_px = np.asarray(uv_px, np.float32).reshape(-1, 2)
-        return cls(stamp_ns, arrival_ns, after, ids, uv_px, kind, unknown, np.zeros(len(ids), bool), **fields)
+        marks = np.zeros((2, len(ids)), bool)
+        return cls(stamp_ns, arrival_ns, after, ids, uv_px, kind, unknown, *marks, **fields)
 
     def learn_truth(self, label_ns: int, depth_m: np.ndarray, radius_px: int) -> None:
         """Take the depth of a label that is nearer in time than any before."""
@@ -200,6 +203,7 @@ class _Collector:
             request.learn_truth(stamp_ns, depth_m, self.truth.radius_px)
             exact = request.kind == UNIFORM  # drawn where it is known: no need to agree with what is around
             request.true_m[exact] = depth_at(depth_m, request.uv_px[exact], 0)
+            request.at_edge[exact] = near_edges(depth_m)[tuple(pixels.T[::-1])]
         self._mark(request, window)
         self.found.requests.append(request)
 

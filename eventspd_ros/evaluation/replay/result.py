@@ -78,6 +78,7 @@ def scene_answers(session: ReplaySession, methods: Sequence[MethodAnswers]) -> S
         true[scored],
         _column([request.kind for request in requests], np.uint8)[scored],
         _column([request.on_event for request in requests], bool)[scored],
+        _column([request.at_edge for request in requests], bool)[scored],
         np.repeat(np.arange(len(requests)), sizes)[scored],
     )
     scene = SceneAnswers(session.path.name, "bag", questions)

@@ -93,6 +93,7 @@ class AnsweredPoints:
     true_m: np.ndarray
     image: np.ndarray
     on_event: np.ndarray
+    at_edge: np.ndarray
     log_stddev: np.ndarray
     scale_stddev: np.ndarray
 
@@ -103,7 +104,8 @@ class AnsweredPoints:
             asked, which = answer.questions, answer.questions.kind == KINDS[kind]
             nothing = np.full(len(which), np.nan)
             stddevs = [column.get(method, nothing) for column in (answer.log_stddev, answer.scale_stddev)]
-            own = (asked.uv_px, answer.depth_m[method], asked.true_m, asked.window + image, asked.on_event, *stddevs)
+            asked_for = asked.true_m, asked.window + image, asked.on_event, asked.at_edge
+            own = (asked.uv_px, answer.depth_m[method], *asked_for, *stddevs)
             columns.append([column[which] for column in own])
             image += int(asked.window.max(initial=0)) + 1
         return cls(*(np.concatenate(column) for column in zip(*columns, strict=True)))
@@ -114,7 +116,7 @@ class AnsweredPoints:
 
 def accuracy(points: AnsweredPoints) -> Accuracy:
     predicted, true = points.predicted_m, points.true_m
-    seen = points.on_event
+    seen, edge = points.on_event, points.at_edge
     return Accuracy(
         plain=depth_metrics(predicted, true),
         median_aligned=depth_metrics(points.aligned(), true),
@@ -125,6 +127,7 @@ def accuracy(points: AnsweredPoints) -> Accuracy:
         bias=bias(predicted, true),
         correlation=correlation(predicted, true, points.image),
         event_pixels=depth_metrics(predicted[seen], true[seen]),
+        near_edges=depth_metrics(predicted[edge], true[edge]),
         answered=float(np.mean(np.isfinite(predicted))) if len(predicted) else None,
     )
 

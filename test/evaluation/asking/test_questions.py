@@ -53,7 +53,11 @@ def test_questions_are_pixels_with_their_own_depth(sequence):
         window = scene.window(number)
         hit = np.isin(v * 64 + u, window.y.astype(int) * 64 + window.x)
         np.testing.assert_array_equal(asked.on_event[here], hit)
-    assert np.isfinite(asked.true_m).all() and 0 < asked.on_event.mean() < 1
+        depth_m = sequence.read_depth(int(scene.labels[number]))
+        around = [depth_m[max(y - 3, 0) : y + 4, max(x - 3, 0) : x + 4] for x, y in zip(u, v, strict=True)]
+        spans = [np.nanmax(box) / np.nanmin(box) for box in around]
+        np.testing.assert_array_equal(asked.at_edge[here], np.array(spans) > np.exp(0.25))
+    assert np.isfinite(asked.true_m).all() and 0 < asked.on_event.mean() < 1 and 0 < asked.at_edge.mean() < 1
     uniform = asked.uv_px[(asked.window == 2) & (asked.kind == UNIFORM)]
     assert len(np.unique(uniform, axis=0)) == 50, "without replacement"
 

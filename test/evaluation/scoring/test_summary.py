@@ -55,7 +55,7 @@ def test_a_model_that_knows_the_depth_makes_no_error(sequences):
             assert perfect.plain.abs_rel < 1e-6 and perfect.plain.delta1 == perfect.answered == 1
             assert half.plain.abs_rel == pytest.approx(0.5) and half.per_image.abs_rel == pytest.approx(0.5)
             assert half.plain.abs_log == pytest.approx(np.log(2)) and half.median_aligned.abs_rel < 1e-6
-            assert half.event_pixels.abs_rel == pytest.approx(0.5)
+            assert half.event_pixels.abs_rel == half.near_edges.abs_rel == pytest.approx(0.5)
         against = result.comparison[kind]["half"]
         assert against["abs_log"]["pooled"].ratio < 1e-6 and against["abs_log"]["pooled"].won == 1
         assert result.uncertainty[kind]["cheat"]["pooled"].coverage["50%"] == 1
