@@ -18,6 +18,12 @@ FILES_STAMP := .venv/.built-$(shell echo $(PACKAGE_FILES) | cksum | cut -d' ' -f
 INTERFACES := $(foreach package,event_camera_msgs dvs_msgs prophesee_event_msgs,$(if \
   $(wildcard $(addsuffix /share/$(package),$(subst :, ,$(AMENT_PREFIX_PATH)))),,test/interfaces/$(package)))
 
+# Tests by marks, a process a core but for ROS's, which time what they see. 5: PYTEST_ARGS leaves none of a kind.
+define pytests
+	OMP_NUM_THREADS=1 $(RUN) pytest -n auto --maxprocesses 8 --dist loadfile -m "not ros and $(1)" $(PYTEST_ARGS) || [ $$? = 5 ]
+	$(RUN) pytest -m "ros and $(1)" $(PYTEST_ARGS) || [ $$? = 5 ]
+endef
+
 .PHONY: all demo test test-all release-check lint types soak clean
 all: $(FILES_STAMP)
 
@@ -43,10 +49,10 @@ demo: all
 	.venv/bin/eventspd demo $(if $(BAG),--bag "$(BAG)") --out demo
 
 test: all
-	$(RUN) pytest -m "not slow and not gpu" $(PYTEST_ARGS)
+	$(call pytests,not slow and not gpu)
 
 test-all: all  # the slow ones too
-	$(RUN) pytest -m "not gpu" $(PYTEST_ARGS)
+	$(call pytests,not gpu)
 
 release-check: all  # whether weights that are to ship show what they must; hours
 	.venv/bin/eventspd judge --weights "$(WEIGHTS)" --out judged $(if $(EVENTSPD_TEST_DATA),--recordings "$(EVENTSPD_TEST_DATA)")
