@@ -1,4 +1,4 @@
-# make demo | test | test-all | lint | types | release-check | soak: everything runs in .venv; nothing is installed outside this folder.
+# make demo | test | test-all | gpu-test | lint | types | release-check | soak: everything runs in .venv; nothing is installed outside this folder.
 TORCH ?= torch==2.13.0
 BAG ?=
 PYTEST_ARGS ?=
@@ -24,7 +24,7 @@ define pytests
 	$(RUN) pytest -m "ros and $(1)" $(PYTEST_ARGS) || [ $$? = 5 ]
 endef
 
-.PHONY: all demo test test-all release-check lint types soak clean
+.PHONY: all demo test test-all gpu-test release-check lint types soak clean
 all: $(FILES_STAMP)
 
 .venv/.ready: requirements.txt requirements-dev.txt test/interfaces/repair_wheels.py
@@ -53,6 +53,9 @@ test: all
 
 test-all: all  # the slow ones too
 	$(call pytests,not gpu)
+
+gpu-test: all  # what needs a CUDA device, under three minutes on an H200; make TORCH=torch takes a torch that has CUDA
+	$(RUN) pytest -m gpu $(PYTEST_ARGS)
 
 release-check: all  # whether weights that are to ship show what they must; hours
 	.venv/bin/eventspd judge --weights "$(WEIGHTS)" --out judged $(if $(EVENTSPD_TEST_DATA),--recordings "$(EVENTSPD_TEST_DATA)")

@@ -13,6 +13,15 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
+def pytest_collection_modifyitems(items):
+    """What needs a GPU says so where there is none."""
+    if not torch.cuda.is_available():
+        reason = f"no CUDA device: torch {torch.__version__} sees none here"
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
 # What pytest sets for each test; OpenCV, torch, Fabric, TensorBoard's writer and eventspd_ros.ros when first imported.
 LIBRARIES_OWN = ("PYTEST_", "LD_LIBRARY_PATH", "TORCHINDUCTOR_", "_TORCHINDUCTOR_", "PYTORCH_NVML_BASED_CUDA_CHECK")
 LIBRARIES_OWN += ("CRC32C_SW_MODE", "OMP_WAIT_POLICY")
@@ -39,6 +48,13 @@ def plain_models(request, monkeypatch):
 @pytest.fixture
 def fastest_models():
     """See plain_models."""
+
+
+@pytest.fixture
+def exact_convolutions(monkeypatch):
+    """On a GPU, no TF32: PyTorch lets cuDNN round the operands of float32 convolutions to 10 bits of mantissa."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)  # which compiled models switch on, is set back too
 
 
 def state_of_the_process() -> dict[str, object]:

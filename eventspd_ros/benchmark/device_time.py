@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 
 from eventspd_ros.benchmark.timing import WARM_UPS, spread, times_ms
+from eventspd_ros.model.stepped import capture
 
 
 def wall_ms(run: Callable[[], object], device: torch.device, repetitions: int) -> float:
@@ -19,6 +20,11 @@ def device_ms(run: Callable[[], object], device: torch.device, repetitions: int)
     if device.type != "cuda":
         return wall_ms(run, device, repetitions)
     return spread([_between_events(run) for _ in range(WARM_UPS + repetitions)][WARM_UPS:])["median"]
+
+
+def captured(run: Callable[[], object], device: torch.device) -> Callable[[], object]:
+    """The call as a CUDA graph's replay; on a CPU the call itself."""
+    return capture(run)[0].replay if device.type == "cuda" else run
 
 
 def _between_events(run: Callable[[], object]) -> float:

@@ -27,7 +27,7 @@ NOTES = {
     "evaluate": "More: [evaluation.md](evaluation.md).",
     "calibrate": "More: [evaluation.md](evaluation.md#uncertainty).",
     "ablate": "More: [ablations.md](ablations.md).",
-    "bench gpu": "More: [speed.md](speed.md#measuring-on-a-gpu).",
+    "bench gpu": "More: [speed.md](speed.md#testing-and-measuring-on-a-gpu).",
     "bench stream": "More: [speed.md](speed.md#acceleration).",
 }
 

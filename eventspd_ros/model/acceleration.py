@@ -165,28 +165,9 @@ class CompiledModel:
 
     def _steps(self, kernels: Sequence[str], height: int, width: int, switched_on: ExitStack) -> SteppedModel:
         model = copy.deepcopy(self.plain)  # the plain one keeps its layout and its forward()
-        if self.device.type == "cuda":
-            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack it
-            torch.backends.cudnn.benchmark = True
-        made = stepped(model, height, width)
-        if kernels:
-            from eventspd_ros.model.kernels.fuse import fused
-
-            switched_on.enter_context(fused(made.encode_step, made.decode_step, kernels))
-        made.encode_step = self._fast(made.encode_step, sized=0)
-        made.decode_step = self._fast(made.decode_step, sized=1)
+        made = compiled_steps(model, height, width, switched_on, kernels, self._backend)
         _get_ready(made, height, width)
         return made
-
-    def _fast(self, step: Step, sized: int) -> Step:
-        """sized: the dimension of the first input that differs from call to call."""
-        compiled = torch.compile(step, backend=self._backend)
-
-        def run(first: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-            torch._dynamo.maybe_mark_dynamic(first, sized)  # or each size would be compiled anew
-            return compiled(first, *others)
-
-        return CapturedStep(run, most=64) if self.device.type == "cuda" else run
 
     @torch.inference_mode()
     def _check(self, made: SteppedModel, height: int, width: int) -> None:
@@ -202,6 +183,45 @@ class CompiledModel:
         largest = ((answers[1] / answers[0]).log().abs()).max().item()
         if not largest <= LARGEST_DIFFERENCE[self.plain.in_bfloat16]:
             raise RuntimeError(f"depths differ from the plain model's by up to {largest:.3g} of a depth")
+
+
+def compiled_steps(
+    model: PointDepthModel,
+    height: int,
+    width: int,
+    switched_on: ExitStack,
+    kernels: Sequence[str] = (),
+    backend: str = "inductor",
+) -> SteppedModel:
+    """The model's steps through torch.compile, on CUDA with its convolutions channels-last and as CUDA graphs; nothing
+    is compiled before it first runs. The model's layout changes, and its forward() while switched_on is open.
+
+    kernels: of model/kernels, which need Triton. backend: of torch.compile.
+    """
+    if model.device.type == "cuda":
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack it
+        torch.backends.cudnn.benchmark = True
+    made = stepped(model, height, width)
+    if kernels:
+        from eventspd_ros.model.kernels.fuse import fused
+
+        switched_on.enter_context(fused(made.encode_step, made.decode_step, kernels))
+    made.encode_step = _compiled(made.encode_step, backend, sized=0)
+    made.decode_step = _compiled(made.decode_step, backend, sized=1)
+    if model.device.type == "cuda":
+        made.encode_step, made.decode_step = (CapturedStep(s, most=64) for s in (made.encode_step, made.decode_step))
+    return made
+
+
+def _compiled(step: Step, backend: str, sized: int) -> Step:
+    """sized: the dimension of the first input that differs from call to call."""
+    compiled = torch.compile(step, backend=backend)
+
+    def run(first: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
+        torch._dynamo.maybe_mark_dynamic(first, sized)  # or each size would be compiled anew
+        return compiled(first, *others)
+
+    return run
 
 
 def _get_ready(made: SteppedModel, height: int, width: int) -> None:

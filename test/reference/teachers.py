@@ -1,8 +1,12 @@
 """A Depth Anything V2 of the real class, tiny and randomly initialised, for tests of what listens to a teacher."""
 
+import tempfile
 from pathlib import Path
 
 import torch
+
+from eventspd_ros.model.dense import DenseModel
+from eventspd_ros.model.depth_anything import read_depth_anything
 
 PATCH_PX, SHORT_SIDE_PX, CHANNELS, BLOCKS = 14, 42, 16, 12
 
@@ -32,6 +36,12 @@ def write_teacher(folder: Path, seed: int = 0, blocks: int = BLOCKS, **changes) 
         _spread_answers(model)
     model.save_pretrained(folder)
     return folder
+
+
+def tiny_dense() -> DenseModel:
+    """The dense baseline on such a network."""
+    with tempfile.TemporaryDirectory() as folder:
+        return DenseModel(network=read_depth_anything(write_teacher(Path(folder), blocks=4)))
 
 
 def _spread_answers(model) -> None:

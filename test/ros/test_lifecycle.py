@@ -13,6 +13,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
+from reference.places import held_bytes
 
 from eventspd_ros.ros.node import EventspdNode
 
@@ -131,15 +132,26 @@ def test_over_the_services_as_a_lifecycle_manager_does_it(make):
     client.destroy_node()
 
 
-def test_cleanup_lets_go_of_the_model(make):
-    node = make(fx_px=60.0, allow_untrained=True)
-    node.start()
-    running_model, streams_seen = weakref.ref(node.model), weakref.ref(node.cameras[""].stream)
-    for packet in streams.make_packets(5):
-        node.cameras[""].stream.put_packet(streams.serialized(packet))
-    node.trigger_deactivate()
-    node.trigger_cleanup()
-    assert running_model() is None and streams_seen() is None
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_cleanup_lets_go_of_the_model_and_its_memory(make, device):
+    node, held = make(fx_px=60.0, allow_untrained=True, device=device), []
+    for _ in range(2):  # what libraries keep for good is there after the first
+        node.start()
+        running_model, stream = weakref.ref(node.model), node.cameras[""].stream
+        for packet in streams.make_packets(15):  # 60 ms: some windows
+            stream.put_packet(streams.serialized(packet))
+        until_s = time.monotonic() + 60
+        while not stream.lane.encoded and time.monotonic() < until_s:
+            time.sleep(0.01)
+        assert stream.lane.encoded, "no window was encoded within a minute"
+        running, streams_seen = held_bytes(device), weakref.ref(stream)
+        del stream
+        node.trigger_deactivate()
+        node.trigger_cleanup()
+        assert running_model() is None and streams_seen() is None
+        held.append(held_bytes(device))
+        assert held[-1] < running
+    assert held[1] == held[0]
 
 
 @pytest.mark.parametrize(

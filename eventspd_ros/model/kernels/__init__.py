@@ -5,7 +5,7 @@
     attention       tokens gathered, standardised and read by one query vector in one
     deformable      B4: softmax, corners and weighted sum in one
 
-None is in the default path: a kernel ships there once it beats torch.compile end to end on a GPU by a tenth, and none
-has been timed yet. fuse() switches them on for a model; `eventspd bench gpu` times them. Nothing here imports Triton
-before fuse() runs. TRITON_INTERPRET=1 runs them on a CPU.
+`acceleration: compiled` switches the first two on, which paid on an H200 (docs/speed.md); another joins them once it
+beats torch.compile end to end by a tenth. fused() switches kernels on for a model; `eventspd bench gpu` times them.
+Nothing here imports Triton before fuse.py is imported. TRITON_INTERPRET=1 runs them on a CPU.
 """

@@ -28,7 +28,7 @@ def fused(encode: EncodeStep, decode: DecodeStep, names: Sequence[str] = KERNELS
     dtype = torch.bfloat16 if encode.model.in_bfloat16 else torch.float32
     replaced = []
     for module in {id(module): module for step in (encode, decode) for module in step.modules()}.values():
-        forward = _forward(module, names, dtype)
+        forward = stand_in(module, names, dtype)
         if forward is not None:
             module.forward = forward  # of this one object; its class keeps the plain one
             replaced.append(module)
@@ -39,8 +39,8 @@ def fused(encode: EncodeStep, decode: DecodeStep, names: Sequence[str] = KERNELS
             del module.forward
 
 
-def _forward(module: nn.Module, names: Sequence[str], dtype: torch.dtype):
-    """What stands in for a module's forward, or None."""
+def stand_in(module: nn.Module, names: Sequence[str], dtype: torch.dtype):
+    """What stands in for a module's forward through the kernels named, in the type of the maps, or None."""
     if isinstance(module, PackedField) and "voxel_scatter" in names:
         return FusedField(module)
     if isinstance(module, ConvNeXtBlock) and "convnext" in names:
