@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
-from eventspd_ros.benchmark.inputs import events_sha256, training_set
+from eventspd_ros.benchmark.inputs import packed_sha256, training_set
 from eventspd_ros.benchmark.machine import conditions
 from eventspd_ros.benchmark.timing import device_conditions, spread
 from eventspd_ros.benchmark.train import WARM_UPS, StepLoad, time_training
@@ -100,11 +100,11 @@ def bench_data(
         "feed_batch_ms": spread([1e3 * s for s in feed_s]),
         "training_step_ms": spread([1e3 * s for s in step_s]),
         "samples": len(feed),
-        "events_per_window": round(float(np.mean([len(w) for b in batches for step in b.steps() for w in step]))),
+        "events_per_window": round(float(np.mean([count for b in batches for count in b.events.counts]))),
         "repetitions": repetitions,
         "feed_repetitions": len(feed_s),
         "warm_ups": WARM_UPS,
-        "input_sha256": events_sha256(events for batch in batches for events in batch.events),
+        "input_sha256": packed_sha256(batch.events for batch in batches),
         **device_conditions(clock.place),
         **conditions(torch, np, h5py),
     }

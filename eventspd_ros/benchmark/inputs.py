@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from eventspd_ros.events.types import EventArray, EventWindow, ImageWindow
+from eventspd_ros.model.event_tensors import PackedEvents
 from eventspd_ros.simulation.camera import PinholeCamera
 from eventspd_ros.simulation.dataset_writer import SetConfig
 from eventspd_ros.simulation.scene_file import write_scene
@@ -31,6 +32,14 @@ def events_sha256(arrays: Iterable[EventArray]) -> str:
     for events in arrays:
         for column in (events.x, events.y, events.p, events.t_ns):
             digest.update(np.ascontiguousarray(column).tobytes())
+    return digest.hexdigest()
+
+
+def packed_sha256(batches: Iterable[PackedEvents]) -> str:
+    """Of the events of windows as training takes them."""
+    digest = hashlib.sha256()
+    for events in batches:
+        digest.update(events.words.cpu().numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -13,6 +13,7 @@ from eventspd_ros.benchmark.machine import cpu_name
 
 REPETITIONS, WARM_UPS = 30, 5
 CPU = torch.device("cpu")
+Mark = float | torch.cuda.Event
 
 
 def times_ms(
@@ -40,6 +41,23 @@ def now_s(place: torch.device = CPU) -> float:
     if place.type == "cuda":
         torch.cuda.synchronize(place)
     return time.perf_counter()
+
+
+def mark(place: torch.device = CPU) -> Mark:
+    """A moment of the device's work, which is not waited for: on CUDA a mark in its queue."""
+    if place.type != "cuda":
+        return time.perf_counter()
+    event = torch.cuda.Event(enable_timing=True)
+    event.record(torch.cuda.current_stream(place))
+    return event
+
+
+def seconds_between(first: Mark, last: Mark) -> float:
+    """From one mark() to a later one of the same device, once it has got there."""
+    if isinstance(first, float) or isinstance(last, float):
+        return last - first  # type: ignore[operator]  # both are
+    last.synchronize()
+    return first.elapsed_time(last) / 1e3
 
 
 def device_conditions(place: torch.device) -> dict:

@@ -67,10 +67,13 @@ def add_commands(command: Command) -> None:
     sub.add_argument("--budget", type=float, default=240.0, help="start nothing after so many seconds (default 240)")
     sub.add_argument("--out", type=Path, metavar="OUT.json", help="written after every measurement")
 
-    sub = benchmark("train", bench_train, "milliseconds of a training step: forward, backward, optimizer", 10)
+    sub = benchmark(
+        "train", bench_train, "milliseconds of a training step (forward, backward, optimizer) and windows a second", 10
+    )
     sub.add_argument("--preset", default="eventspd_lite", help="of the model (default eventspd_lite)")
     sub.add_argument("--sensor", type=sensor_size, default=(260, 346), metavar="WxH", help="default 346x260")
-    sub.add_argument("--batch", type=int, default=2, help="samples a step, of 4 windows and 512 queries (default 2)")
+    sub.add_argument("--batch", type=int, default=2, help="samples a step, of 4 windows (default 2)")
+    sub.add_argument("--queries", type=int, default=512, help="of each sample (default 512)")
 
     sub = benchmark("data", bench_data, "windows a second of the training feed, beside what training consumes", 10)
     sub.add_argument("input", type=Path, metavar="SET", nargs="?", help="a simulated set; without it one is simulated")
@@ -150,7 +153,8 @@ def bench_train(options) -> dict:
     from eventspd_ros.benchmark.train import StepLoad
     from eventspd_ros.benchmark.train import bench_train as measure
 
-    return measure(options.preset, options.sensor, StepLoad(options.batch), options.repetitions)
+    load = StepLoad(options.batch, queries=options.queries)
+    return measure(options.preset, options.sensor, load, options.repetitions)
 
 
 def bench_data(options) -> dict:

@@ -6,21 +6,27 @@ loader = DataLoader(Feed(sequences, Augmentation()), batch_size=8, num_workers=2
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from itertools import accumulate
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from eventspd_ros.cores import cores
 from eventspd_ros.datasets.augment import Augmentation, augment, in_cells
 from eventspd_ros.datasets.queries import TRAINING_QUERIES, LossMap, category_bits, draw_pixels
-from eventspd_ros.datasets.sample import Intrinsics, Sample, cut_windows
+from eventspd_ros.datasets.sample import Intrinsics, Sample
 from eventspd_ros.datasets.sequence import Sequence
 from eventspd_ros.events.pitch import pixel_pitch
-from eventspd_ros.events.types import EventArray, EventWindow
 from eventspd_ros.model.config import ModelConfig
+from eventspd_ros.model.event_tensors import PackedEvents
+
+AnyBatch = TypeVar("AnyBatch")
 
 
 class Feed:
@@ -67,13 +73,18 @@ def locate(ends: list[int], index: int) -> tuple[int, int]:
 class Queries:
     """K queries of each of B samples. uv_px: float32 (B, K, 2), pixels. category: uint8 (B, K), Category.
 
-    depth_m, pseudo_inverse_depth: float32 (B, K), the targets at these pixels, NaN where there is none.
+    depth_m, pseudo_inverse_depth: float32 (B, K), the targets at these pixels, NaN where there is none. pseudo_alone:
+    bool (B, K), where there is only the latter.
     """
 
     uv_px: Tensor
     category: Tensor
     depth_m: Tensor
     pseudo_inverse_depth: Tensor
+
+    @property
+    def pseudo_alone(self) -> Tensor:
+        return self.pseudo_inverse_depth.isfinite() & ~self.depth_m.isfinite()
 
 
 @dataclass(frozen=True)
@@ -83,8 +94,11 @@ class Batch:
     depth_m: float32 (B, H, W), NaN where unknown. pseudo_inverse_depth: likewise, all NaN for samples without one;
     None where no sample has one. event_mask: bool (B, H, W). category_bits: uint8 (B, H, W), what queries are drawn
     from. metric_per_canonical: float32 (B,), fx/W.
-    events: B spans; window_bounds_ns: (B, n, 2). intrinsics, names, t_ns: of each sample. image: uint8 (B, H, W, 3),
-    black where a sample has none; None where no sample has one. has_image, scale_told: bool (B,).
+    events: n steps, oldest first, of B windows each, n·B in all. intrinsics, names, t_ns: of each sample. image: uint8
+    (B, H, W, 3), black where a sample has none; None where no sample has one. has_image, scale_told: bool (B,).
+
+    Batches are packed where samples are read, in a DataLoader's workers, so that the training process only passes them
+    on: pin_memory() is what a DataLoader calls, to() what a step does.
     """
 
     depth_m: Tensor
@@ -92,8 +106,7 @@ class Batch:
     event_mask: Tensor
     category_bits: Tensor
     metric_per_canonical: Tensor
-    events: list[EventArray]
-    window_bounds_ns: np.ndarray
+    events: PackedEvents
     intrinsics: list[Intrinsics]
     names: list[str]
     t_ns: list[int]
@@ -101,10 +114,22 @@ class Batch:
     has_image: Tensor
     scale_told: Tensor
 
-    def steps(self) -> list[list[EventWindow]]:
-        """n steps, oldest first, each with one window of every sample: what encode() takes one after another."""
-        cut = [cut_windows(events, bounds) for events, bounds in zip(self.events, self.window_bounds_ns, strict=True)]
-        return [list(step) for step in zip(*cut, strict=True)]
+    @property
+    def windows(self) -> int:
+        """n."""
+        return len(self.events.counts) // len(self.names)
+
+    def steps(self, first: int, last: int) -> PackedEvents:
+        """The windows of steps first…last − 1."""
+        return self.events.part(first * len(self.names), last * len(self.names))
+
+    def pin_memory(self) -> Batch:
+        """A copy from which a GPU fetches while the CPU goes on."""
+        return each_tensor(self, lambda tensor: tensor.pin_memory())
+
+    def to(self, device: torch.device) -> Batch:
+        """On a device; copies may still be under way."""
+        return each_tensor(self, lambda tensor: tensor.to(device, non_blocking=True))
 
     def queries(
         self, rngs: Iterable[np.random.Generator], count: int = TRAINING_QUERIES, loss_map: LossMap | None = None
@@ -113,9 +138,8 @@ class Batch:
 
         rngs: a random state for each sample, so that what is drawn does not depend on what else is in the batch.
         """
-        drawn = [
-            draw_pixels(bits, rng, count, loss_map) for bits, rng in zip(self.category_bits.numpy(), rngs, strict=True)
-        ]
+        with ThreadPoolExecutor(cores()) as pool:
+            drawn = pool.map(partial(draw_pixels, count=count, loss_map=loss_map), self.category_bits.numpy(), rngs)
         uv, category = (_stack(list(column)) for column in zip(*drawn, strict=True))
         sample = torch.arange(len(uv))[:, None]
         depth = self.depth_m[sample, uv[..., 1], uv[..., 0]]
@@ -123,6 +147,13 @@ class Batch:
         if self.pseudo_inverse_depth is not None:
             pseudo = self.pseudo_inverse_depth[sample, uv[..., 1], uv[..., 0]]
         return Queries(uv.float(), category, depth, pseudo)
+
+
+def each_tensor(batch: AnyBatch, change: Callable[[Any], Any]) -> AnyBatch:
+    """A dataclass with its tensors and packed events changed: they have methods of the same names."""
+    values = {item.name: getattr(batch, item.name) for item in fields(batch)}  # type: ignore[arg-type]  # a dataclass
+    changed = {name: change(value) for name, value in values.items() if isinstance(value, (Tensor, PackedEvents))}
+    return replace(batch, **changed)  # type: ignore[type-var]  # a dataclass
 
 
 def collate(samples: list[Sample]) -> Batch:
@@ -139,8 +170,7 @@ def collate(samples: list[Sample]) -> Batch:
         event_mask=_stack([sample.event_mask for sample in samples]),
         category_bits=_stack([category_bits(sample) for sample in samples]),
         metric_per_canonical=torch.tensor([s.intrinsics.metric_per_canonical for s in samples], dtype=torch.float32),
-        events=[sample.events for sample in samples],
-        window_bounds_ns=np.stack([sample.window_bounds_ns for sample in samples]),
+        events=PackedEvents.of([window for step in zip(*(s.windows for s in samples), strict=True) for window in step]),
         intrinsics=[sample.intrinsics for sample in samples],
         names=[sample.name for sample in samples],
         t_ns=[sample.t_ns for sample in samples],

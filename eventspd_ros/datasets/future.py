@@ -9,10 +9,11 @@ from itertools import accumulate
 import numpy as np
 
 from eventspd_ros.datasets.augment import mirror
-from eventspd_ros.datasets.feed import locate
+from eventspd_ros.datasets.feed import each_tensor, locate
 from eventspd_ros.datasets.sample import cut_windows
 from eventspd_ros.events.files.event_store import EventStore
 from eventspd_ros.events.types import EventWindow
+from eventspd_ros.model.event_tensors import PackedEvents
 from eventspd_ros.nanoseconds import NS_PER_MS
 
 
@@ -24,8 +25,28 @@ class FuturePair:
     future: EventWindow
 
 
+@dataclass(frozen=True)
+class PairBatch:
+    """FuturePairs of one sensor: B windows and, in the same order, the windows that followed."""
+
+    context: PackedEvents
+    future: PackedEvents
+
+    def pin_memory(self) -> PairBatch:
+        """As Batch.pin_memory()."""
+        return each_tensor(self, lambda events: events.pin_memory())
+
+
+def collate_pairs(pairs: list[FuturePair]) -> PairBatch:
+    """Pairs to one batch."""
+    return PairBatch(
+        PackedEvents.of([pair.context for pair in pairs]), PackedEvents.of([pair.future for pair in pairs])
+    )
+
+
 class FutureFeed:
-    """Recordings one after another as one map-style dataset of FuturePairs; give a DataLoader collate_fn=list.
+    """Recordings one after another as one map-style dataset of FuturePairs; give a DataLoader
+    collate_fn=collate_pairs.
 
     recordings: the `events` of sequences of any dataset, or any other EventStore. Contexts of window_ms follow one
     another without gap from a recording's first event on, as long as their future lies before its last.

@@ -18,6 +18,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 import numpy as np
+from numba import njit
 
 from eventspd_ros.datasets.sample import Sample
 
@@ -75,20 +76,44 @@ class LossMap:
 
         Cells without a candidate are not drawn; an empty result says that no cell with a candidate has a loss.
         """
-        pixels = np.flatnonzero(candidates)
-        cell = self._cell_of(pixels)
-        order = np.argsort(cell, kind="stable")
-        sizes = np.bincount(cell, minlength=self.values.size)
+        sizes, starts, pixels = _by_cell(np.ascontiguousarray(candidates), *self.values.shape)
         mass = np.where(sizes > 0, self.values.reshape(-1), 0.0)
         if not mass.sum() > 0:
             return np.empty(0, np.int64)
         cells = rng.choice(mass.size, count, p=mass / mass.sum())
-        starts = np.cumsum(sizes) - sizes
-        return pixels[order][starts[cells] + (rng.random(count) * sizes[cells]).astype(np.int64)]
+        return pixels[starts[cells] + (rng.random(count) * sizes[cells]).astype(np.int64)]
 
-    def _cell_of(self, pixels: np.ndarray) -> np.ndarray:
-        rows, columns = np.divmod(pixels, self.width)
-        return rows // LOSS_STRIDE_PX * self.values.shape[1] + columns // LOSS_STRIDE_PX
+
+# Drawing is done for every sample of every step in the training process: in compiled loops, without branches.
+@njit(nogil=True, cache=True)
+def _by_category(bits, categories):
+    """Flat indices of each category's pixels, (categories, pixels + 1), and how many they are, (categories,)."""
+    pools, counts = np.empty((categories, bits.size + 1), np.int32), np.zeros(categories, np.int64)
+    for category in range(categories):
+        pool, place = pools[category], 0
+        for pixel in range(bits.size):
+            pool[place] = pixel  # written over by the next one where this is none
+            place += (bits[pixel] >> category) & 1
+        counts[category] = place
+    return pools, counts
+
+
+@njit(nogil=True, cache=True)
+def _by_cell(candidates, rows, columns):
+    """How many candidates (H, W) each cell has, where its own start, and their flat indices, cell after cell."""
+    height, width = candidates.shape
+    sizes = np.zeros(rows * columns, np.int64)
+    for v in range(height):
+        for u in range(width):
+            sizes[v // LOSS_STRIDE_PX * columns + u // LOSS_STRIDE_PX] += candidates[v, u] != 0
+    starts = np.cumsum(sizes + 1) - (sizes + 1)  # one more each, for what is written where no candidate is
+    place, pixels = starts.copy(), np.empty(sizes.sum() + len(sizes), np.int64)
+    for v in range(height):
+        for u in range(width):
+            cell = v // LOSS_STRIDE_PX * columns + u // LOSS_STRIDE_PX
+            pixels[place[cell]] = v * width + u
+            place[cell] += candidates[v, u] != 0
+    return sizes, starts, pixels
 
 
 def category_bits(sample: Sample) -> np.ndarray:
@@ -127,7 +152,8 @@ def draw_pixels(
     if loss_map is not None and (loss_map.height, loss_map.width) != (height, width):
         sizes = f"loss map of {loss_map.width}x{loss_map.height} px for samples of {width}x{height} px"
         raise ValueError(f"{sizes}; keep one for each size")
-    pools = {category: np.flatnonzero(bits & (1 << category)) for category in WEIGHTS if category != Category.HARD}
+    found, counts = _by_category(np.ascontiguousarray(bits).reshape(-1), int(Category.HARD))
+    pools = {category: found[category, : counts[category]] for category in WEIGHTS if category != Category.HARD}
     # Hard pixels are drawn ahead, as many as could be needed, so that an empty category is known before the weights.
     pools[Category.HARD] = np.empty(0, np.int64)
     if loss_map is not None:

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from eventspd_ros.events.types import EventWindow, ImageWindow
 from eventspd_ros.model.blocks import ConvNeXtBlock, LayerNorm2d, init_weights
 from eventspd_ros.model.config import EncoderConfig, ModelConfig
-from eventspd_ros.model.grid_encoding import GridEncoding, event_windows, gather_events
+from eventspd_ros.model.event_tensors import EventTensors, PackedEvents, check_length, event_windows, gather_events
+from eventspd_ros.model.grid_encoding import GridEncoding
 from eventspd_ros.model.stages import Phase, Stage
 
 
@@ -79,15 +80,19 @@ class EventEncoder(nn.Module):
     def scatter(self, windows: Sequence[EventWindow | ImageWindow], into: Tensor | None = None) -> Tensor:
         """B windows of one sensor -> field (B, L·F, H, W) float32: the sum of the encodings of each pixel's events.
         into: as GridEncoding.sums() takes it."""
-        events = gather_events(event_windows(windows), self.config.time_bins, self.grids.table.device)
-        size = events.height, events.width
-        with torch.autocast(self.grids.table.device.type, enabled=False):
-            if self.training and torch.is_grad_enabled():
-                # Pixel by pixel, from planes interpolated once for all windows.
-                field = self.grids.field(events, self.grids.planes(*size).transpose(1, 2).flatten(1))
-            else:
-                field = self.grids.sums(events, into)
-        return field.view(events.windows, *size, -1).permute(0, 3, 1, 2)
+        return self._scatter(gather_events(event_windows(windows), self.config.time_bins, self.device), into)
+
+    def scatter_packed(self, events: PackedEvents) -> Tensor:
+        """scatter() of windows that were packed where they were read: what training takes."""
+        check_length(events.longest_ns, self.config.time_bins)
+        return self._scatter(events.tensors(self.device))
+
+    def _scatter(self, events: EventTensors, into: Tensor | None = None) -> Tensor:
+        # What needs no gradient is faster in compiled loops, on a CPU.
+        differentiated = self.training and (torch.is_grad_enabled() or self.device.type != "cpu")
+        with torch.autocast(self.device.type, enabled=False):
+            field = self.grids.field(events) if differentiated else self.grids.sums(events, into)
+        return field.view(events.windows, events.height, events.width, -1).permute(0, 3, 1, 2)
 
     def forward(self, field: Tensor) -> Tensor:
         """(B, L·F, H, W) -> features (B, C, ⌈H/s⌉, ⌈W/s⌉) with s = config.stride. No shape depends on the events."""

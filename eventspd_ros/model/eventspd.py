@@ -121,8 +121,10 @@ class EventSPD(PointDepthModel):
         """
         if self.memory is None:
             return super().unroll(late, early)
-        with torch.no_grad():  # a step at a time, which stays in a CPU's caches
-            before = [] if early is None else [self._maps(field)[-1] for field in early]
+        # A step at a time stays in a CPU's caches; a GPU takes as many windows at once as it differentiates.
+        parts = () if early is None else early.split(1 if early.device.type == "cpu" else len(late))
+        with torch.no_grad():
+            before = [l4 for part in parts for l4 in self._maps(part.flatten(0, 1))[-1].unflatten(0, part.shape[:2])]
         *fine, l4 = self._maps(late.flatten(0, 1))
         memory = self._start(late[0])
         for top in (*before, *l4.unflatten(0, late.shape[:2])):

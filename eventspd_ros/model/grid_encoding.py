@@ -6,75 +6,16 @@ Shapes: N events of all windows together, B windows, L levels, F features a leve
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eventspd_ros.events.packing import NS_PER_BIN
-from eventspd_ros.events.types import EventWindow, ImageWindow
 from eventspd_ros.model.config import EncoderConfig
+from eventspd_ros.model.event_tensors import EventTensors
 from eventspd_ros.model.voxel_sums import sum_events
-from eventspd_ros.nanoseconds import NS_PER_MS
 
 MAX_LOG2_SLOTS = 19  # published tables hold 2^19 entries a level and hash only finer grids, which none of ours is
-
-
-class EventTensors(NamedTuple):
-    """Events of B windows of one sensor, as int64 tensors of shape (N,)."""
-
-    x: Tensor
-    y: Tensor
-    bin: Tensor  # age in 1 ms bins, 0 = newest
-    window: Tensor  # 0…B−1
-    windows: int
-    height: int
-    width: int
-
-    @property
-    def pixel(self) -> Tensor:
-        """Row of the event's pixel in a field (B·H·W, C)."""
-        return (self.window * self.height + self.y) * self.width + self.x
-
-
-def event_windows(windows: Sequence[EventWindow | ImageWindow]) -> list[EventWindow]:
-    """All of them. ValueError: there is an image among them."""
-    found = [window for window in windows if isinstance(window, EventWindow)]
-    if len(found) < len(windows):
-        raise ValueError(f"encode: this model sees events, but got {type(windows[0]).__name__}")
-    return found
-
-
-def gather_events(windows: list[EventWindow], time_bins: int, device: torch.device | str = "cpu") -> EventTensors:
-    """Windows of one sensor size to tensors. Age bin = (end_ns − 1 − t_ns) // 1,000,000, which must be < time_bins."""
-    if not windows:
-        raise ValueError("encode: got no windows")
-    sizes = {(window.height, window.width) for window in windows}
-    if len(sizes) > 1:
-        raise ValueError(f"encode: windows of several sensor sizes (H, W) {sorted(sizes)}; encode one size at a time")
-    for window in windows:
-        length_ns = window.end_ns - window.start_ns
-        if length_ns > time_bins * NS_PER_BIN:
-            raise ValueError(f"window of {length_ns / NS_PER_MS:g} ms: this encoder takes at most {time_bins} ms")
-    ages_ns = [window.end_ns - 1 - window.t_ns for window in windows]
-    for window, age_ns in zip(windows, ages_ns, strict=True):
-        if len(age_ns) and not (age_ns.min() >= 0 and age_ns.max() < window.end_ns - window.start_ns):
-            first_ns, last_ns = int(window.t_ns.min()), int(window.t_ns.max())
-            raise ValueError(f"window [{window.start_ns}, {window.end_ns}) ns holds events of {first_ns}…{last_ns} ns")
-        if len(age_ns) and (window.x.max() >= window.width or window.y.max() >= window.height):
-            where = f"({int(window.x.max())}, {int(window.y.max())})"
-            raise ValueError(f"window holds events up to {where}, outside its {window.width}x{window.height} sensor")
-    columns = (
-        np.concatenate([window.x for window in windows]),
-        np.concatenate([window.y for window in windows]),
-        np.concatenate(ages_ns) // NS_PER_BIN,
-        np.repeat(np.arange(len(windows)), [len(window) for window in windows]),
-    )
-    x, y, age_bin, index = (torch.from_numpy(column.astype(np.int64)).to(device) for column in columns)
-    return EventTensors(x, y, age_bin, index, len(windows), windows[0].height, windows[0].width)
 
 
 class GridEncoding(nn.Module):
@@ -109,6 +50,14 @@ class GridEncoding(nn.Module):
         self.node_weight: Tensor
         self.register_buffer("node_index", node_index, persistent=False)
         self.register_buffer("node_weight", node_weight, persistent=False)
+        # The same two as matrices: a bin's weights of all nodes (bins, nodes), and which level a node is of (nodes, L).
+        by_bin = node_weight.new_zeros(config.time_bins, self.time_nodes)
+        by_bin.scatter_add_(1, node_index.flatten(1), node_weight.flatten(1))
+        of_level = [level for level, (*_, rt) in enumerate(config.levels) for _ in range(rt + 1)]
+        self.by_bin: Tensor
+        self.node_level: Tensor
+        self.register_buffer("by_bin", by_bin, persistent=False)
+        self.register_buffer("node_level", torch.eye(len(config.levels))[of_level], persistent=False)
         self._voxels: dict[tuple[int, int], tuple[int, Tensor]] = {}
         self.register_load_state_dict_post_hook(_drop_tables)
 
@@ -176,28 +125,44 @@ class GridEncoding(nn.Module):
                 planes.append(torch.matmul(across, rows).view(height * width, rt + 1, -1))
         return torch.cat(planes, dim=1)
 
-    def field(self, events: EventTensors, planes: Tensor) -> Tensor:
+    def field(self, events: EventTensors) -> Tensor:
         """The sum of the encodings of each pixel's events, (B·H·W, L·F) float32: what training differentiates.
 
-        planes: of this sensor size, (H·W, F·time_nodes). A pixel's events are first counted by age, which needs no
-        gradient, and counts become weights of time nodes; every pixel with events then is one weighted sum of its
-        planes, however many events it has. That takes a seventh of the time of the grids event by event.
+        Both forms read planes that were interpolated once for all windows.
         """
+        planes = self.planes(events.height, events.width)
+        return (
+            self.field_by_pixel(events, planes) if planes.device.type == "cpu" else self.field_by_event(events, planes)
+        )
+
+    def field_by_pixel(self, events: EventTensors, planes: Tensor) -> Tensor:
+        """field() on a CPU. planes: (H·W, time_nodes, F).
+
+        A pixel's events are first counted by age, which needs no gradient, and counts become weights of time nodes;
+        every pixel with events then is one weighted sum of its planes, however many events it has. That takes a seventh
+        of the time of the grids event by event.
+        """
+        planes = planes.transpose(1, 2).flatten(1)
         pixels, inverse = torch.unique(events.pixel, return_inverse=True)
         counts = torch.bincount(inverse * self.time_bins + events.bin, minlength=len(pixels) * self.time_bins)
-        by_bin = self.node_weight.new_zeros(self.time_bins, self.time_nodes)
-        by_bin.scatter_add_(1, self.node_index.flatten(1), self.node_weight.flatten(1))
-        weights = counts.view(-1, self.time_bins).to(by_bin.dtype) @ by_bin
+        weights = counts.view(-1, self.time_bins).to(planes.dtype) @ self.by_bin
         area = events.height * events.width
         rows = F.embedding(pixels % area, planes).unflatten(1, (-1, self.time_nodes))
-        sums = torch.matmul(rows * weights.unsqueeze(1), self._level_sums()).transpose(1, 2).flatten(1)
+        sums = torch.matmul(rows * weights.unsqueeze(1), self.node_level).transpose(1, 2).flatten(1)
         return sums.new_zeros(events.windows * area, sums.shape[1]).index_copy(0, pixels, sums)
 
-    def _level_sums(self) -> Tensor:
-        """What adds up the nodes of each level: (time_nodes, L)."""
-        levels = torch.arange(len(self.levels), device=self.table.device)
-        counts = torch.tensor([rt + 1 for *_, rt in self.levels], device=self.table.device)
-        return F.one_hot(levels.repeat_interleave(counts), len(self.levels)).to(self.table.dtype)
+    def field_by_event(self, events: EventTensors, planes: Tensor) -> Tensor:
+        """field() on a GPU: one gather and one scatter-add for all windows, which wait for nothing: no shape depends on
+        where the events are. planes: (H·W, time_nodes, F).
+
+        What is gathered is a row a pixel and bin, (H·W·bins, L·F): 58 MB at 346×260, 590 MB at 1280×720. Its gradient
+        is the same two the other way round.
+        """
+        weights = self.by_bin.unsqueeze(-1) * self.node_level  # (bins, time_nodes, L)
+        rows = torch.einsum("pnf,bnl->pblf", planes, weights).reshape(-1, self.channels)
+        read = rows.index_select(0, events.site * self.time_bins + events.bin)
+        field = rows.new_zeros(events.windows * events.height * events.width, self.channels)
+        return field.index_add_(0, events.pixel, read)
 
     def forward(self, events: EventTensors) -> Tensor:
         """-> (N, L·F) float32. Reads the voxel table where one is prepared, evaluates the grids otherwise."""
@@ -239,15 +204,16 @@ class GridEncoding(nn.Module):
         return 0 if self.table.is_inference() else self.table._version
 
     def _read_voxels(self, events: EventTensors, voxels: Tensor) -> Tensor:
-        row = ((events.y * events.width + events.x) * self.time_nodes)[:, None, None] + self.node_index[events.bin]
+        row = (events.site * self.time_nodes)[:, None, None] + self.node_index[events.bin]
         weight = self.node_weight[events.bin]
         return self._weighted_rows(voxels, row, weight)
 
     def _evaluate_grids(self, events: EventTensors) -> Tensor:
         slots, weights = [], []
+        x, y = events.site % events.width, events.site // events.width
         first_node = 0
         for level, ((rx, ry, rt), offset) in enumerate(zip(self.levels, self.offsets, strict=True)):
-            corner, weight = _corners(events.x, events.y, (events.height, events.width), (rx, ry))
+            corner, weight = _corners(x, y, (events.height, events.width), (rx, ry))
             node = (self.node_index[:, level] - first_node)[events.bin]
             slots.append((corner[:, :, None] + (node * (rx * ry) + offset)[:, None, :]).flatten(1))
             weights.append((weight[:, :, None] * self.node_weight[:, level][events.bin][:, None, :]).flatten(1))

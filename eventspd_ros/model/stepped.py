@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from eventspd_ros.events.packing import pack_events
 from eventspd_ros.events.pitch import seen_hw
 from eventspd_ros.events.types import EventWindow, ImageWindow
+from eventspd_ros.model.event_tensors import check_length, event_windows, pack_checked
 from eventspd_ros.model.feature_cache import FeatureCache, StreamState, list_tensors, put_tensors
-from eventspd_ros.model.grid_encoding import event_windows, gather_events
 from eventspd_ros.model.point_depth import PointDepthModel, check_pitch
 from eventspd_ros.model.steps import DecodeStep, EncodeStep, cache_layout, event_encoder
 
@@ -80,12 +80,8 @@ class SteppedModel:
         return caches, next_states
 
     def _encode(self, window: EventWindow, memory: Tensor | None) -> tuple[FeatureCache, Tensor | None]:
-        def fill(packed: np.ndarray) -> None:
-            if not pack_events(window, packed):
-                gather_events([window], self._time_bins)  # says what is wrong with it
-                raise AssertionError("events that cannot be packed are refused")
-
-        packed = self._events(fill, (bucket(len(window), FEWEST_EVENTS),))
+        check_length(window.end_ns - window.start_ns, self._time_bins)
+        packed = self._events(partial(pack_checked, window), (bucket(len(window), FEWEST_EVENTS),))
         shape = self._memory_shape
         if shape is not None and memory is None:
             memory = torch.zeros(1, *shape, device=self.device)

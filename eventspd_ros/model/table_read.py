@@ -79,8 +79,11 @@ def read_table(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
         first = torch.arange(windows, dtype=rows.dtype, device=rows.device) * length
         rows = rows + first.view(-1, *[1] * (rows.dim() - 1))
     bags = rows.reshape(-1, rows.shape[-1])
-    weights, flat = weights.reshape(bags.shape).to(table.dtype), table.reshape(-1, channels)
-    read = F.embedding_bag(bags, flat.detach(), per_sample_weights=weights, mode="sum")
+    flat, weights = table.reshape(-1, channels), weights.reshape(bags.shape)
+    # A gradient of weights in bfloat16 is not to be had on CUDA and takes a CPU twice the time.
+    dtype = torch.promote_types(flat.dtype, torch.float32) if weights.requires_grad else flat.dtype
+    read = F.embedding_bag(bags, flat.detach().to(dtype), per_sample_weights=weights.to(dtype), mode="sum")
+    read, weights = read.to(flat.dtype), weights.to(flat.dtype)
     if flat.requires_grad:
         read = _TableGradient.apply(read, flat, bags, weights.detach())
     return read.view(*rows.shape[:-1], channels)

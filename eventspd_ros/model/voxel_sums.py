@@ -15,7 +15,7 @@ from numba import njit
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from eventspd_ros.model.grid_encoding import EventTensors
+    from eventspd_ros.model.event_tensors import EventTensors
 
 
 def sum_events(events: EventTensors, table: Tensor, nodes: tuple[Tensor, Tensor], field: Tensor) -> None:
@@ -24,7 +24,7 @@ def sum_events(events: EventTensors, table: Tensor, nodes: tuple[Tensor, Tensor]
     table: float32 (H·W, time nodes, F), the voxel table. nodes: index and weight, (bins, L, 2) each, of the two time
     nodes of each bin and level. field: float32 (B, H·W, L, F), added to.
     """
-    site, bins = (events.y * events.width + events.x).numpy(), events.bin.numpy()
+    site, bins = events.site.numpy(), events.bin.numpy()
     bounds = np.searchsorted(events.window.numpy(), np.arange(events.windows + 1))
     index, weight = (tensor.numpy() for tensor in nodes)
     for window, (first, last) in enumerate(pairwise(bounds)):  # one after another, which stays in the caches

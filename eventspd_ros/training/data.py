@@ -7,7 +7,7 @@ through in an order shuffled anew each epoch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 
@@ -17,13 +17,14 @@ from torch.utils.data import DataLoader
 from eventspd_ros.datasets.augment import Augmentation
 from eventspd_ros.datasets.catalogue import open_dataset
 from eventspd_ros.datasets.feed import Feed, collate
-from eventspd_ros.datasets.future import FutureFeed
-from eventspd_ros.datasets.sample import Sample, Windowing
+from eventspd_ros.datasets.future import FutureFeed, collate_pairs
+from eventspd_ros.datasets.sample import Windowing
 from eventspd_ros.datasets.sequence import Sequence
 from eventspd_ros.model.config import ModelConfig
 from eventspd_ros.training.config import DataConfig, RunConfig, Source
 
 Key = tuple[int, int]  # (epoch, sample), as Feed takes it
+Samples = tuple[Feed | FutureFeed, list[int]]  # all sources' as one dataset, and how many each has
 DRAW_SOURCE, SHUFFLE, QUERIES = 1, 2, 3  # what a random state is for: part of its seed
 
 
@@ -80,41 +81,38 @@ class StepSampler:
 class RunData:
     """The training and validation samples of a run.
 
-    train, validation: map-style datasets; train takes a Key. counts: samples of each source, in the order of train.
-    collate: samples to a batch. size_of: what the samples of one batch must have in common.
+    train, validation: map-style datasets; train takes a Key. counts, validation_counts: samples of each source, in the
+    order of the datasets; those of one source have one size. collate: samples to a batch.
     """
 
-    def __init__(self, config: DataConfig, run: RunConfig, train, counts: list[int], validation, collate, size_of):
-        self.config, self.run, self.counts = config, run, counts
-        self.train, self.validation, self.collate, self.size_of = train, validation, collate, size_of
+    def __init__(self, config: DataConfig, run: RunConfig, train: Samples, validation: Samples, collate):
+        self.config, self.run, self.collate = config, run, collate
+        (self.train, self.counts), (self.validation, self.validation_counts) = train, validation
 
     def sampler(self, place: Rank, start: int) -> StepSampler:
         return StepSampler(self.counts, [source.weight for source in self.config.train], self.run, place, start)
 
-    def batches(self, place: Rank, start: int) -> Iterator:
-        """(batch, keys) for ever, from step `start` on."""
-        loader = DataLoader(
-            self.train,
-            batch_sampler=self.sampler(place, start),
-            num_workers=self.config.workers,
-            collate_fn=self.collate,
+    def batches(self, place: Rank, start: int, pinned: bool = False) -> Iterator:
+        """(batch, keys) for ever, from step `start` on. pinned: in memory from which a GPU fetches by itself."""
+        return zip(
+            self._loader(self.train, self.sampler(place, start), pinned), self.sampler(place, start), strict=False
         )
-        return zip(loader, self.sampler(place, start), strict=False)
 
-    def validation_batches(self) -> Iterator:
-        """Validation samples, evenly spaced, in batches of one size."""
-        if self.validation is None:
-            return
-        count = min(self.config.validation_samples, len(self.validation))
-        held: list = []
-        for index in np.linspace(0, len(self.validation) - 1, count).astype(int).tolist():
-            sample = self.validation[index]
-            if held and (len(held) == self.run.batch or self.size_of(held[0]) != self.size_of(sample)):
-                yield self.collate(held)
-                held = []
-            held.append(sample)
-        if held:
-            yield self.collate(held)
+    def validation_batches(self, pinned: bool = False) -> Iterator:
+        """Validation samples, evenly spaced, in batches of one source; read ahead, as those of training are."""
+        total = sum(self.validation_counts)
+        if not total:
+            return iter(())
+        chosen = np.linspace(0, total - 1, min(self.config.validation_samples, total)).astype(int)
+        of_source = np.searchsorted(np.cumsum(self.validation_counts), chosen, side="right")
+        by_source = [chosen[of_source == source].tolist() for source in np.unique(of_source)]
+        step = self.run.batch
+        keys = [some[first : first + step] for some in by_source for first in range(0, len(some), step)]
+        return iter(self._loader(self.validation, keys, pinned))
+
+    def _loader(self, samples, keys: Iterable[list], pinned: bool) -> DataLoader:
+        workers = self.config.workers
+        return DataLoader(samples, batch_sampler=keys, num_workers=workers, collate_fn=self.collate, pin_memory=pinned)
 
 
 def depth_data(config: DataConfig, run: RunConfig, model: ModelConfig, images: bool = False) -> RunData:
@@ -123,7 +121,7 @@ def depth_data(config: DataConfig, run: RunConfig, model: ModelConfig, images: b
     def windowing(source: Source) -> Windowing:
         return Windowing(source.windows or config.windows, model.window_ms, model.stride_ms)
 
-    def feed(sources: tuple[Source, ...], augmentation: Augmentation | None) -> tuple[Feed, list[int]]:
+    def feed(sources: tuple[Source, ...], augmentation: Augmentation | None) -> Samples:
         by_source = [_open(source, windowing(source), images) for source in sources]
         counts = [sum(map(len, sequences)) for sequences in by_source]
         for source, count in zip(sources, counts, strict=True):
@@ -132,15 +130,13 @@ def depth_data(config: DataConfig, run: RunConfig, model: ModelConfig, images: b
                 raise ValueError(f"{source.folder}: no sample has {wanted} windows of events before it")
         return Feed(chain.from_iterable(by_source), augmentation, run.seed, model), counts
 
-    train, counts = feed(config.train, config.augmentation)
-    validation = feed(config.validation, None)[0] if config.validation else None
-    return RunData(config, run, train, counts, validation, collate, _size)
+    return RunData(config, run, feed(config.train, config.augmentation), feed(config.validation, None), collate)
 
 
 def pretraining_data(config: DataConfig, run: RunConfig, window_ms: float) -> RunData:
     """Pairs of a window and its future. Of the augmentations, only flips apply."""
 
-    def feed(sources: tuple[Source, ...], flip: float) -> tuple[FutureFeed, list[int]]:
+    def feed(sources: tuple[Source, ...], flip: float) -> Samples:
         stores = [[sequence.events for sequence in _open(source)] for source in sources]
         counts = [len(FutureFeed(of_source, window_ms)) for of_source in stores]
         for source, count in zip(sources, counts, strict=True):
@@ -148,9 +144,8 @@ def pretraining_data(config: DataConfig, run: RunConfig, window_ms: float) -> Ru
                 raise ValueError(f"{source.folder}: no recording is longer than two windows of {window_ms:g} ms")
         return FutureFeed(chain.from_iterable(stores), window_ms, flip, run.seed), counts
 
-    train, counts = feed(config.train, config.augmentation.flip)
-    validation = feed(config.validation, 0.0)[0] if config.validation else None
-    return RunData(config, run, train, counts, validation, list, lambda pair: (pair.context.height, pair.context.width))
+    train, validation = feed(config.train, config.augmentation.flip), feed(config.validation, 0.0)
+    return RunData(config, run, train, validation, collate_pairs)
 
 
 def _open(source: Source, windowing: Windowing | None = None, images: bool = False) -> list[Sequence]:
@@ -160,11 +155,6 @@ def _open(source: Source, windowing: Windowing | None = None, images: bool = Fal
     if len(sizes) > 1:
         raise ValueError(f"{source.folder}: sequences of several sizes {sizes} px; give each a source of its own")
     return sequences
-
-
-def _size(sample: Sample) -> tuple[int, ...]:
-    """What the samples of one batch have in common: height, width, windows."""
-    return (*sample.depth_m.shape, len(sample.window_bounds_ns))
 
 
 def query_states(seed: int, keys: list[Key]) -> list[np.random.Generator]:

@@ -5,8 +5,9 @@ Shapes: B samples, n windows of each, K queries of each.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from eventspd_ros.training.config import LossConfig, TrainConfig
 from eventspd_ros.training.data import depth_data, query_states
 from eventspd_ros.training.feature_loss import FeatureLoss
 from eventspd_ros.training.losses import cell_depth, dense_loss, forgiving, nll_loss, point_loss, silog_loss
-from eventspd_ros.training.pictures import draw_answers
+from eventspd_ros.training.pictures import draw_answers, grid_answers
 from eventspd_ros.training.task import StepInputs, Task
 from eventspd_ros.training.teacher import load_teacher
 
@@ -112,15 +113,15 @@ class DepthTask(Task):
         return batch.queries(states, self.config.queries, self._loss_map(batch))
 
     def forward(self, inputs: StepInputs) -> dict[str, Any]:
-        batch, drawn = self._seen(inputs.batch), inputs.drawn
+        """Nothing here waits for the device: it is given the whole step at once."""
+        batch, drawn = self._seen(inputs.batch).to(self.model.device), inputs.drawn
         tensors = self.unroll(batch)
-        uv_px = drawn.uv_px.to(self.model.device)
+        uv_px, depth_m = (column.to(self.model.device, non_blocking=True) for column in (drawn.uv_px, drawn.depth_m))
         canonical, stddev = self.model.phase_b(tensors, uv_px)
-        scale = batch.metric_per_canonical.to(canonical.device)[:, None]
-        target = drawn.depth_m.to(canonical.device) / scale
-        valid, told = target.isfinite(), batch.scale_told.to(canonical.device)
+        target = depth_m / batch.metric_per_canonical[:, None]
+        valid = target.isfinite()
         log_error = canonical.log() - torch.where(valid, target, 1.0).log()
-        aimed_at = forgiving(target, canonical, valid, told)
+        aimed_at = forgiving(target, canonical, valid, batch.scale_told)
         terms = self._error_terms(canonical, aimed_at, drawn)
         terms |= self._likelihood_terms(log_error, stddev / canonical, tensors, valid)
         terms |= self._dense_terms(tensors, batch, inputs.progress) | self._feature_terms(tensors, batch)
@@ -131,20 +132,18 @@ class DepthTask(Task):
         loss = sum(terms.values()).mean()
         shown = {name: term.detach().mean() for name, term in terms.items()}
         losses = torch.where(valid, log_error.detach().abs(), torch.nan)
-        seen = {"size": batch.depth_m.shape[1:], "uv_px": drawn.uv_px, "losses": losses.cpu()}
+        seen = {"size": batch.depth_m.shape[1:], "uv_px": drawn.uv_px, "losses": losses}
         return {"loss": loss, **shown, "seen": seen}
 
     def unroll(self, batch: Batch) -> Any:
         """Encode a sample's windows one after another, or its image: what phase_b() reads at the last one."""
         if self.model.config.input == "image":
             return self.model.phase_a(self.model.encoder.field(batch.image))[0]
-        steps = batch.steps()
-        if self.model.memory_shape(*batch.depth_m.shape[1:]) is None:
-            steps = steps[-1:]
-        early, late = steps[: -self.config.bptt], steps[-self.config.bptt :]
+        remembers = self.model.memory_shape(*batch.depth_m.shape[1:]) is not None
+        late = batch.windows - min(self.config.bptt if remembers else 1, batch.windows)
         with torch.no_grad():
-            before = self._fields(early) if early else None
-        return self.model.unroll(self._fields(late), before)
+            before = self._fields(batch, 0, late) if late and remembers else None
+        return self.model.unroll(self._fields(batch, late, batch.windows), before)
 
     def _seen(self, batch: Batch) -> Batch:
         """The batch without the labels of samples that show a model on images nothing."""
@@ -160,9 +159,9 @@ class DepthTask(Task):
             pseudo_inverse_depth=None if pseudo is None else pseudo.masked_fill(blind, torch.nan),
         )
 
-    def _fields(self, steps: list) -> Tensor:
-        """Event fields of several steps, scattered in one go: (n, B, C, H, W)."""
-        return self.model.encoder.scatter([w for step in steps for w in step]).unflatten(0, (len(steps), -1))
+    def _fields(self, batch: Batch, first: int, last: int) -> Tensor:
+        """Event fields of steps first…last − 1, scattered in one go: (last − first, B, C, H, W)."""
+        return self.model.encoder.scatter_packed(batch.steps(first, last)).unflatten(0, (last - first, -1))
 
     def _error_terms(self, canonical: Tensor, target: Tensor, queries: Queries) -> dict:
         """Weighted losses of the answers at the queries, each (B,).
@@ -178,9 +177,11 @@ class DepthTask(Task):
         if weights.silog:
             log_error = log_depth - torch.where(valid, target, 1.0).log()
             terms["silog"] = weights.silog * silog_loss(log_error, valid, weights.variance_focus)
-            inverse = queries.pseudo_inverse_depth.to(canonical.device)
-            relative = inverse.isfinite() & ~valid
-            if relative.any():
+            if queries.pseudo_alone.any():  # asked of the CPU, where queries are drawn
+                inverse, relative = (
+                    column.to(canonical.device, non_blocking=True)
+                    for column in (queries.pseudo_inverse_depth, queries.pseudo_alone)
+                )
                 pseudo_error = log_depth + torch.where(relative, inverse, 1.0).log()
                 terms["pseudo"] = weights.silog * silog_loss(pseudo_error, relative, 1.0)
         return terms
@@ -205,12 +206,9 @@ class DepthTask(Task):
             if not weight:
                 continue
             prediction = self.dense(tensors, level)
-            depth = (
-                batch.depth_m.to(prediction.device) / batch.metric_per_canonical.to(prediction.device)[:, None, None]
-            )
+            depth = batch.depth_m / batch.metric_per_canonical[:, None, None]
             target = cell_depth(depth, self.dense.strides[level], prediction.shape[1:])
-            told = batch.scale_told.to(prediction.device)
-            loss = dense_loss(prediction, target, told, self.dense.inverse, weights.huber_delta)
+            loss = dense_loss(prediction, target, batch.scale_told, self.dense.inverse, weights.huber_delta)
             terms[f"dense_l{level + 1}"] = weight * factor * loss
         return terms
 
@@ -221,11 +219,16 @@ class DepthTask(Task):
         device = tensors.levels[2].device
         if batch.image is None:
             return {f"feature_l{level}": torch.zeros(len(batch.names), device=device) for level in (3, 4)}
-        targets = self.teacher.features(batch.image.to(device))
-        losses = self.features(tensors.levels[2:], targets, batch.steps()[-1])
+        if self.teacher.model.device != device:
+            self.teacher.model.to(device)  # of several, this process's
+        targets = self.teacher.features(batch.image)
+        events = batch.steps(batch.windows - 1, batch.windows).tensors(device)
+        losses = self.features(tensors.levels[2:], targets, events)
         weights = (self.config.losses.feature_l3, self.config.losses.feature_l4)
-        seen = batch.has_image.to(device)
-        return {f"feature_l{level}": w * seen * loss for level, w, loss in zip((3, 4), weights, losses, strict=True)}
+        return {
+            f"feature_l{level}": weight * batch.has_image * loss
+            for level, weight, loss in zip((3, 4), weights, losses, strict=True)
+        }
 
     def observe(self, outcomes: list[dict]) -> None:
         """Eq. 33, once a step: the loss map of the sensor size follows the queries of every process and part."""
@@ -242,16 +245,18 @@ class DepthTask(Task):
         """At uniformly drawn labelled pixels, pooled: mean |log error| (the score), AbsRel, δ1, share of the labels
         inside ±1 σ of log depth."""
         errors, inside = [], []
-        for batch in map(self._seen, batches):
-            log_error, log_stddev = self._answers(batch)
-            errors.append(log_error)
-            inside.append((log_error.abs() <= log_stddev)[log_error.isfinite()])
-        error = torch.cat([part[part.isfinite()] for part in errors]).double()
+        for batch in batches:
+            log_error, log_stddev = self._answers(self._seen(batch).to(self.model.device))
+            errors.append(log_error.flatten())
+            inside.append((log_error.abs() <= log_stddev).flatten())
+        error = torch.cat(errors).cpu()  # all batches are on their way before the first is waited for
+        known = error.isfinite()
+        error, within = error[known].double(), torch.cat(inside).cpu()[known]
         return {
             "score": error.abs().mean().item(),
             "abs_rel": error.expm1().abs().mean().item(),
             "delta1": (error.abs() < np.log(1.25)).double().mean().item(),
-            "within_stddev": torch.cat(inside).double().mean().item(),
+            "within_stddev": within.double().mean().item(),
         }
 
     def _answers(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -260,15 +265,16 @@ class DepthTask(Task):
         self.model.prepare(height, width)
         rng = np.random.default_rng(0)
         uv = np.stack((rng.integers(0, width, VALIDATION_QUERIES), rng.integers(0, height, VALIDATION_QUERIES)), -1)
-        uv_px = torch.from_numpy(uv).expand(len(batch.names), -1, -1).to(self.model.device, torch.float32)
+        u, v = torch.from_numpy(uv).to(self.model.device, non_blocking=True).unbind(-1)
+        uv_px = torch.stack((u, v), dim=-1).float().expand(len(batch.names), -1, -1)
         canonical, stddev = self.model.phase_b(self.unroll(batch), uv_px)
-        truth = batch.depth_m[:, uv[:, 1], uv[:, 0]] / batch.metric_per_canonical[:, None]
-        return (canonical.log().cpu() - truth.log()), (stddev / canonical).cpu()
+        truth = batch.depth_m[:, v, u] / batch.metric_per_canonical[:, None]
+        return canonical.log() - truth.log(), stddev / canonical
 
     @torch.no_grad()
-    def picture(self, batch: Batch, path: Path) -> None:
-        """Events, true depth, answers at every fourth pixel and at drawn queries, of the first samples."""
-        draw_answers(self, batch, path)
+    def picture(self, batch: Batch) -> Callable[[Path], None]:
+        """Events, true depth, answers at every fourth pixel and their error, of the first samples."""
+        return partial(draw_answers, batch, grid_answers(self, batch), self.model.config.input)
 
     def extra_state(self) -> dict[str, Any]:
         maps = {f"{height}x{width}": torch.from_numpy(m.values) for (height, width), m in self.loss_maps.items()}

@@ -12,12 +12,11 @@ Shapes: B windows, C_l channels and (H_l, W_l) cells of a level, C and (h, w) of
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from eventspd_ros.events.types import EventWindow
+from eventspd_ros.model.event_tensors import EventTensors
 from eventspd_ros.model.geometry import cell_centres_px, unit_coordinates
 
 MOST_WEIGHT = 2.0
@@ -32,20 +31,19 @@ class FeatureLoss(nn.Module):
         self.connectors = nn.ModuleList(_connector(own, teacher_channels) for own in channels)
 
     def forward(
-        self, levels: tuple[Tensor, ...], targets: tuple[Tensor, ...], windows: list[EventWindow]
+        self, levels: tuple[Tensor, ...], targets: tuple[Tensor, ...], events: EventTensors
     ) -> tuple[Tensor, ...]:
         """The loss of each level for each window, without λ_fl: (B,) float32 a level.
 
         levels: (B, C_l, H_l, W_l), of these windows. targets: Teacher.features() of their images, (B, C, h, w).
-        windows: those at whose end the images were taken. A window without events adds 0; where a sample has no
+        events: of the windows at whose end the images were taken. A window without events adds 0; where a sample has no
         image, the caller sets its loss to 0.
         """
-        height, width = windows[0].height, windows[0].width
         losses = []
         for level, target, stride, connector in zip(levels, targets, self.strides, self.connectors, strict=True):
             cells_hw = (level.shape[-2], level.shape[-1])
-            wanted = read_at_cells(target, stride, cells_hw, (height, width))
-            weight = sparsity_weight(count_events(windows, stride, cells_hw).to(wanted.device))
+            wanted = read_at_cells(target, stride, cells_hw, (events.height, events.width))
+            weight = sparsity_weight(count_events(events, stride, cells_hw))
             distance = 1 - F.cosine_similarity(connector(level).float(), wanted, dim=1)
             losses.append((weight * distance).mean(dim=(1, 2)))
         return tuple(losses)
@@ -64,17 +62,15 @@ def read_at_cells(target: Tensor, stride: int, cells_hw: tuple[int, int], size_h
     return F.grid_sample(target.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-def count_events(windows: list[EventWindow], stride: int, cells_hw: tuple[int, int]) -> Tensor:
+def count_events(events: EventTensors, stride: int, cells_hw: tuple[int, int]) -> Tensor:
     """n_p: events of each window in each cell of a level, float32 (B, H_l, W_l). Those beyond the last cell are in
     none."""
     rows, columns = cells_hw
-    counts = []
-    for window in windows:
-        row, column = window.y.astype(np.int64) // stride, window.x.astype(np.int64) // stride
-        inside = (row < rows) & (column < columns)
-        flat = (row * columns + column)[inside]
-        counts.append(np.bincount(flat, minlength=rows * columns).reshape(rows, columns))
-    return torch.from_numpy(np.stack(counts)).float()
+    row, column = events.site // events.width // stride, events.site % events.width // stride
+    inside = ((row < rows) & (column < columns)).float()
+    cell = (events.window * rows + row.clamp_max(rows - 1)) * columns + column.clamp_max(columns - 1)
+    counts = inside.new_zeros(events.windows * rows * columns).index_add_(0, cell, inside)
+    return counts.view(events.windows, rows, columns)
 
 
 def sparsity_weight(counts: Tensor) -> Tensor:

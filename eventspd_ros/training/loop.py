@@ -13,6 +13,7 @@ import math
 import os
 from collections import defaultdict
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,10 @@ def start_fabric(precision: str) -> Fabric:
     strategy = DDPStrategy(find_unused_parameters=True) if world > 1 else "auto"
     fabric = Fabric(devices=local, num_nodes=world // local, strategy=strategy, precision=precision)
     fabric.launch()
+    if fabric.device.type == "cuda":
+        torch.backends.cudnn.benchmark = True  # batches have few shapes
+        if precision != "32-true":
+            torch.set_float32_matmul_precision("high")  # what is left in float32 where most is in bfloat16
     return fabric
 
 
@@ -82,6 +87,24 @@ def _set_parameters(model: nn.Module, values: dict[str, Tensor]) -> None:
         parameter.copy_(values[name])
 
 
+def _means(outcomes: list[dict[str, Tensor]], norm: Tensor) -> tuple[dict[str, float], float]:
+    """The parts' terms on the CPU, each the mean over the parts, and the gradient's norm: waited for once a step."""
+    names = [name for outcome in outcomes for name in outcome]
+    values = [*(value for outcome in outcomes for value in outcome.values()), norm]
+    *found, norm_value = torch.stack([value.double() for value in values]).tolist()
+    terms: dict[str, float] = defaultdict(float)
+    for name, value in zip(names, found, strict=True):
+        terms[name] += value / len(outcomes)
+    return terms, norm_value
+
+
+def _on_the_cpu(seen: dict | None) -> dict | None:
+    """What a task's forward() left for observe(), which other processes may ask for."""
+    if seen is None:
+        return None
+    return {name: value.cpu() if isinstance(value, Tensor) else value for name, value in seen.items()}
+
+
 class Trainer:
     """One run of one task. Built on every process; goes on where its folder's last checkpoint stands."""
 
@@ -89,6 +112,7 @@ class Trainer:
         self.task, self.config, self.rates, self.out = task, run, optimizer, Path(out)
         self.fabric = start_fabric(run.precision)
         self.place = Rank(self.fabric.global_rank, self.fabric.world_size)
+        self.on_gpu = self.fabric.device.type == "cuda"
         self.folder = RunFolder(self.out, config_yaml) if self.fabric.is_global_zero else None
         self.fabric.barrier()
         state = load_state(self.out)
@@ -115,7 +139,8 @@ class Trainer:
         """All steps that are left. Returns the history that metrics.json holds."""
         parts = []
         bar = tqdm(total=self.config.steps, initial=self.step, unit="step", disable=not self.fabric.is_global_zero)
-        batches = self.task.data.batches(self.place, self.step) if self.step < self.config.steps else ()
+        left = self.step < self.config.steps
+        batches = self.task.data.batches(self.place, self.step, self.on_gpu) if left else ()
         for part in batches:
             parts.append(part)
             if len(parts) < self.config.accumulate:
@@ -141,17 +166,13 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rates.learning_rate * group["share"] * factor
         self.optimizer.zero_grad(set_to_none=True)
-        terms, seen, finite = defaultdict(float), [], True
-        for number, (batch, keys) in enumerate(parts):
-            outcome = self._backward(batch, keys, last=number == len(parts) - 1)
-            seen.append(outcome.pop("seen", None))
-            for name, value in outcome.items():
-                terms[name] += value.item() / len(parts)
-            finite = finite and math.isfinite(terms["loss"])
+        outcomes = [self._backward(*part, last=number == len(parts) - 1) for number, part in enumerate(parts)]
+        seen = [outcome.pop("seen", None) for outcome in outcomes]
         norm = self.fabric.clip_gradients(
             self.wrapped, self.optimizer, max_norm=self.rates.clip_norm, error_if_nonfinite=False
         )
-        if self._everywhere(finite and bool(torch.isfinite(norm))):
+        terms, norm = _means(outcomes, norm)
+        if self._everywhere(math.isfinite(terms["loss"]) and math.isfinite(norm)):
             self.optimizer.step()
             self.average.update(self.task.model, self.step)
             self.bad_in_row = 0
@@ -169,11 +190,14 @@ class Trainer:
 
     def _everywhere(self, finite: bool) -> bool:
         """Whether every process says so."""
+        if self.place.world == 1:
+            return finite
         votes = self.fabric.all_gather(torch.tensor(int(finite), device=self.fabric.device))
         return bool(votes.all())
 
     def _observe(self, terms: dict, seen: list) -> None:
         """Show the terms, means over all processes, and let the task see what every process saw, in their order."""
+        seen = [_on_the_cpu(of_part) for of_part in seen]
         if self.place.world > 1:
             names = sorted(terms)
             means = torch.tensor([terms[name] for name in names], device=self.fabric.device)
@@ -215,13 +239,15 @@ class Trainer:
     def _validate(self) -> None:
         entry = {"step": self.step, **{name: float(np.mean(values)) for name, values in self.terms.items()}}
         self.terms.clear()
+        self.folder.wait_for_picture()  # readers are forked next: not in the middle of a drawing
         with self.average.applied(self.task.model) as model:
-            first = next(iter(self.task.data.validation_batches()), None)
+            batches = iter(self.task.data.validation_batches(self.on_gpu))
+            first = next(batches, None)
             if first is not None:
                 with self.fabric.autocast():
-                    entry["validation"] = self.task.validate(self.task.data.validation_batches())
+                    entry["validation"] = self.task.validate(chain((first,), batches))
                     if self.step % self.config.picture_every == 0 or self.step == self.config.steps:
-                        self.task.picture(first, self.folder.path / f"pictures/{self.step:07d}.png")
+                        self.folder.draw(self.task.picture(first), self.step)
                 scores = [past["validation"]["score"] for past in self.history if "validation" in past]
                 if entry["validation"]["score"] < min(scores, default=math.inf):
                     self.folder.save_model(model, "best")

@@ -7,27 +7,27 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from eventspd_ros.datasets.feed import Batch
 from eventspd_ros.drawing import COLORMAP, new_figure, save_figure
 
 SHOWN = 4
 STEP_PX = 4  # the dense panel asks at every fourth pixel
 
 
-def draw_answers(task, batch, path: Path) -> None:
+def draw_answers(batch: Batch, answers: np.ndarray, seen: str, path: Path) -> None:
     """One row for each of the first samples: events of the last window, true depth, depth answered at a grid of
-    pixels, and the error at queries. Colours span each row's true depths, on a log scale."""
+    pixels, and its error. Colours span each row's true depths, on a log scale. answers: of grid_answers(); seen: the
+    model's input, "events" or "image"."""
     from matplotlib.colors import LogNorm
 
     rows = min(SHOWN, len(batch.names))
-    answers = _grid_answers(task, batch)
     figure = new_figure(13, 2.6 * rows, dpi=75, layout="constrained")
     axes = figure.subplots(rows, 4, squeeze=False)
     for index, panels in enumerate(axes):
         truth = batch.depth_m[index].numpy()
         known = truth[np.isfinite(truth)]
         norm = LogNorm(*np.percentile(known, (1, 99))) if len(known) else None
-        seen = batch.event_mask if task.model.config.input == "events" else batch.image
-        panels[0].imshow(seen[index].numpy(), cmap="Greys")
+        panels[0].imshow((batch.event_mask if seen == "events" else batch.image)[index].numpy(), cmap="Greys")
         panels[0].set_title(batch.names[index], fontsize=9)
         panels[1].imshow(truth, cmap=COLORMAP, norm=norm)
         panels[1].set_title("true depth", fontsize=9)
@@ -58,7 +58,7 @@ def draw_prediction(context: np.ndarray, future: np.ndarray, predicted: np.ndarr
     save_figure(figure, path)
 
 
-def _grid_answers(task, batch) -> np.ndarray:
+def grid_answers(task, batch: Batch) -> np.ndarray:
     """Metric depth at every STEP_PX-th pixel, (B, ⌈H/STEP⌉, ⌈W/STEP⌉)."""
     height, width = batch.depth_m.shape[1:]
     v, u = torch.meshgrid(torch.arange(0, height, STEP_PX), torch.arange(0, width, STEP_PX), indexing="ij")

@@ -15,7 +15,8 @@ Shapes: B windows of one sensor, T = 20 bins of 1 ms, (H, W) pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from eventspd_ros.datasets.future import FuturePair
+from eventspd_ros.datasets.future import PairBatch
 from eventspd_ros.events.packing import NS_PER_BIN
-from eventspd_ros.events.types import EventWindow
 from eventspd_ros.model.checkpoints import load_encoder
 from eventspd_ros.model.event_encoder import FeatureField
+from eventspd_ros.model.event_tensors import PackedEvents
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.training.config import PretrainConfig
 from eventspd_ros.training.data import RunData, pretraining_data
@@ -38,7 +39,7 @@ FOCUS = 2.0  # γ
 
 
 class PretrainTask(Task):
-    """What the loop trains when it pretrains: the encoder with its head, on lists of FuturePairs."""
+    """What the loop trains when it pretrains: the encoder with its head, on PairBatches."""
 
     def __init__(self, model: FeatureField, data: RunData | None = None):
         super().__init__()
@@ -51,27 +52,28 @@ class PretrainTask(Task):
         return {"loss": loss, **metrics(count_outcomes(logits.detach(), target))}
 
     @torch.no_grad()
-    def validate(self, batches: Iterable[list[FuturePair]]) -> dict[str, float]:
+    def validate(self, batches: Iterable[PairBatch]) -> dict[str, float]:
         """score: the loss, the mean over all windows; and the metrics of all voxels of all windows together."""
-        losses, outcomes = [], torch.zeros(2, 2, dtype=torch.long)
+        losses, outcomes = [], []
         for batch in batches:
             logits, target = self._predict(batch)
             losses.append(voxel_focal_loss(logits, target))
-            outcomes = outcomes + count_outcomes(logits, target)
-        values = {"score": torch.cat(losses).mean(), **metrics(outcomes)}
+            outcomes.append(count_outcomes(logits, target))
+        values = {"score": torch.cat(losses).mean(), **metrics(torch.stack(outcomes).sum(dim=0))}
         return {name: float(value) for name, value in values.items()}
 
     @torch.no_grad()
-    def picture(self, batch: list[FuturePair], path: Path) -> None:
+    def picture(self, batch: PairBatch) -> Callable[[Path], None]:
         """Of the first windows: the context, the events that followed and the predicted share of bins with one."""
         logits, target = self._predict(batch)
-        context = event_grid([pair.context for pair in batch], logits.shape[1], logits.device)
-        draw_prediction(*(volume.float().mean(1).cpu().numpy() for volume in (context, target, logits.sigmoid())), path)
+        context = event_grid(batch.context, logits.shape[1], logits.device)
+        shares = (volume.float().mean(1).cpu().numpy() for volume in (context, target, logits.sigmoid()))
+        return partial(draw_prediction, *shares)
 
-    def _predict(self, batch: list[FuturePair]) -> tuple[Tensor, Tensor]:
+    def _predict(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
         """Logits float32 and target bool, both (B, T, H, W)."""
-        logits = self.model(self.model.encoder.scatter([pair.context for pair in batch]))
-        return logits.float(), event_grid([pair.future for pair in batch], logits.shape[1], logits.device)
+        logits = self.model(self.model.encoder.scatter_packed(batch.context))
+        return logits.float(), event_grid(batch.future, logits.shape[1], logits.device)
 
 
 def pretrain_task(config: PretrainConfig) -> PretrainTask:
@@ -83,20 +85,19 @@ def pretrain_task(config: PretrainConfig) -> PretrainTask:
     return PretrainTask(model, pretraining_data(config.data, config.run, model.config.window_ms))
 
 
-def event_grid(windows: list[EventWindow], time_bins: int, device: torch.device | str = "cpu") -> Tensor:
+def event_grid(packed: PackedEvents, time_bins: int, device: torch.device) -> Tensor:
     """Does a pixel see an event in a millisecond: windows of time_bins ms -> bool (B, T, H, W), oldest bin first.
 
     ValueError: a window of another length.
     """
-    height, width = windows[0].height, windows[0].width
-    grid = torch.zeros(len(windows), time_bins * height * width, dtype=torch.bool, device=device)
-    for row, window in zip(grid, windows, strict=True):
-        if window.end_ns - window.start_ns != time_bins * NS_PER_BIN:
-            length_ms = (window.end_ns - window.start_ns) / NS_PER_BIN
-            raise ValueError(f"future of {length_ms:g} ms: this encoder predicts {time_bins} ms")
-        voxel = ((window.t_ns - window.start_ns) // NS_PER_BIN * height + window.y) * width + window.x
-        row[torch.from_numpy(voxel).to(device)] = True
-    return grid.view(-1, time_bins, height, width)
+    if packed.longest_ns != time_bins * NS_PER_BIN:
+        length_ms = packed.longest_ns / NS_PER_BIN
+        raise ValueError(f"future of {length_ms:g} ms: this encoder predicts {time_bins} ms")
+    events = packed.tensors(device)
+    area = events.height * events.width
+    voxel = (events.window * time_bins + time_bins - 1 - events.bin) * area + events.site
+    grid = torch.zeros(events.windows * time_bins * area, dtype=torch.bool, device=device).index_fill_(0, voxel, True)
+    return grid.view(events.windows, time_bins, events.height, events.width)
 
 
 def voxel_focal_loss(logits: Tensor, target: Tensor, focus: float = FOCUS) -> Tensor:
@@ -110,9 +111,10 @@ def voxel_focal_loss(logits: Tensor, target: Tensor, focus: float = FOCUS) -> Te
 
 
 def count_outcomes(logits: Tensor, target: Tensor) -> Tensor:
-    """Voxels by outcome at p > 0.5, int64 (2, 2): [target][prediction]."""
-    code = 2 * target.flatten().long() + (logits.flatten() > 0)
-    return torch.bincount(code, minlength=4).view(2, 2)
+    """Voxels by outcome at p > 0.5, int64 (2, 2): [target][prediction]. A histogram would wait for the device."""
+    predicted = logits > 0
+    both, wanted, said = (target & predicted).sum(), target.sum(), predicted.sum()
+    return torch.stack((target.numel() - wanted - said + both, said - both, wanted - both, both)).view(2, 2)
 
 
 def metrics(outcomes: Tensor) -> dict[str, Tensor]:

@@ -15,6 +15,8 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,8 @@ class RunFolder:
         if not stored.exists():
             write_whole(stored, config_yaml)
         self._scalars = None
+        self._painter = ThreadPoolExecutor(1)
+        self._picture: Future | None = None
 
     def save_state(self, state: dict[str, Any]) -> None:
         """last.ckpt, the one before kept as previous.ckpt."""
@@ -76,7 +80,20 @@ class RunFolder:
         for name, value in values.items():
             self._scalars.add_scalar(name, value, step)
 
+    def draw(self, picture: Callable[[Path], None], step: int) -> None:
+        """Let a step's picture be drawn beside the training."""
+        self.wait_for_picture()
+        self._picture = self._painter.submit(picture, self.path / f"pictures/{step:07d}.png")
+
+    def wait_for_picture(self) -> None:
+        """Until none is being drawn. Raises what its drawing raised."""
+        if self._picture is not None:
+            self._picture.result()
+            self._picture = None
+
     def close(self) -> None:
+        self.wait_for_picture()
+        self._painter.shutdown()
         if self._scalars is not None:
             self._scalars.close()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,9 @@ class Task(nn.Module):
         """Figures on held-out batches; "score", the lower the better, decides which weights are the best."""
         raise NotImplementedError
 
-    def picture(self, batch: Any, path: Path) -> None:
-        """A picture of what the model says about a batch."""
+    def picture(self, batch: Any) -> Callable[[Path], None]:
+        """What the model says about a batch, asked now; the result draws it to a file, beside the training."""
+        raise NotImplementedError
 
     def extra_state(self) -> dict[str, Any]:
         """What a checkpoint must hold besides weights: tensors, numbers and dicts of them."""

@@ -63,8 +63,8 @@ class Teacher:
         device = self.model.device
         unit = images.to(device).permute(0, 3, 1, 2).float() / 255
         scaled = F.interpolate(unit, size, mode="bicubic", align_corners=False, antialias=True)
-        mean, stddev = (torch.tensor(values, device=device)[:, None, None] for values in (MEAN, STDDEV))
-        return (scaled - mean) / stddev
+        # Channel by channel: a tensor made of numbers would make the step wait for the device.
+        return torch.stack([(scaled[:, c] - MEAN[c]) / STDDEV[c] for c in range(3)], dim=1)
 
 
 def load_teacher(path: Path | str, device: torch.device | str | None = None) -> Teacher:

@@ -21,6 +21,10 @@ def test_the_report_is_complete_and_consistent(tmp_path):
     for part in ("forward", "backward", "optimizer", "step"):
         times = report[f"{part}_ms"]
         assert 0 < times["best"] <= times["median"] <= times["p95"] <= times["p99"]
+    assert report["windows_per_second"] == pytest.approx(4e3 / report["step_ms"]["median"], abs=0.1)
+    assert report["loop_windows_per_second"] == pytest.approx(4e3 / report["loop_ms"]["median"], abs=0.1)
+    assert report["loop_ms"]["best"] >= report["step_ms"]["best"]
+    assert "goal_windows_per_second" not in report, "of a GPU"
     parts = [report[f"{part}_ms"]["best"] for part in ("forward", "backward", "optimizer")]
     assert sum(parts) <= report["step_ms"]["best"] * (1 + 1e-9)
     assert (report["repetitions"], report["warm_ups"], report["precision"]) == (3, 2, "bf16-mixed")
@@ -44,16 +48,22 @@ def test_the_clock_is_read_between_the_parts(tmp_path, monkeypatch):
         return float(len(readings))
 
     monkeypatch.setattr(train, "DepthTask", build)
-    monkeypatch.setattr(train, "now_s", read_clock)
+    monkeypatch.setattr(train, "mark", read_clock)
     layouts.write_simulated(tmp_path)
     clock = time_training(LOAD.config(str(tmp_path), "minimal", 2))
     assert readings == 2 * [(False, False), (False, False), (True, False), (True, True)]
-    assert clock.ticks_s == [(1.0, 2.0, 3.0, 4.0), (5.0, 6.0, 7.0, 8.0)] and len(clock.cpu_s) == 2
+    assert clock.ticks == [(1.0, 2.0, 3.0, 4.0), (5.0, 6.0, 7.0, 8.0)] and len(clock.cpu_s) == 2
 
 
 def test_parts_by_hand():
-    clock = StepClock(ticks_s=[(1.0, 3.0, 7.0, 8.0)])
-    assert clock.parts_s() == {"forward": [2.0], "backward": [4.0], "optimizer": [1.0], "step": [7.0]}
+    clock = StepClock(ticks=[(1.0, 3.0, 7.0, 8.0), (9.0, 9.5, 10.0, 10.0)])
+    assert clock.parts_s() == {
+        "forward": [2.0, 0.5],
+        "backward": [4.0, 0.5],
+        "optimizer": [1.0, 0.0],
+        "step": [7.0, 1.0],
+        "loop": [8.0],
+    }
 
 
 def test_a_load_of_nothing_is_named():

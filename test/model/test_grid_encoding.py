@@ -5,7 +5,8 @@ import pytest
 import torch
 from reference.windows import encoder_of, hand_window, random_window
 
-from eventspd_ros.model.grid_encoding import gather_events
+from eventspd_ros.model.event_tensors import gather_events
+from eventspd_ros.model.grid_encoding import GridEncoding
 from eventspd_ros.model.presets import build_model
 
 
@@ -129,9 +130,11 @@ def test_bad_windows_are_named():
         gather_events([], 20)
 
 
+@pytest.mark.parametrize("form", ["field_by_pixel", "field_by_event"])
 @pytest.mark.parametrize(("width", "height"), [(64, 48), (33, 17), (346, 20)])
-def test_the_training_field_equals_the_grids_and_so_does_its_gradient(width, height):
-    """Whole windows, an empty one and one of a single event among them; grid values of size one."""
+def test_the_training_field_equals_the_grids_and_so_does_its_gradient(width, height, form, monkeypatch):
+    """Whole windows, an empty one and one of a single event among them; grid values of size one. On a CPU by pixel."""
+    monkeypatch.setattr(GridEncoding, "field_by_pixel", getattr(GridEncoding, form))
     encoder = encoder_of("mvsec_small").double()
     windows = [random_window(width, height, count, seed=count) for count in (5_000, 0, 1, 40)]
     weights = torch.rand(4, 8, height, width, dtype=torch.float64)

@@ -42,6 +42,19 @@ def test_gradient_of_the_table_alone(inputs):
     torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
 
 
+def test_weights_learn_in_float32_from_a_bfloat16_table():
+    """CUDA has no such gradient in bfloat16. What is read, and the table's gradient, keep the table's type."""
+    table = torch.randn(1, 9, 64).bfloat16().requires_grad_()
+    weights = torch.rand(1, 3, 4, requires_grad=True)
+    rows = torch.randint(0, 9, (1, 3, 4), dtype=torch.int32)
+    read = read_table(table, rows, weights)
+    assert read.dtype == torch.bfloat16
+    read.float().sum().backward()
+    expected = table.detach().double()[0, rows[0].long()].sum(-1)[None]
+    torch.testing.assert_close(weights.grad, expected.float(), rtol=1e-5, atol=1e-4)
+    assert table.grad.dtype == torch.bfloat16
+
+
 def test_bfloat16_gradients_are_summed_in_float32():
     """A row that a thousand bags read: added up one by one, bfloat16 would stop at 256."""
     table = torch.zeros(1, 3, 8, dtype=torch.bfloat16, requires_grad=True)

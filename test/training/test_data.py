@@ -88,6 +88,6 @@ def test_a_source_has_windows_of_its_own(scene_set):
     sources = Source(str(scene_set), windows=2), Source(str(scene_set))
     data = depth_data(DataConfig(sources, sources, windows=4), RunConfig(batch=3), preset_config("eventspd_lite"))
     assert data.counts[0] > data.counts[1] > 0  # fewer windows reach back less far
-    seen = {len(batch.window_bounds_ns[0]) for batch in data.validation_batches()}
+    seen = {batch.windows for batch in data.validation_batches()}
     first, second = data.train[0, 0], data.train[0, data.counts[0]]
     assert (len(first.window_bounds_ns), len(second.window_bounds_ns)) == (2, 4) and seen == {2, 4}

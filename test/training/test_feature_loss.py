@@ -6,6 +6,7 @@ from reference.models import CHANNELS, small_model
 from reference.windows import hand_window, random_window
 from torch import nn
 
+from eventspd_ros.model.event_tensors import gather_events
 from eventspd_ros.training.feature_loss import FeatureLoss, count_events, read_at_cells, sparsity_weight
 
 AS_IN_THE_DOCUMENT = ((192, 384), (16, 32), 384)
@@ -27,10 +28,10 @@ def test_the_loss_of_identical_features_is_zero_and_of_opposite_ones_twice_the_w
     window = random_window(64, 48, 500)
     target = torch.randn(1, 8, 3, 4)
     loss = identity_connectors(FeatureLoss((8,), (16,), 8))
-    (same,) = loss((target,), (target,), [window])  # the level's cells are the teacher's tokens
+    (same,) = loss((target,), (target,), gather_events([window], 20))  # the level's cells are the teacher's tokens
     torch.testing.assert_close(same, torch.zeros(1), atol=1e-6, rtol=0)
-    weight = sparsity_weight(count_events([window], 16, (3, 4)))
-    (opposite,) = loss((-3 * target,), (target,), [window])
+    weight = sparsity_weight(count_events(gather_events([window], 20), 16, (3, 4)))
+    (opposite,) = loss((-3 * target,), (target,), gather_events([window], 20))
     torch.testing.assert_close(opposite, 2 * weight.mean(dim=(1, 2)))
 
 
@@ -38,13 +39,15 @@ def test_weights_by_hand():
     """Ten events in four cells of two pixels: 6, 3, 1 and 0 against a mean of 2.5."""
     events = [(0, 0, 0)] * 6 + [(2, 0, 1), (3, 1, 2), (2, 1, 3), (1, 3, 4)]
     window = hand_window(events, width=4, height=4)
-    counts = count_events([window, hand_window([], 4, 4)], 2, (2, 2))
+    counts = count_events(gather_events([window, hand_window([], 4, 4)], 20), 2, (2, 2))
     torch.testing.assert_close(counts, torch.tensor([[[6.0, 3.0], [1.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]]))
     expected = torch.tensor([[[2.0, 1.2], [0.4, 0.0]], [[0.0, 0.0], [0.0, 0.0]]])
     torch.testing.assert_close(sparsity_weight(counts), expected)
     # A level that floors has no cell for the last column and row; one that ceils has cells that reach beyond them.
-    torch.testing.assert_close(count_events([window], 3, (1, 1)), torch.tensor([[[8.0]]]))
-    torch.testing.assert_close(count_events([window], 3, (2, 2)), torch.tensor([[[8.0, 1.0], [1.0, 0.0]]]))
+    torch.testing.assert_close(count_events(gather_events([window], 20), 3, (1, 1)), torch.tensor([[[8.0]]]))
+    torch.testing.assert_close(
+        count_events(gather_events([window], 20), 3, (2, 2)), torch.tensor([[[8.0, 1.0], [1.0, 0.0]]])
+    )
 
 
 def test_the_whole_sum_by_hand():
@@ -52,7 +55,7 @@ def test_the_whole_sum_by_hand():
     window = hand_window([(0, 0, 0), (1, 1, 1), (1, 0, 2), (3, 0, 3)], width=4, height=2)
     target = torch.tensor([[1.0, 0.0], [0.0, 2.0]]).T.view(1, 2, 1, 2)  # (1, 0) and (0, 2)
     level = torch.tensor([[0.5, 3**0.5 / 2], [7.0, 0.0]]).T.view(1, 2, 1, 2)
-    (loss,) = identity_connectors(FeatureLoss((2,), (2,), 2))((level,), (target,), [window])
+    (loss,) = identity_connectors(FeatureLoss((2,), (2,), 2))((level,), (target,), gather_events([window], 20))
     torch.testing.assert_close(loss, torch.tensor([(1.5 * 0.5 + 0.5 * 1.0) / 2]))
 
 
@@ -75,12 +78,16 @@ def test_the_model_s_levels_and_the_connectors_learn():
     tensors, _ = model.phase_a(model.encoder.scatter(windows))
     loss = FeatureLoss(CHANNELS[2:], model.level_strides[2:], 16)
     targets = (torch.randn(3, 16, 4, 5), torch.randn(3, 16, 4, 5))
-    terms = loss(tensors.levels[2:], targets, windows)
+    terms = loss(tensors.levels[2:], targets, gather_events(windows, 20))
     assert [term.shape for term in terms] == [(3,), (3,)] and all(term.dtype == torch.float32 for term in terms)
     assert all(float(term[2].detach()) == 0 and (term[:2] > 0).all() for term in terms), "no events, no lesson"
     for alone in range(2):
         tensors_alone, _ = model.phase_a(model.encoder.scatter(windows[alone : alone + 1]))
-        own = loss(tensors_alone.levels[2:], tuple(t[alone : alone + 1] for t in targets), windows[alone : alone + 1])
+        own = loss(
+            tensors_alone.levels[2:],
+            tuple(t[alone : alone + 1] for t in targets),
+            gather_events(windows[alone : alone + 1], 20),
+        )
         torch.testing.assert_close(torch.cat(own), torch.stack(terms)[:, alone], rtol=1e-4, atol=1e-5)
     sum(term.mean() for term in terms).backward()
     assert all(p.grad.abs().sum() > 0 for p in loss.parameters())

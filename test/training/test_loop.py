@@ -174,6 +174,21 @@ def test_a_full_disk_stops_with_one_line_and_the_last_checkpoint_stays(tmp_path,
     assert load_state(tmp_path / "run")["step"] == 1 and not list((tmp_path / "run/checkpoints").glob(".*"))
 
 
+def test_what_a_picture_raises_is_told(tmp_path):
+    folder = RunFolder(tmp_path / "run", "x")
+    drawn = []
+    folder.draw(drawn.append, 7)
+    folder.wait_for_picture()
+    assert drawn == [tmp_path / "run/pictures/0000007.png"]
+
+    def fails(path):
+        raise OSError(28, "No space left on device", str(path))
+
+    folder.draw(fails, 8)
+    with pytest.raises(OSError, match=r"0000008\.png"):
+        folder.close()
+
+
 def test_a_folder_that_cannot_be_made_is_one_line(write_config, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main(["train", str(write_config()), "--out", str(tmp_path / "file/run")]) == 2

@@ -9,9 +9,10 @@ import yaml
 from reference.windows import hand_window, random_window
 
 from eventspd_ros.cli import main
-from eventspd_ros.datasets.future import FuturePair
+from eventspd_ros.datasets.future import FuturePair, collate_pairs
 from eventspd_ros.model.checkpoints import load_checkpoint
 from eventspd_ros.model.config import EncoderConfig, ModelConfig
+from eventspd_ros.model.event_tensors import PackedEvents
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.training.config import read_config
 from eventspd_ros.training.depth_task import DepthTask
@@ -24,6 +25,7 @@ from eventspd_ros.training.pretraining import (
 )
 from eventspd_ros.training.task import StepInputs
 
+CPU = torch.device("cpu")
 LEVELS = ((8, 8, 1), (16, 14, 2), (32, 26, 4), (64, 48, 8))
 
 
@@ -95,13 +97,13 @@ def test_certain_answers_keep_loss_and_gradient_finite(logit):
 
 def test_events_fall_into_the_bins_after_the_window_s_start():
     window = hand_window([(3, 1, 0), (3, 1, 999_999), (0, 0, 1_000_000), (5, 2, 19_999_999)], width=6, height=3)
-    grid = event_grid([window, hand_window([], width=6, height=3)], 20)
+    grid = event_grid(PackedEvents.of([window, hand_window([], width=6, height=3)]), 20, CPU)
     expected = torch.zeros(2, 20, 3, 6, dtype=torch.bool)
     for bin_, y, x in ((0, 1, 3), (1, 0, 0), (19, 2, 5)):
         expected[0, bin_, y, x] = True
     torch.testing.assert_close(grid, expected)
     with pytest.raises(ValueError, match="future of 20 ms: this encoder predicts 10 ms"):
-        event_grid([window], 10)
+        event_grid(PackedEvents.of([window]), 10, CPU)
 
 
 def test_metrics_of_known_counts():
@@ -120,14 +122,14 @@ def test_metrics_of_known_counts():
 @pytest.mark.parametrize("stride", [1, 2])
 def test_every_parameter_learns_and_only_the_loss_carries_a_graph(stride):
     task = tiny_task(stride).train()
-    terms = task(StepInputs([pair(0), pair(1)], None, 0.0))
+    terms = task(StepInputs(collate_pairs([pair(0), pair(1)]), None, 0.0))
     assert set(terms) == {"loss", "accuracy", "precision", "recall", "f1"}
     assert terms["loss"].requires_grad and not any(terms[name].requires_grad for name in terms if name != "loss")
     terms["loss"].backward()
     with_gradient = {name for name, p in task.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
     # Global response normalisation starts as the identity: γ and β have gradients all the same.
     assert with_gradient == {name for name, _ in task.named_parameters()}
-    mean = sum(task(StepInputs([pair(seed)], None, 0.0))["loss"].item() for seed in (0, 1)) / 2
+    mean = sum(task(StepInputs(collate_pairs([pair(seed)]), None, 0.0))["loss"].item() for seed in (0, 1)) / 2
     assert float(terms["loss"].detach()) == pytest.approx(mean, rel=1e-5)
 
 
@@ -135,14 +137,14 @@ def test_validation_counts_all_windows_together():
     task = tiny_task().train()
     pairs = [pair(seed) for seed in range(3)]
     pairs.append(FuturePair(random_window(16, 12, 900), random_window(16, 12, 900, seed=1)))
-    whole = task.validate([pairs])
-    parts = task.validate(iter([pairs[:3], pairs[3:]]))
+    whole = task.validate([collate_pairs(pairs)])
+    parts = task.validate(map(collate_pairs, (pairs[:3], pairs[3:])))
     assert parts == pytest.approx(whole, rel=1e-5)
     assert set(whole) == {"score", "accuracy", "precision", "recall", "f1"}
 
 
 def test_it_learns_the_future_of_one_sample():
-    task, batch = tiny_task(), [pair()]
+    task, batch = tiny_task(), collate_pairs([pair()])
     before = task.validate([batch])
     optimizer = torch.optim.AdamW(task.parameters(), lr=3e-2)
     task.train()
