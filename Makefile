@@ -1,9 +1,11 @@
-# make demo | test | test-all | gpu-test | lint | types | release-check | soak: everything runs in .venv; nothing is installed outside this folder.
+# make demo | test | test-all | gpu-test | gpu-train | lint | types | release-check | soak: everything runs in .venv; nothing is installed outside this folder.
 TORCH ?= torch==2.13.0
 BAG ?=
 PYTEST_ARGS ?=
 MINUTES ?= 10
 WEIGHTS ?= eventspd_lite
+OUT ?= card
+STEPS ?=
 
 # The ROS 2 wheels exist for CPython 3.11 and 3.12.
 PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
@@ -24,7 +26,7 @@ define pytests
 	$(RUN) pytest -m "ros and $(1)" $(PYTEST_ARGS) || [ $$? = 5 ]
 endef
 
-.PHONY: all demo test test-all gpu-test release-check lint types soak clean
+.PHONY: all demo test test-all gpu-test gpu-train release-check lint types soak clean
 all: $(FILES_STAMP)
 
 .venv/.ready: requirements.txt requirements-dev.txt test/interfaces/repair_wheels.py
@@ -57,6 +59,9 @@ test-all: all  # the slow ones too
 gpu-test: all  # what needs a CUDA device, under three minutes on an H200; make TORCH=torch takes a torch that has CUDA
 	$(RUN) pytest -m gpu $(PYTEST_ARGS)
 
+gpu-train: all  # eventspd from nothing on one GPU, config/train/card.yaml; goes on where it was stopped
+	.venv/bin/eventspd recipe --out "$(OUT)" $(if $(STEPS),--steps $(STEPS))
+
 release-check: all  # whether weights that are to ship show what they must; hours
 	.venv/bin/eventspd judge --weights "$(WEIGHTS)" --out judged $(if $(EVENTSPD_TEST_DATA),--recordings "$(EVENTSPD_TEST_DATA)")
 
@@ -71,4 +76,4 @@ types: .venv/.ready
 	.venv/bin/mypy
 
 clean:
-	rm -rf .venv build log demo soak
+	rm -rf .venv build log card demo soak

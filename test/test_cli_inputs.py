@@ -23,6 +23,7 @@ READS = [
     ("train IN --out out/run", YAML),
     ("ablate IN --out out/run", YAML),
     ("judge IN --out out/judged", YAML),
+    ("recipe IN --out out/card", YAML),
     ("pseudo-label simulated SET --teacher IN", FOLDER),
     ("evaluate IN --out out/x.json", FOLDER),
     ("evaluate IN --dataset m3ed --motion", FOLDER),

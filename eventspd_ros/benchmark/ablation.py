@@ -92,7 +92,7 @@ class AblationConfig:
     def training(self, name: str) -> TrainConfig:
         """The budget, spent on a variant. ValueError: changes that make no model."""
         variant, run = self.variant(name), self.budget.run
-        changes = _over(self.budget.changes, variant.changes)
+        changes = over(self.budget.changes, variant.changes)
         seed = run.seed if variant.seed is None else variant.seed
         try:
             training = replace(self.budget, changes=changes, run=replace(run, seed=seed))
@@ -110,9 +110,9 @@ class AblationConfig:
         return list(names or self.variants)
 
 
-def _over(values: dict, changes: dict) -> dict:
+def over(values: dict, changes: dict) -> dict:
     """values, and over them the nested changes."""
-    nested = {key: _over(values[key], own) for key, own in changes.items() if isinstance(values.get(key), dict)}
+    nested = {key: over(values[key], own) for key, own in changes.items() if isinstance(values.get(key), dict)}
     return values | changes | nested
 
 

@@ -1,4 +1,4 @@
-"""`eventspd evaluate`, `judge`, `calibrate` and `ablate`: how good a model is."""
+"""`eventspd evaluate`, `judge`, `calibrate`, `ablate` and `recipe`: how good a model is."""
 
 from __future__ import annotations
 
@@ -56,6 +56,13 @@ def add_commands(command: Command) -> None:
     sub.add_argument("config", type=Path, metavar="CONFIG", help="YAML file of the variants")
     sub.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="runs, ablations.md, ablations.json")
     sub.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these variants, and no table yet")
+
+    text = "simulate, compare variants, train the better one in a given time and set it beside weights that ship"
+    sub = command("recipe", recipe, text)
+    sub.add_argument("config", type=Path, nargs="?", help="YAML file (config/train/card.yaml)")
+    sub.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="sets, runs, weights, recipe.json")
+    text = "some of simulate, compare, train, evaluate (default: all); what is done is not done again"
+    sub.add_argument("--steps", nargs="+", default=[], metavar="STEP", help=text)
 
 
 def evaluate(options) -> None:
@@ -153,3 +160,11 @@ def ablate(options) -> None:
     table = run_ablations(read_config(options.config, AblationConfig), options.out, options.only, progress_bar)
     if table is not None:
         print(f"{table}\n{options.out / 'ablations.md'}")
+
+
+def recipe(options) -> None:
+    from eventspd_ros.benchmark.recipe import Recipe, run_recipe
+    from eventspd_ros.training.config import read_config
+
+    config = read_config(options.config or find_resource("config/train/card.yaml"), Recipe)
+    print(run_recipe(config, options.out, options.steps, progress_bar))

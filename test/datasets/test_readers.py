@@ -10,6 +10,7 @@ import pytest
 from reference import dataset_layouts as layouts
 from torch.utils.data import DataLoader
 
+from eventspd_ros.datasets import catalogue
 from eventspd_ros.datasets.catalogue import DATASETS, open_dataset
 from eventspd_ros.datasets.dsec import DsecSequence, read_disparity
 from eventspd_ros.datasets.m3ed import M3edSequence
@@ -443,3 +444,23 @@ def test_what_the_simulator_writes_is_read(tmp_path):
         assert moving.dtype == bool
         np.testing.assert_array_equal(moving, exact)
     assert moving.any()
+
+
+def test_sequences_that_all_cores_open_are_those_that_one_opens(tmp_path, monkeypatch):
+    layouts.write_simulated(tmp_path)
+    for number in range(1, 6):
+        shutil.copy(tmp_path / "drive_000000.h5", tmp_path / f"drive_{number:06d}.h5")
+    with h5py.File(tmp_path / "drive_000003.h5", "r+") as file:  # one that differs
+        file["depth/code"][:] = 2049
+    one_by_one = open_dataset("simulated", tmp_path, Windowing(2))
+    monkeypatch.setattr(catalogue, "MANY", 4)
+    monkeypatch.setattr(catalogue, "cores", lambda: 3)
+    together = open_dataset("simulated", tmp_path, Windowing(2))
+    assert [sequence.path for sequence in together] == [sequence.path for sequence in one_by_one]
+    for own, other in zip(together, one_by_one, strict=True):
+        assert len(own) == len(other) > 0
+        assert np.array_equal(own[0].depth_m, other[0].depth_m, equal_nan=True)
+        assert own[0].events.t_ns.tolist() == other[0].events.t_ns.tolist()
+    (tmp_path / "drive_000002.h5").write_bytes(b"cut off")
+    with pytest.raises(ValueError, match=r"drive_000002\.h5: not a readable HDF5 file"):
+        open_dataset("simulated", tmp_path)
