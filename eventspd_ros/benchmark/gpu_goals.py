@@ -4,7 +4,13 @@ from __future__ import annotations
 
 GOALS = {"encode_ms": 1.2, "decode_256_ms": 0.25, "us_per_query": 0.7, "times_faster_than_dense": 5.0}
 SHIPS = 1.1  # times faster than torch.compile
-KERNEL_PHASE = {"voxel_scatter": "encode", "convnext": "encode", "attention": "decode", "deformable": "decode"}
+KERNEL_PHASE = {
+    "voxel_scatter": "encode",
+    "convnext": "encode",
+    "convnext_bands": "encode",
+    "attention": "decode",
+    "deformable": "decode",
+}
 
 
 def summary(variants: dict[str, dict]) -> dict:

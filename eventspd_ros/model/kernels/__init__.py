@@ -2,6 +2,7 @@
 
     voxel_scatter   A1: packed events -> field, table gather and scatter-add in one
     convnext        ConvNeXt V2 block in two passes, the widest tensor never written
+    convnext_bands  the same in four, the depthwise convolution by itself; not timed yet
     attention       tokens gathered, standardised and read by one query vector in one
     deformable      B4: softmax, corners and weighted sum in one
 

@@ -13,11 +13,12 @@ from eventspd_ros.model.blocks import ConvNeXtBlock
 from eventspd_ros.model.deformable_read import DeformableRead
 from eventspd_ros.model.kernels.attention import attend
 from eventspd_ros.model.kernels.convnext import FusedConvNeXt
+from eventspd_ros.model.kernels.convnext_bands import BandedConvNeXt
 from eventspd_ros.model.kernels.deformable import FusedDeformableRead
 from eventspd_ros.model.kernels.voxel_scatter import voxel_scatter
 from eventspd_ros.model.steps import DecodeStep, EncodeStep, PackedField
 
-KERNELS = ("voxel_scatter", "convnext", "attention", "deformable")
+KERNELS = ("voxel_scatter", "convnext", "convnext_bands", "attention", "deformable")  # of two forms the first
 
 
 @contextmanager
@@ -45,6 +46,8 @@ def stand_in(module: nn.Module, names: Sequence[str], dtype: torch.dtype):
         return FusedField(module)
     if isinstance(module, ConvNeXtBlock) and "convnext" in names:
         return FusedConvNeXt(module, dtype)
+    if isinstance(module, ConvNeXtBlock) and "convnext_bands" in names:
+        return BandedConvNeXt(module, dtype)
     if isinstance(module, TokenAttention) and "attention" in names:
         return FusedTokenAttention(module)
     if isinstance(module, DeformableRead) and "deformable" in names:

@@ -25,8 +25,13 @@ from eventspd_ros.model.table_read import read_table
 
 pytest.importorskip("triton", reason="triton is not installed")
 
+import triton
+import triton.language as tl
+
+from eventspd_ros.model.kernels import convnext_bands
 from eventspd_ros.model.kernels.attention import attend, gather_attend
 from eventspd_ros.model.kernels.convnext import FusedConvNeXt
+from eventspd_ros.model.kernels.convnext_bands import COLUMNS, LANES, BandedConvNeXt
 from eventspd_ros.model.kernels.deformable import FusedDeformableRead
 from eventspd_ros.model.kernels.fuse import KERNELS, fused
 from eventspd_ros.model.kernels.voxel_scatter import voxel_scatter
@@ -53,18 +58,53 @@ def test_voxel_scatter():
     assert relative_error(found, expected) < 1e-6
 
 
-@pytest.mark.parametrize("dtype", TYPES)
-@pytest.mark.parametrize(("channels", "kernel", "size"), [(32, 7, (1, 2, 70)), (24, 3, (2, 5, 7))])
-def test_convnext(dtype, channels, kernel, size):
+def check_convnext(form, dtype, channels, kernel, size):
     block = randomise(ConvNeXtBlock(channels, kernel), scale=0.3).to(HERE, dtype).float().eval()
     batch, rows, columns = size
     x = random(batch, channels, rows, columns, dtype=dtype)
     with torch.no_grad():
         with poisoned():
-            found = FusedConvNeXt(block, dtype)(x)
+            found = form(block, dtype)(x)
         expected, plain = block(x.float()), block.to(dtype)(x)
     assert found.shape == x.shape and found.dtype == dtype
     assert relative_error(found, expected) < relative_error(plain, expected) + TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize(("channels", "kernel", "size"), [(32, 7, (1, 2, 70)), (24, 3, (2, 5, 7))])
+def test_convnext(dtype, channels, kernel, size):
+    check_convnext(FusedConvNeXt, dtype, channels, kernel, size)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize(
+    ("channels", "kernel", "size", "bands"),
+    [
+        (32, 7, (1, 2, 70), 1),  # a map lower than the kernel, columns over from three strips
+        (64, 7, (1, 7, 17), 3),  # bands of 3, 3 and 1 rows, each lower than the kernel
+        (24, 3, (2, 5, 7), 3),
+        (40, 13, (1, 5, 9), 2),  # taps that are not held, half of them beside the map
+    ],
+)
+def test_convnext_by_bands(dtype, channels, kernel, size, bands, monkeypatch):
+    batch, _, columns = size
+    strips = -(-columns // (COLUMNS * max(1, LANES // (64 if channels > 32 else 32))))
+    monkeypatch.setattr(convnext_bands, "programs_at_once", lambda device, held: bands * strips * batch)
+    check_convnext(BandedConvNeXt, dtype, channels, kernel, size)
+
+
+@triton.jit
+def apply_gelu(x, out, COUNT: tl.constexpr):
+    at = tl.arange(0, COUNT)
+    tl.store(out + at, convnext_bands._gelu(tl.load(x + at)))
+
+
+def test_the_polynomial_gelu():
+    x = torch.linspace(-15, 15, 8192).to(HERE)
+    found = torch.empty_like(x)
+    apply_gelu[(1,)](x, found, len(x))
+    difference = (found.double() - torch.nn.functional.gelu(x.double())).abs()
+    assert (difference < 1.2e-6 + 4e-7 * x.abs()).all()
 
 
 def read_tokens(probe: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, float]:
@@ -145,7 +185,7 @@ CASES = [
     *(pytest.param("eventspd", REAL, name, id=f"{name}-eventspd-gpu", marks=pytest.mark.gpu) for name in KERNELS),
     *(
         pytest.param("eventspd_lite", REAL, name, id=f"{name}-eventspd_lite-gpu", marks=pytest.mark.gpu)
-        for name in ("voxel_scatter", "convnext", "attention")
+        for name in ("voxel_scatter", "convnext", "convnext_bands", "attention")
     ),
 ]
 
