@@ -36,6 +36,7 @@ def open_dataset(
     opened = partial(_open, kind, windowing, images)
     if len(paths) < MANY or cores() == 1:
         return [opened(path) for path in paths]
+    # Forked, as a DataLoader's workers are: to start afresh takes longer than this saves. They read files, no more.
     with multiprocessing.get_context("fork").Pool(cores()) as pool:
         return pool.map(opened, paths)
 

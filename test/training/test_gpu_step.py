@@ -24,8 +24,6 @@ NARROW = {
     "encoder": NARROW_V9["encoder"],
 }
 CHANGES = {"eventspd_lite": {}, "eventspd": NARROW, "eventspd_v9": NARROW_V9, "minimal": {}}
-gpu = pytest.mark.gpu
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
 @pytest.fixture
@@ -111,8 +109,7 @@ def test_pretraining_waits_for_nothing(scene_set, without_values):
     assert outcome["loss"].is_meta
 
 
-@gpu
-@needs_cuda
+@pytest.mark.gpu
 @pytest.mark.parametrize("preset", CHANGES)
 def test_two_steps_on_cuda(task_of, tmp_path, preset):
     """The real loop in bf16-mixed, with a validation and a picture; its losses are those of the CPU in float32."""
@@ -132,8 +129,7 @@ def test_two_steps_on_cuda(task_of, tmp_path, preset):
     assert found == pytest.approx(expected, rel=0.1, abs=0.02)
 
 
-@gpu
-@needs_cuda
+@pytest.mark.gpu
 def test_a_run_on_cuda_goes_on(task_of, tmp_path):
     """From a checkpoint that CUDA left."""
     config = task_of("eventspd_lite").config
@@ -155,8 +151,7 @@ def test_a_run_on_cuda_goes_on(task_of, tmp_path):
     assert math.isfinite(trainer.run()[-1]["loss"])
 
 
-@gpu
-@needs_cuda
+@pytest.mark.gpu
 def test_pretraining_on_cuda(scene_set, tmp_path):
     task = pretraining_of(scene_set, steps=2, validate_every=2)
     config = task.data.run

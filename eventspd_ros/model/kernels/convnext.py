@@ -26,6 +26,15 @@ def _gelu(x):
 
 
 @triton.jit
+def layer_norm(y, inside, gamma, beta, channel, eps, C: tl.constexpr):
+    """LN of y (cells, CP) float32 over the C channels that are inside; the others are 0."""
+    centred = tl.where(inside[None, :], y - (tl.sum(y, 1) / C)[:, None], 0.0)
+    scale = tl.rsqrt(tl.sum(centred * centred, 1) / C + eps)
+    y = centred * scale[:, None] * tl.load(gamma + channel, mask=inside, other=0.0).to(tl.float32)[None, :]
+    return y + tl.load(beta + channel, mask=inside, other=0.0).to(tl.float32)[None, :]
+
+
+@triton.jit
 def _first(
     x, taps, tap_bias, gamma, beta, w1, b1, normed, squares, rows, columns, tiles, eps,
     C: tl.constexpr, CP: tl.constexpr, K: tl.constexpr, H: tl.constexpr, BLOCK: tl.constexpr, STEP: tl.constexpr,
@@ -47,14 +56,9 @@ def _first(
             tap = tl.load(taps + (tap_row * K + tap_column) * C + channel, mask=inside, other=0.0).to(tl.float32)
             y += value * tap[None, :]
     y += tl.load(tap_bias + channel, mask=inside, other=0.0).to(tl.float32)[None, :]
-    mean = tl.sum(y, 1) / C
-    centred = tl.where(inside[None, :], y - mean[:, None], 0.0)
-    scale = tl.rsqrt(tl.sum(centred * centred, 1) / C + eps)
-    y = centred * scale[:, None] * tl.load(gamma + channel, mask=inside, other=0.0).to(tl.float32)[None, :]
-    y += tl.load(beta + channel, mask=inside, other=0.0).to(tl.float32)[None, :]
     real = column < columns
     at = map_start + (row * columns + column)[:, None] * C + channel[None, :]
-    y = rounded(y, normed, WIDE)
+    y = rounded(layer_norm(y, inside, gamma, beta, channel, eps, C), normed, WIDE)
     tl.store(normed + at, y, mask=real[:, None] & inside[None, :])
     for start in range(0, H, STEP):
         hidden = start + tl.arange(0, STEP)

@@ -27,7 +27,7 @@ import triton.language as tl
 from torch import Tensor
 
 from eventspd_ros.model.blocks import EPS, ConvNeXtBlock
-from eventspd_ros.model.kernels.convnext import CELLS, HIDDEN, FusedConvNeXt
+from eventspd_ros.model.kernels.convnext import CELLS, HIDDEN, FusedConvNeXt, layer_norm
 from eventspd_ros.model.kernels.product import INTERPRETED, product, rounded
 
 COLUMNS, LANES = 8, 128  # of the depthwise pass: a lane's columns, a program's lanes
@@ -121,10 +121,7 @@ def _squares(
     mask = real[:, None] & inside[None, :]
     at = normed + (batch * cells).to(tl.int64) * C + cell[:, None] * C + channel[None, :]
     y = tl.load(at, mask=mask, other=0.0).to(tl.float32)
-    centred = tl.where(inside[None, :], y - (tl.sum(y, 1) / C)[:, None], 0.0)
-    scale = tl.rsqrt(tl.sum(centred * centred, 1) / C + eps)
-    y = centred * scale[:, None] * tl.load(gamma + channel, mask=inside, other=0.0).to(tl.float32)[None, :]
-    y = rounded(y + tl.load(beta + channel, mask=inside, other=0.0).to(tl.float32)[None, :], normed, WIDE)
+    y = rounded(layer_norm(y, inside, gamma, beta, channel, eps, C), normed, WIDE)
     tl.store(at, y, mask=mask)
     for start in range(0, H, STEP):
         hidden = start + tl.arange(0, STEP)
