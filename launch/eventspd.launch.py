@@ -48,7 +48,10 @@ ARGUMENTS = TOPICS | {
     "namespace": ("", "namespace of the node"),
     "autostart": ("", "false: wait for a lifecycle manager; empty: as the parameter file says"),
     "streams": ("", "names of the cameras, e.g. [left, right]; empty: as the parameter file says"),
-    "motion": ("", "where the camera's poses come from: none, odometry, pose, tf; empty: as the parameter file says"),
+    "motion": (
+        "",
+        "where poses come from: none, odometry, pose, tf, events; empty: as the parameter file says",
+    ),
     "camera_pose": (
         "",
         "x y z (m) qx qy qz qw of the optical frame in the poses' frame, or tf; empty: as the parameter file says",

@@ -89,6 +89,8 @@ def add_commands(command: Command) -> None:
     sub.add_argument("--keypoints-layout", metavar="LAYOUT", help="as the node's parameter; needed for a PointCloud")
     sub.add_argument("--keypoints-coordinates", default="pixel", metavar="C", help="pixel, rectified or normalized")
     sub.add_argument("--poses", metavar="TOPIC", help="Odometry, PoseStamped or PoseWithCovarianceStamped")
+    text = "do without the bag's poses: near and far by how the events move, as with the node's motion: events"
+    sub.add_argument("--motion-by-events", action="store_true", help=text)
     sub.add_argument("--no-motion", action="store_true", help="do without the bag's poses: learned depth alone")
     text = "x y z qx qy qz qw of the camera's optical frame in the frame whose poses these are (default: it is that)"
     sub.add_argument("--camera-pose", nargs="+", metavar="X", help=text)
@@ -195,7 +197,7 @@ def replay(options) -> None:
         options.depth,
         options.lidar,
         options.poses,
-        not options.no_motion,
+        not (options.no_motion or options.motion_by_events),
     )
     camera_pose = options.camera_pose and " ".join(options.camera_pose)
     settings = ReplaySettings(
@@ -204,6 +206,7 @@ def replay(options) -> None:
         camera_pose=camera_pose,
         acceleration=options.acceleration,
         support_filter_ms=options.support_filter,
+        by_events=options.motion_by_events,
     )
     with time_bar() as progress:
         model = load_checkpoint(weights[0])

@@ -14,6 +14,7 @@ from eventspd_ros.cores import cores
 from eventspd_ros.datasets.sequence import Sequence
 from eventspd_ros.evaluation.asking.answers import worker_pool
 from eventspd_ros.evaluation.asking.motion_stream import (
+    BY_EVENTS,
     EXACT,
     TIMED,
     Asked,
@@ -37,6 +38,7 @@ POSES = (
         for deg in (0.05, 0.2)
         for said in ("", ", declared")
     ),
+    BY_EVENTS,
     PoseVariant("translation 2 % long", OdometryConfig(drift_translation_share=0.02)),
     *(PoseVariant(f"stamped {ms} ms late", OdometryConfig(time_offset_ms=ms)) for ms in (2, 5)),
     PoseVariant("arriving 70 ms late", OdometryConfig(delay_ms=70)),

@@ -311,10 +311,11 @@ class MotionResult:
 
 @dataclass(frozen=True, slots=True)
 class PoseErrorScores:
-    """The same with poses that have errors. poses: their name. declared: they tell how fast their rotation drifts."""
+    """The same with poses that have errors. poses: their name; odometry: their errors, None: there were no poses.
+    declared: they tell how fast their rotation drifts."""
 
     poses: str
-    odometry: OdometryConfig
+    odometry: OdometryConfig | None
     declared: bool
     classes: Classes
 

@@ -1,1 +1,1 @@
-"""The camera's motion: its poses over time. numpy only; without torch, without ROS."""
+"""The camera's motion: its poses over time, and what events show of depth and of it. Without torch, without ROS."""

@@ -23,14 +23,15 @@ import numpy as np
 
 from eventspd_ros.motion.fusion import posterior
 from eventspd_ros.motion.learned_scale import LearnedScale, Prior, spread
-from eventspd_ros.motion.likelihood import Likelihoods, SeenScene, UndistortedCamera, depth_likelihoods
+from eventspd_ros.motion.likelihood import Likelihoods, SeenScene, UndistortedCamera, are_sharp, depth_likelihoods
+from eventspd_ros.motion.own_motion import Twist
 from eventspd_ros.motion.rotation_drift import MAX_ANCHORS, RotationDrift
 from eventspd_ros.motion.slices import EventSlices
 from eventspd_ros.motion.tracks import Tracks, Triangulated
 from eventspd_ros.motion.trajectory import Motion, Trajectory
+from eventspd_ros.motion.without_poses import shape_likelihoods
 
 MIN_PARALLAX_PX = 0.3  # between a depth and its double over 80 ms; below it events tell nothing of depth
-SHARP_STDDEV, SHARP_NATS, SHARP_PARALLAX_PX = 0.2, 4.0, 0.7  # of likelihoods that the stream learns from
 # Without a learned depth: one to ten metres, and what is answered then.
 FLAT_LOG_DEPTH, FLAT_STDDEV, SUFFICIENT_STDDEV = float(np.log(3.0)), 1.0, 0.3
 DRIFT_NATS = 2.0
@@ -39,6 +40,7 @@ LOOKS = 3
 SURPRISE = 0.4  # change of the stream's log scale after which a request is looked at again
 # Displacement of patterns that poses do not explain: sensor latency, rounding to pixels.
 PLACE_ERROR_PX = 0.1
+OWN_SCALE_STDDEV = 0.15  # by which the speed of an own motion may be off the learned depths
 
 
 class Basis(IntFlag):
@@ -48,6 +50,7 @@ class Basis(IntFlag):
     LEARNED = 1
     MOTION = 2
     TRACKS = 4
+    SHAPE = 8
 
 
 class Lens(Protocol):
@@ -113,11 +116,21 @@ class _Seen:
 class MotionDepth:
     """One camera. add() may run in one thread and answer() in another; trajectory is fed by whoever has poses."""
 
-    def __init__(self, height: int, width: int, trajectory: Trajectory, errors: PoseErrors | None = None):
+    def __init__(
+        self,
+        height: int,
+        width: int,
+        trajectory: Trajectory,
+        errors: PoseErrors | None = None,
+        by_events: bool = False,
+    ):
+        """by_events: the camera's motion follows from the events alone (without_poses.py), whatever poses there are."""
         self.height, self.width = height, width
         self.trajectory, self.errors = trajectory, errors or PoseErrors()
         self.learned, self.drift = LearnedScale(), RotationDrift()
-        self.without_poses = 0  # answers
+        self._by_events, self._shape = by_events, LearnedScale()
+        self._twist: Twist | None = None  # the last one
+        self.without_poses = 0  # answers for which the motion was not known
         self._lens: Lens | None = None
         self._seen: _Seen | None = None
 
@@ -150,6 +163,8 @@ class MotionDepth:
         """Another epoch of the stream: events, tracks and scale are of the past. Poses stay."""
         self.learned.restart()
         self.drift.restart()
+        self._shape.restart()
+        self._twist = None
         if (seen := self._seen) is not None:
             seen.slices.restart()
             seen.tracks.restart()
@@ -167,7 +182,7 @@ class MotionDepth:
     def bystander(self) -> MotionDepth:
         """The same stream, for requests that are to teach it nothing: they change no later answer."""
         other = copy(self)
-        other.learned, other.drift = copy(self.learned), copy(self.drift)
+        other.learned, other.drift, other._shape = copy(self.learned), copy(self.drift), copy(self._shape)
         return other
 
     def answer(self, points: Points, t_ns: int, until_ns: int | None = None, offset_ns: int = 0) -> MotionAnswer:
@@ -186,6 +201,8 @@ class MotionDepth:
         log_stddev = np.where(has_learned, self.learned.own(log_stddev), FLAT_STDDEV)
         learned = log_depth, log_stddev, has_learned
         tracked = self._triangulate(points, t_ns + offset_ns)
+        if self._by_events:
+            return self._from_own_motion(points, learned, t_ns, until_ns, tracked)
         scale = self.learned.scale
         answer = self._fuse(points, learned, self._look(points, learned, t_ns, until_ns, offset_ns), tracked)
         if abs(self.learned.scale - scale) > SURPRISE:  # what was searched was searched around the wrong depths
@@ -199,7 +216,7 @@ class MotionDepth:
         return seen.tracks.triangulate(points.ids, seen.lens.rays(points.uv_px), t_ns, self._relative)
 
     def _look(self, points, learned, t_ns, until_ns, offset_ns) -> tuple[Likelihoods, np.ndarray]:
-        """What events show, and how fast errors of the poses move it (px/s); nothing without a lens or known motion."""
+        """What events show, and what errors of the poses do to log depth; nothing without a lens or known motion."""
         log_depth, log_stddev, has_learned = learned
         nothing = Likelihoods.empty(len(log_depth)), np.zeros(len(log_depth))
         if (seen := self._seen) is None or not len(log_depth):
@@ -224,7 +241,24 @@ class MotionDepth:
                 self._learn_drift(t_ns, scene, points, rays, likelihoods)
                 if np.abs(self.drift.rate_rad_s - rate).max() < SURPRISE_RAD_S:
                     break
-            return likelihoods, errors_px[1]
+            # Of the displacement between the learned depth and its double in 80 ms, half is one unit of log depth.
+            return likelihoods, errors_px[1] * 0.08 / (2 * np.maximum(likelihoods.parallax_px, 1e-6))
+
+    def _from_own_motion(self, points, learned, t_ns, until_ns, tracked) -> MotionAnswer:
+        """Near and far by how events move, at the scale of the learned depths, which stays as uncertain as it is."""
+        log_depth, log_stddev, has_learned = learned
+        alone = self.learned.alone(log_depth, log_stddev)
+        log_depth, found = np.where(has_learned, alone[0], np.nan), None
+        if (seen := self._seen) is not None:
+            rays = seen.lens.rays(points.uv_px)
+            with seen.slices.lock:
+                if (look := seen.slices.look(until_ns)) is not None:
+                    asked = rays, log_depth, log_stddev * max(self._shape.trust, 1.0)
+                    found = shape_likelihoods(look, seen.slices, seen.camera, t_ns, asked, self._twist)
+        self.without_poses += found is None
+        *shown, self._twist = found or (Likelihoods.empty(len(log_depth)), np.zeros(len(log_depth)), None)
+        self._shape.scale, self._shape.variance = 0.0, OWN_SCALE_STDDEV**2
+        return self._fuse(points, (log_depth, log_stddev, has_learned), shown, tracked, alone)
 
     def _relative(self, t_ns: int, times_ns: np.ndarray) -> Motion:
         """What the poses say (ROS time), less what events show to be wrong with it."""
@@ -233,7 +267,7 @@ class MotionDepth:
         return self.drift.correct(motion, (t_ns - times_ns) * 1e-9)
 
     def _learn_drift(self, t_ns, scene, points, rays, likelihoods) -> None:
-        sharp = _are_sharp(likelihoods, likelihoods.stddev, DRIFT_NATS)
+        sharp = are_sharp(likelihoods, likelihoods.stddev, DRIFT_NATS)
         anchors = spread(self._widths(points), likelihoods.stddev, sharp)[:MAX_ANCHORS]
         self.drift.learn(t_ns, scene, rays[anchors], likelihoods.of(anchors))
 
@@ -254,16 +288,17 @@ class MotionDepth:
         turn_px_s = self.drift.stddev_px_s(rays, _paths(motion, rays), (camera.fx, camera.fy))
         return white_px, np.hypot(turn_px_s, camera.fx * shift_m_s * inverse_depth)
 
-    def _fuse(self, points, learned, seen, tracked) -> MotionAnswer:
-        (log_depth, log_stddev, has_learned), (likelihoods, drift_px_s) = learned, seen
+    def _fuse(self, points, learned, seen, tracked, alone=None) -> MotionAnswer:
+        """alone: what is answered without parallax, where only the shape is seen; None: the scale, too."""
+        (log_depth, log_stddev, has_learned), (likelihoods, drift) = learned, seen
         moved = (likelihoods.level >= 0) & (likelihoods.parallax_px >= MIN_PARALLAX_PX)
-        # What errors of the poses do to log depth. All points have them alike: neighbours that agree do not help.
-        drift = drift_px_s * 0.08 / (2 * np.maximum(likelihoods.parallax_px, 1e-6))
+        # All points have the errors of the poses alike: neighbours that agree do not help.
         measured_stddev = np.hypot(likelihoods.stddev, drift)
-        sharp = has_learned & _are_sharp(likelihoods, measured_stddev, SHARP_NATS)
+        sharp = has_learned & are_sharp(likelihoods, measured_stddev)
         prior = Prior.flat(log_depth, log_stddev)
+        by, book = (Basis.MOTION, self.learned) if alone is None else (Basis.SHAPE, self._shape)
         if has_learned.any():
-            learnt = self.learned.learn(
+            learnt = book.learn(
                 self._widths(points),
                 log_depth=log_depth,
                 stddev=log_stddev,
@@ -273,11 +308,14 @@ class MotionDepth:
             )
             prior = prior.where(has_learned, learnt)
         mean, stddev, _ = posterior(likelihoods, prior.mean, prior.stddev, prior.outlier)
-        alone = self.learned.alone(log_depth, log_stddev)
+        alone = alone or self.learned.alone(log_depth, log_stddev)
         mean, stddev = np.where(moved, mean, alone[0]), np.where(moved, stddev, alone[1])
-        together = stddev**2 + prior.doubt**2 + np.minimum(drift, alone[1]) ** 2 + self.errors.translation_share**2
+        together = stddev**2 + prior.doubt**2 + np.minimum(drift, alone[1]) ** 2
+        # Odometry is long or short by a share; without it all hangs on the learned scale.
+        shape = self.learned.variance + OWN_SCALE_STDDEV**2
+        together += self.errors.translation_share**2 if by == Basis.MOTION else shape
         stddev = np.where(moved, np.sqrt(together), stddev)
-        basis = np.where(moved, Basis.MOTION, Basis.NOTHING) | np.where(has_learned, Basis.LEARNED, Basis.NOTHING)
+        basis = np.where(moved, by, Basis.NOTHING) | np.where(has_learned, Basis.LEARNED, Basis.NOTHING)
         mean, stddev, basis = _with_tracks(mean, stddev, basis, tracked)
         known = np.isfinite(mean) & (has_learned | ((basis != 0) & (stddev < SUFFICIENT_STDDEV)))
         depth_m = np.where(known, np.exp(mean), np.nan)
@@ -288,12 +326,6 @@ class MotionDepth:
             float(np.sqrt(self.learned.variance)),
             likelihoods.parallax_px,
         )
-
-
-def _are_sharp(likelihoods: Likelihoods, stddev: np.ndarray, nats: float) -> np.ndarray:
-    """Which points the stream learns from, (K,) bool. stddev: of log depth by motion."""
-    sharp = (likelihoods.level >= 0) & (likelihoods.parallax_px >= SHARP_PARALLAX_PX)
-    return sharp & (stddev < SHARP_STDDEV) & (likelihoods.strength > nats)
 
 
 def _paths(motion: Motion, rays: np.ndarray) -> np.ndarray:

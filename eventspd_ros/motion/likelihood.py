@@ -46,6 +46,7 @@ LOW_LEVEL_PX = 4.0  # a shorter span in which all hypotheses lie closer tells no
 REACH = 3.0  # standard deviations of the prior that are searched, and
 MIN_STDDEV = 0.4  # at least as if it had this one
 VAGUE = 0.8  # standard deviation after the coarse search that is not worth refining
+SHARP_STDDEV, SHARP_NATS, SHARP_PARALLAX_PX = 0.2, 4.0, 0.7
 OUTLIERS = 0.05
 STUDENT = 4.0  # degrees of freedom of the prior, whose tails are heavy: networks err
 
@@ -143,6 +144,12 @@ def depth_likelihoods(
     columns += out.parallax_px, out.peak, out.stddev, out.strength
     _all_points(seen.columns, seen.strides, seen.lens, points, valid, columns)
     return out
+
+
+def are_sharp(likelihoods: Likelihoods, stddev: np.ndarray, nats: float = SHARP_NATS) -> np.ndarray:
+    """Which points a stream learns from, (K,) bool. stddev: of log depth by motion."""
+    sharp = (likelihoods.level >= 0) & (likelihoods.parallax_px >= SHARP_PARALLAX_PX)
+    return sharp & (stddev < SHARP_STDDEV) & (likelihoods.strength > nats)
 
 
 @inner

@@ -227,6 +227,19 @@ def ell(scene, strides, lens, level, x, y, rho, translation, patches):
 
 
 @inner
+def coarse_ell(scene, strides, lens, level, x, y, rho, translation, patches):
+    """ell() in slices of half the size."""
+    _, half, _, half_at, known, rotation, _ = scene
+    at, k, path = patches
+    args = known[level], rotation[level], translation, lens, x, y, rho, True
+    seen = _place_patches(*args, half_at[level], strides[1], at, k, path)
+    if seen < MIN_SLICES:
+        return 0.0
+    pattern, total = _half_energies(half, strides[1], at, k, _HALF_WEIGHTS)
+    return _ell(pattern, total, seen)
+
+
+@inner
 def central_share(scene, strides, lens, level, x, y, rho, patches):
     """How much of the patches' energy lies in the middle, where the point is: 1 for CENTRAL_SHARE and more."""
     full, _, full_at, _, known, rotation, translation = scene

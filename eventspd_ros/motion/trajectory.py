@@ -100,6 +100,10 @@ class Motion:
     interpolation_error_rad: float = 0.0
 
     @classmethod
+    def still(cls, n: int) -> Motion:
+        return cls(np.tile(np.eye(3), (n, 1, 1)), np.zeros((n, 3)), np.ones(n, bool))
+
+    @classmethod
     def unknown(cls, n: int) -> Motion:
         return cls(np.full((n, 3, 3), np.nan), np.full((n, 3), np.nan), np.zeros(n, bool))
 

@@ -14,6 +14,8 @@ from eventspd_ros.inputs.event_intake import EventIntake
 from eventspd_ros.inputs.image_intake import ImageIntake
 from eventspd_ros.inputs.intake import Intake
 from eventspd_ros.inputs.keypoints import KeypointSource
+from eventspd_ros.motion.depth_from_motion import MotionDepth
+from eventspd_ros.motion.trajectory import Trajectory
 from eventspd_ros.msg import KeypointArray
 from eventspd_ros.predictor import Answer, Predictor
 from eventspd_ros.ros.calibration import Calibration, LensTeller
@@ -26,7 +28,7 @@ from eventspd_ros.ros.live_parameters import LiveParameters
 from eventspd_ros.ros.messages import CAMERA_INFO_QOS, KEYPOINTS_QOS, event_input, message_class, new_message
 from eventspd_ros.ros.motion_parameters import MotionParameters
 from eventspd_ros.ros.outputs import Outputs
-from eventspd_ros.ros.parameters import MAX_SENSOR_SIDE
+from eventspd_ros.ros.parameters import BY_EVENTS, MAX_SENSOR_SIDE
 from eventspd_ros.ros.shared_model import SensorTables
 from eventspd_ros.ros.stream import Stream, StreamParts, StreamSettings
 from eventspd_ros.ros.topics import StreamTopics, Subscription
@@ -57,7 +59,7 @@ class Camera:
         self.make_filter(*((own.sensor_height, own.sensor_width) if known else (MAX_SENSOR_SIDE, MAX_SENSOR_SIDE)))
         self._lenses: LensTeller | None = None
         self._motion = None
-        if values.motion != "none":
+        if values.motion not in ("none", BY_EVENTS):
             self._motion = MotionParameters(node, values, own.camera_pose, self._frame_id)
         self.topics = StreamTopics(node, name)
         noise_px = values.keypoint_noise_px if values.points_covariance else None
@@ -88,6 +90,7 @@ class Camera:
         on_fault, poses = self._node.report_fault, None
         if self._motion is not None:
             poses = self._motion.make_poses(self.reporter, on_fault)
+        if values.motion != "none":
             self._lenses = LensTeller(self.reporter, on_fault)
         parts = StreamParts(
             self.make_intake,
@@ -164,6 +167,8 @@ class Camera:
         motion = None
         if self._motion is not None and (poses := self.active_stream.poses) is not None:
             motion = self._motion.make_motion(height, width, poses.trajectory)
+        elif values.motion == BY_EVENTS:
+            motion = MotionDepth(height, width, Trajectory(), by_events=True)
         predictor = Predictor(
             self._model,
             height,

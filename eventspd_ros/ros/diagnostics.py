@@ -14,6 +14,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.utilities import get_rmw_implementation_identifier
 
 from eventspd_ros.inputs.event_intake import EventIntake
+from eventspd_ros.motion.depth_from_motion import MotionDepth
 from eventspd_ros.nanoseconds import NS_PER_MS
 from eventspd_ros.ros.fastdds import loss_hint
 from eventspd_ros.ros.poses import Poses
@@ -178,12 +179,14 @@ def stream_values(stream: Stream, rates: Mapping[str, Rate]) -> dict:
         values |= {f"{stage}_ms_p50": f"{p50:.2f}", f"{stage}_ms_p99": f"{p99:.2f}"}
     values |= {f"keypoints_{status.name.lower()}": n for status, n in desk.points_by_status.items() if n}
     if stream.poses is not None:
-        values |= motion_values(stream, stream.poses)
+        values |= pose_values(stream, stream.poses)
+    if stream.predictor is not None and (motion := stream.predictor.motion) is not None:
+        values |= motion_values(stream, motion)
     return values
 
 
-def motion_values(stream: Stream, poses: Poses) -> dict:
-    """Counters of the poses and of what they gave; what the stream has learnt by them, now."""
+def pose_values(stream: Stream, poses: Poses) -> dict:
+    """Counters of the poses."""
     values: dict[str, object] = {
         "poses": poses.intake.accepted,
         "poses_rejected": poses.intake.rejected,
@@ -193,18 +196,21 @@ def motion_values(stream: Stream, poses: Poses) -> dict:
     values |= {f"poses_{cause}": n for cause, n in poses.trajectory.counts.copy().items()}
     if (age_s := poses.age_s) is not None:
         values["pose_age_ms"] = round(1e3 * age_s, 1)
-    values |= {f"keypoints_by_{str(basis.name).lower()}": n for basis, n in stream.desk.points_by_basis.items()}
-    if stream.predictor is not None and (motion := stream.predictor.motion) is not None:
-        values |= {
-            "has_lens": motion.has_lens,
-            "answers_without_poses": motion.without_poses,
-            "learned_log_scale": round(motion.learned.scale, 3),
-            "learned_log_scale_stddev": round(motion.learned.variance**0.5, 3),
-            "learned_stddev_factor": round(motion.learned.trust, 2),
-            "track_noise_px": round(motion.track_noise_px, 2),
-            "pose_rotation_drift_seen_dps": round(math.degrees(np.linalg.norm(motion.drift.rate_rad_s)), 2),
-        }
     return values
+
+
+def motion_values(stream: Stream, motion: MotionDepth) -> dict:
+    """What motion gave; what the stream has learnt by it, now."""
+    counts = {f"keypoints_by_{str(basis.name).lower()}": n for basis, n in stream.desk.points_by_basis.items()}
+    return counts | {
+        "has_lens": motion.has_lens,
+        "answers_without_poses": motion.without_poses,
+        "learned_log_scale": round(motion.learned.scale, 3),
+        "learned_log_scale_stddev": round(motion.learned.variance**0.5, 3),
+        "learned_stddev_factor": round(motion.learned.trust, 2),
+        "track_noise_px": round(motion.track_noise_px, 2),
+        "pose_rotation_drift_seen_dps": round(math.degrees(np.linalg.norm(motion.drift.rate_rad_s)), 2),
+    }
 
 
 def stream_verdict(stream: Stream, node) -> Verdict:

@@ -73,9 +73,10 @@ _ACCELERATION = (
     "eager; compiled: torch.compile, on CUDA in bfloat16 with CUDA graphs and kernels; openvino: on a CPU, float32; "
     "eager where these fail; auto: compiled on CUDA, openvino on a CPU that has it"
 )
+BY_EVENTS = "events"  # of motion
 _MOTION = (
     "where the camera's poses come from: the topic odometry (nav_msgs/Odometry), the topic pose (pose_type), tf (needs "
-    "tf2_ros), or nowhere"
+    "tf2_ros), or nowhere; events: from nowhere, and near and far from how the events move, at the network's scale"
 )
 _CAMERA_POSE = (
     "x y z (m) qx qy qz qw of the camera's optical frame in the frame whose poses come; tf: look it up from the child "
@@ -128,7 +129,7 @@ NODE_PARAMETERS = (
     ),
     Parameter("max_cache_age_ms", 200.0, _AGE, "ms", (1.0, 1e6), live=True),
     Parameter("allow_untrained", False, "mark depths of random weights OK; for tests and demonstrations only"),
-    Parameter("motion", "none", _MOTION, choices=("none", *MESSAGES, "tf")),
+    Parameter("motion", "none", _MOTION, choices=("none", *MESSAGES, "tf", BY_EVENTS)),
     Parameter("pose_type", MESSAGES["pose"][0], "message on pose", choices=MESSAGES["pose"]),
     Parameter("camera_pose", "", _CAMERA_POSE, per_stream=True),
     Parameter("world_frame", "odom", "frame of tf in which the camera is looked up; it must not jump (not map)"),

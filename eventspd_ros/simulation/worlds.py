@@ -36,7 +36,8 @@ def make_world(domain: str, seed: int, duration_s: float, how: Drawn = AS_IT_IS)
     if domain not in DOMAINS:
         raise ValueError(f"domain {domain!r}: must be one of {', '.join(DOMAINS)}")
     rng = np.random.default_rng([seed, 10 + DOMAINS.index(domain)])
-    return how.scaled(*MAKERS[domain](rng, duration_s, how))
+    # A camera that is faster gets further along its path, which would end and leave it at rest.
+    return how.scaled(*MAKERS[domain](rng, duration_s * max(how.pace or 1.0, 1.0), how))
 
 
 def _skyline(rng: np.random.Generator, m: Materials, centre: np.ndarray, along_m: float) -> Planes:

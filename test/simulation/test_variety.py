@@ -88,6 +88,13 @@ def test_a_slower_pace_is_the_same_way_more_slowly():
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
+def test_a_camera_that_is_faster_does_not_come_to_the_end_of_its_way(domain):
+    _, path = world(domain, 4, 0.5, pace=(5.0, 5.0), path="slider")
+    at = np.array([path.state(t_s)[:3] for t_s in np.arange(0, 0.5, 0.01)])
+    assert (np.linalg.norm(np.diff(at[-20:], axis=0), axis=1) > 0).all()
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
 def test_height_and_attitude_are_those_asked_for(domain):
     _, own = world(domain, 2)
     _, other = world(domain, 2, height_m=(1.3, 1.3), pitch_deg=(-12, -12), roll_deg=(5, 5))

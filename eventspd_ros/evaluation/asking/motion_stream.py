@@ -29,14 +29,16 @@ LENS_MODELS = {"none": "", "radtan": "plumb_bob", "equidistant": "equidistant"} 
 
 @dataclass(frozen=True)
 class PoseVariant:
-    """A set's poses as an odometry tells them. declared: it also tells how fast its rotation drifts."""
+    """A set's poses as an odometry tells them; None: the motion follows from the events alone. declared: it also tells
+    how fast its rotation drifts."""
 
     name: str
-    odometry: OdometryConfig
+    odometry: OdometryConfig | None
     declared: bool = False
 
 
 EXACT = PoseVariant("exact", OdometryConfig())
+BY_EVENTS = PoseVariant("none: motion by events", None)
 
 
 @dataclass(frozen=True)
@@ -101,10 +103,10 @@ def ask_with_motion(asked: Asked, poses: PoseVariant) -> Moved:
     waits for a pose that covers it."""
     scene, questions = asked.scene, asked.questions
     trajectory = Trajectory()
-    motion = MotionDepth(*scene.size, trajectory)
+    motion = MotionDepth(*scene.size, trajectory, by_events=poses.odometry is None)
     motion.set_lens(lens_of(scene.sequence.intrinsics))
     answers = {method: np.full((2, len(questions.true_m)), np.nan) for method in METHODS}
-    pending = _told(scene, poses)
+    pending = deque() if poses.odometry is None else _told(scene, poses)
     us_per_keypoint, ns_per_event = [], []
     begin_ns, numbers = int(scene.ends_ns[0]) - scene.window_ns, set(questions.window.tolist())
     for number, end_ns in enumerate(scene.ends_ns.tolist()):

@@ -21,16 +21,21 @@ Parts = dict[str, tuple[np.ndarray, np.ndarray]]
 
 class BagMotion:
     """The poses of one topic, and the two that live on them and on the events: `depth`, a predictor's own, and one of a
-    predictor that never encodes anything. The intake's listener."""
+    predictor that never encodes anything. The intake's listener. Where the motion follows from the events there are no
+    poses (topic: None), and nothing is known without a network."""
 
     def __init__(self, bag: Bag, topics: BagTopics, lens: CameraModel, model, settings: ReplaySettings):
         self.topic, self._msgtype = topics.poses, topics.poses_type
         self._bag = bag
         self._max_silence_ns = round(settings.max_cache_age_ms * NS_PER_MS)
         self.trajectory = Trajectory()
-        self.poses = PoseIntake(PoseSource(topics.motion, settings.camera_pose), self.trajectory, StderrReporter())
-        self.depth, alone = (MotionDepth(lens.height, lens.width, self.trajectory) for _ in range(2))
-        self._fed = self.depth, alone
+        self.poses = None
+        if topics.poses:
+            source = PoseSource(topics.motion, settings.camera_pose)
+            self.poses = PoseIntake(source, self.trajectory, StderrReporter())
+        parts = lens.height, lens.width, self.trajectory
+        self.depth, alone = MotionDepth(*parts, by_events=settings.by_events), MotionDepth(*parts)
+        self._fed = (self.depth,) if settings.by_events else (self.depth, alone)
         for motion in self._fed:
             motion.set_lens(lens)
         self._alone = Predictor(model, lens.height, lens.width, motion=alone)
@@ -58,13 +63,15 @@ class BagMotion:
 
     def is_due(self, wanted_ns: int) -> bool:
         """Whether to wait for poses up to then, ROS time."""
-        return is_pose_due(self.trajectory, wanted_ns, self._max_silence_ns)
+        return self.topic is not None and is_pose_due(self.trajectory, wanted_ns, self._max_silence_ns)
 
     def parts(self, learned: Answer, uv_px: np.ndarray, t_ns: int, ids: np.ndarray, offset_ns: int) -> Parts:
         """Once `depth` has answered: what the network says, the same at the scale that the stream has seen since, and
-        what motion knows without a network. Arguments as of Predictor.with_motion()."""
+        what motion knows without a network; without poses the first alone. Arguments as of Predictor.with_motion()."""
         with np.errstate(invalid="ignore"):
             log_depth, log_stddev = np.log(learned.depth_m), learned.depth_stddev_m / learned.depth_m
+        if self.poses is None:
+            return {"learned": (learned.depth_m, learned.depth_stddev_m)}
         log_scaled, scaled_stddev = self.depth.learned.rough(log_depth, self.depth.learned.own(log_stddev))
         scaled_m = np.exp(log_scaled)
         alone = self._alone.query(uv_px, t_ns, None, ids, offset_ns)
@@ -76,6 +83,6 @@ class BagMotion:
 
     def counters(self) -> dict[str, int]:
         """What became of the messages and the poses, under the names that the node's diagnostics have."""
-        counts = {"poses": self.poses.accepted, "poses_rejected": self.poses.rejected}
+        counts = {} if self.poses is None else {"poses": self.poses.accepted, "poses_rejected": self.poses.rejected}
         counts |= {f"poses_{cause}": count for cause, count in self.trajectory.counts.items()}
         return counts | {"answers_without_poses": self.depth.without_poses}

@@ -81,7 +81,7 @@ class OfflineReplay:
         if partial is not None and (saved := partial.load(name)) is not None:
             self._restore(saved)
         saved_s, time_ns = time.monotonic(), bag.start_ns
-        topics = [topic] if self.motion is None else [topic, self.motion.topic]
+        topics = [topic] if self.motion is None or self.motion.topic is None else [topic, self.motion.topic]
         try:
             for item in among_messages(readable(bag, topics), topic, self.requests):
                 if isinstance(item, ReplayRequest):

@@ -92,6 +92,7 @@ class ReplaySettings:
     drawn at a depth label; keypoints: corners where the bag has none. max_wait_ms: how long, in the bag's time, a
     request waits for its window and its pose. max_cache_age_ms, camera_pose, acceleration: as in the node, and so is
     support_filter_ms; corners and what counts as an event are those of all events, so that the same is asked with it.
+    by_events: the camera's motion is what the events say, as the node's motion: events.
     """
 
     mode: str = "covering"
@@ -103,6 +104,7 @@ class ReplaySettings:
     camera_pose: str | None = None
     acceleration: str = "auto"
     support_filter_ms: float = 0.0
+    by_events: bool = False
 
     def __post_init__(self) -> None:
         support_ns(self.support_filter_ms)

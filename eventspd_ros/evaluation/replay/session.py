@@ -185,7 +185,9 @@ def _counters(run: OfflineReplay) -> dict[str, int]:
 
 def _offline_run(session: ReplaySession, model, bag: Bag) -> OfflineReplay:
     settings, topics, sensor_hw = session.settings, session.topics, (session.height, session.width)
-    motion = BagMotion(bag, topics, session.calibration.lens, model, settings) if topics.poses else None
+    motion, lens = None, session.calibration.lens
+    if lens is not None and (topics.poses or settings.by_events):
+        motion = BagMotion(bag, topics, lens, model, settings)
     predictor = Predictor(
         model,
         *sensor_hw,

@@ -158,7 +158,7 @@ def _choose_poses(bag: Bag, names: TopicNames) -> str | None:
     """An odometry rather than bare poses: it says how far its motion may be off."""
     if not names.motion:
         if names.poses:
-            raise ValueError(f"--poses {names.poses} and --no-motion: give one of them")
+            raise ValueError(f"--poses {names.poses}, and --no-motion or --motion-by-events: give one of them")
         return None
     wanted = [sum(MESSAGES.values(), ())] if names.poses else MESSAGES.values()
     topics = (_choose(bag, names.poses, types, "poses") for types in wanted)

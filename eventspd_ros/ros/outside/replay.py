@@ -45,6 +45,7 @@ from eventspd_ros.ros.messages import (
     ns_to_time,
 )
 from eventspd_ros.ros.outside.node_under_test import NodeUnderTest, driving, motion_parameters, stages_ms
+from eventspd_ros.ros.parameters import BY_EVENTS
 
 PREFIX = "/eventspd_replay"  # topics of its own: a robot's node in this domain hears none of it
 CLOCK_PERIOD_S = 0.01
@@ -149,6 +150,8 @@ def _node_parameters(session: ReplaySession, weights: Path, device: str, patient
         parameters["max_waiting_windows"] = PATIENT_WINDOWS
     if session.settings.camera_pose:
         parameters["camera_pose"] = session.settings.camera_pose
+    if settings.by_events:
+        return parameters | {"motion": BY_EVENTS}
     return parameters | motion_parameters(session.topics)
 
 
@@ -170,7 +173,7 @@ def _play(asker: Asker, rate: float, progress: Progress | None) -> None:
     asked = [request for request in session.found.requests if request.refusal is None]
     topics = [topic for topic in (session.topics.events, session.topics.camera_info, session.topics.poses) if topic]
     with open_bag(session.path) as bag:
-        if session.topics.poses and session.topics.camera_info:
+        if (session.topics.poses or session.settings.by_events) and session.topics.camera_info:
             _teach_lens(asker, bag, session.topics.camera_info)
         for item in among_messages(readable(bag, topics), session.topics.events, asked):
             if isinstance(item, ReplayRequest):

@@ -83,7 +83,8 @@ def test_poses_are_found_by_their_type_or_named(bag, tmp_path):
     ("arguments", "said"),
     [
         (["--poses", "/keypoints"], "--poses /keypoints: "),
-        (["--poses", ODOMETRY_TOPIC, "--no-motion"], "--poses /odometry and --no-motion: give one of them"),
+        (["--poses", ODOMETRY_TOPIC, "--no-motion"], "--poses /odometry, and --no-motion or --motion-by-events"),
+        (["--poses", ODOMETRY_TOPIC, "--motion-by-events"], "--poses /odometry, and --no-motion or --motion-by-events"),
         (["--camera-pose", *"0 0 0 0 0 0 2".split()], "its quaternion 0 0 0 2 has length 2"),
         (["--camera-pose", "1"], "camera_pose '1': these are no seven finite numbers"),
         (["--camera-pose", *"0 0 0 0 0 0 1".split(), "--no-motion"], "--camera-pose, but "),
@@ -115,6 +116,24 @@ def test_answers_rest_on_motion_and_say_so(bag, model, weights, answered, tmp_pa
         [len(given.answer.basis) for given in answered.answers],
     )
     np.testing.assert_array_equal([np.float32(row["log_scale_stddev"]) for row in rows], shared.astype(np.float32))
+
+
+def test_without_poses_near_and_far_may_follow_from_the_events(bag, model, weights, tmp_path):
+    """As if the bag had none; learned depths stand beside it, and their scale is the answers'."""
+    found = {}
+    for by_events in (False, True):
+        settings = replace(SETTINGS, uniform=300, by_events=by_events)
+        session = open_session(bag, model, TopicNames(motion=False), settings)
+        found[by_events] = replay_offline(session, [weights])[0]
+    alone, shaped = found[False], found[True]
+    basis, status = column(shaped, "basis"), column(shaped, "status")
+    np.testing.assert_array_equal(status, column(alone, "status"))
+    assert set(np.unique(basis)) <= {0, Basis.LEARNED, Basis.LEARNED | Basis.SHAPE}
+    assert "poses" not in shaped.counters
+    learned = np.concatenate([given.parts["learned"][0] for given in shaped.answers])
+    np.testing.assert_array_equal(learned, column(alone, "depth_m"))
+    off = np.log(column(shaped, "depth_m") / learned)[status == 0]
+    assert np.isfinite(off).all() and abs(np.median(off)) < 0.1
 
 
 @pytest.mark.parametrize("delay_ms", [-200, 30])

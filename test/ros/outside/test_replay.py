@@ -11,6 +11,7 @@ from reference.windows import randomise
 from eventspd_ros.cli import main
 from eventspd_ros.evaluation.replay.requests import ReplaySettings
 from eventspd_ros.evaluation.replay.session import open_session, replay_offline
+from eventspd_ros.evaluation.replay.topics import TopicNames
 from eventspd_ros.model.checkpoints import load_checkpoint, save_checkpoint
 from eventspd_ros.motion.depth_from_motion import Basis
 from eventspd_ros.predictor import Status
@@ -102,6 +103,19 @@ def test_they_are_with_poses_late_and_missing_and_early(later_ms, lost_ms, room,
     assert (online.counters["answers_without_poses"] > 0) == (lost_ms != (0, 0))
     names = ("poses", "poses_rejected", "answers_without_poses")
     assert [online.counters[name] for name in names] == [offline.counters[name] for name in names]
+
+
+def test_they_are_where_motion_follows_from_the_events(weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(replay, "PATIENT_WAIT_MS", 2000.0)
+    camera = PinholeCamera.centred(240, 180)
+    yard = write_bag(tmp_path / "yard", SimulationConfig(camera, 0.4, seed=3, domain="fly", keypoint_hz=17))
+    settings = ReplaySettings(uniform=300, acceleration="eager", by_events=True)
+    session = open_session(yard, load_checkpoint(weights), TopicNames(motion=False), settings)
+    offline = replay_offline(session, [weights])[0]
+    online = replay_online(session, [weights], 0.0, "cpu")[0]
+    same(session, offline, online)
+    basis = np.concatenate([given.answer.basis for given in online.answers])
+    assert not (basis & Basis.MOTION).any() and (basis & Basis.SHAPE > 0).mean() > 0.3
 
 
 def test_at_a_rate_every_request_is_answered_and_timed(bag, weights, capsys):
