@@ -27,7 +27,8 @@ LEARNED_ERROR, LEARNED_STDDEV = 0.3, 0.3  # of log depth: a network as good as i
 
 def bench_motion(sensor_hw: tuple[int, int], repetitions: int = REPETITIONS) -> dict:
     """A scene of each domain at that size, with poses at 200 Hz: adding its events, and answering 256 corners of its
-    last 20 ms, on this thread. The times are of whole passes; us_per_keypoint and ns_per_event of the median one."""
+    last 20 ms, with poses and by events alone, on this thread. The times are of whole passes; us_per_keypoint, with
+    poses, and ns_per_event of the median one."""
     height, width = sensor_hw
     rows, hashes = {}, []
     for domain in COMMON_DOMAINS:
@@ -49,25 +50,31 @@ def bench_motion(sensor_hw: tuple[int, int], repetitions: int = REPETITIONS) -> 
 def _bench_scene(config: SimulationConfig, repetitions: int) -> tuple[dict, EventArray]:
     world, end_ns = World.of(config), round(config.duration_s * NS_PER_S)
     events = concatenate([chunk.events for chunk in simulate_stream(config, world)])
-    motion = MotionDepth(config.camera.height, config.camera.width, _trajectory(world, end_ns))
-    motion.set_lens(_lens(config.camera))
+    parts = config.camera.height, config.camera.width, _trajectory(world, end_ns)
+    motion, by_events = MotionDepth(*parts), MotionDepth(*parts, by_events=True)
+    for each in (motion, by_events):
+        each.set_lens(_lens(config.camera))
 
-    def add() -> None:
-        motion.restart()
-        motion.add(events.x, events.y, events.p, events.t_ns)
+    def add(each: MotionDepth = motion) -> None:
+        each.restart()
+        each.add(events.x, events.y, events.p, events.t_ns)
 
     add_ms = times_ms(add, repetitions)
+    add(by_events)
     points = _points(config.camera, world, events, end_ns)
     answer_ms = times_ms(lambda: motion.answer(points, end_ns, end_ns), repetitions)
-    basis = motion.answer(points, end_ns, end_ns).basis
+    by_events_ms = times_ms(lambda: by_events.answer(points, end_ns, end_ns), repetitions)
+    basis, shape = (each.answer(points, end_ns, end_ns).basis for each in (motion, by_events))
     row = {
         "events": len(events),
         "events_per_second": round(len(events) / config.duration_s),
         "ns_per_event": round(add_ms["median"] * NS_PER_MS / max(len(events), 1), 2),
         "us_per_keypoint": round(answer_ms["median"] * 1e3 / KEYPOINTS, 2),
         "share_by_motion": round(float(np.mean((basis & Basis.MOTION) > 0)), 3),
+        "share_by_shape": round(float(np.mean((shape & Basis.SHAPE) > 0)), 3),
         "add_ms": add_ms,
         "answer_ms": answer_ms,
+        "answer_by_events_ms": by_events_ms,
     }
     return row, events
 
