@@ -250,11 +250,12 @@ class MotionDepth:
         alone = self.learned.alone(log_depth, log_stddev)
         log_depth, found = np.where(has_learned, alone[0], np.nan), None
         if (seen := self._seen) is not None:
-            rays = seen.lens.rays(points.uv_px)
-            with seen.slices.lock:
-                if (look := seen.slices.look(until_ns)) is not None:
-                    asked = rays, log_depth, log_stddev * max(self._shape.trust, 1.0)
-                    found = shape_likelihoods(look, seen.slices, seen.camera, t_ns, asked, self._twist)
+            with seen.slices.lock:  # not for as long as a camera's motion takes: events would wait
+                look = seen.slices.look(until_ns)
+                look = look and look.copied(seen.slices)
+            if look is not None:
+                asked = seen.lens.rays(points.uv_px), log_depth, log_stddev * max(self._shape.trust, 1.0)
+                found = shape_likelihoods(look, seen.slices, seen.camera, t_ns, asked, self._twist)
         self.without_poses += found is None
         *shown, self._twist = found or (Likelihoods.empty(len(log_depth)), np.zeros(len(log_depth)), None)
         self._shape.scale, self._shape.variance = 0.0, OWN_SCALE_STDDEV**2

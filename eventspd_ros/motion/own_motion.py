@@ -220,6 +220,26 @@ def _normal_equations(points, focal, twist, steps, information, vector, scratch)
                 information[i, k] += weight * (slope[i, 0] * slope[k, 0] + slope[i, 1] * slope[k, 1])
 
 
+@inner
+def _solve(matrix, vector):
+    """In place of a symmetric, positive definite matrix its Cholesky factor, of the vector the solution."""
+    count = len(vector)
+    for i in range(count):
+        for k in range(i + 1):
+            total = matrix[i, k]
+            for m in range(k):
+                total -= matrix[i, m] * matrix[k, m]
+            matrix[i, k] = math.sqrt(max(total, 1e-12)) if i == k else total / matrix[k, k]
+    for i in range(count):
+        for k in range(i):
+            vector[i] -= matrix[i, k] * vector[k]
+        vector[i] /= matrix[i, i]
+    for i in range(count - 1, -1, -1):
+        for k in range(i + 1, count):
+            vector[i] -= matrix[k, i] * vector[k]
+        vector[i] /= matrix[i, i]
+
+
 @loop
 def _fit(points, focal, turn, twist, iterations, information, squares):
     """Moves the twist to the least cost near it, which is returned; also what is known of it and each pattern's squared
@@ -242,7 +262,8 @@ def _fit(points, focal, turn, twist, iterations, information, squares):
                 for k in range(3):
                     damped[i, k] += turn[1][i, k]
                     right[i] -= turn[1][i, k] * (twist[k] - turn[0][k])
-            moved = twist + np.linalg.solve(damped, right)
+            _solve(damped, right)
+            moved = twist + right
             other = _cost(points, focal, turn, moved, residual)
             if other < cost:
                 twist[:], cost, damping = moved, other, max(damping / 5, 1e-6)

@@ -42,6 +42,16 @@ class Look:
     middle_ns: np.ndarray
     known: np.ndarray
 
+    def copied(self, slices: EventSlices) -> Look:
+        """What can be read while events are added. slices: that it is a look at, with `lock` held."""
+        parts = []
+        for flat, at, size in ((self.full, self.full_at, slices.size), (self.half, self.half_at, slices.half_size)):
+            begins = at.ravel().astype(np.int64)
+            own = np.concatenate([flat[begin : begin + size] for begin in begins.tolist()])
+            parts.append((own, (np.arange(len(begins)) * size).astype(np.uint64).reshape(at.shape)))
+        (full, full_at), (half, half_at) = parts
+        return Look(full, half, full_at, half_at, self.middle_ns, self.known)
+
 
 class EventSlices:
     """Slices of one sensor, height x width px. One thread adds, others look, with `lock` held as long as they read.
@@ -55,14 +65,14 @@ class EventSlices:
         self.lock = threading.Lock()
         self.stride, self.half_stride = width + 2 * MARGIN, (width + 1) // 2 + 2 * MARGIN
         self.size = (height + 2 * MARGIN) * self.stride
-        self._half_size = ((height + 1) // 2 + 2 * MARGIN) * self.half_stride
+        self.half_size = ((height + 1) // 2 + 2 * MARGIN) * self.half_stride
         u, v = np.meshgrid(np.arange(width), np.arange(height)) if pixel_map is None else np.moveaxis(pixel_map, 2, 0)
         inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
         self._place = np.where(inside, (v + MARGIN) * self.stride + u + MARGIN, -1).astype(np.int32)
         self._half_place = ((v // 2 + MARGIN) * self.half_stride + u // 2 + MARGIN).astype(np.int32)
         slots = int(_SLOTS.sum())
         self._full = np.zeros(slots * self.size, np.int8)
-        self._half = np.zeros(slots * self._half_size, np.int8)
+        self._half = np.zeros(slots * self.half_size, np.int8)
         self.restart()
 
     def restart(self) -> None:
@@ -73,7 +83,7 @@ class EventSlices:
     def add(self, x: np.ndarray, y: np.ndarray, p: np.ndarray, t_ns: np.ndarray) -> None:
         """Events (n,) in order of time, of raw pixels inside the sensor; one behind the newest slice counts in it."""
         with self.lock:
-            sizes = self.size, self._half_size
+            sizes = self.size, self.half_size
             _add(x, y, p, t_ns, self._place, self._half_place, self._full, self._half, self._state, sizes)
 
     def advance_to(self, t_ns: int) -> None:
@@ -83,7 +93,7 @@ class EventSlices:
 
     def _advance_to(self, t_ns: int) -> None:
         if self._state[0] != _NONE and t_ns // SLICE_NS > self._state[0]:
-            _advance(self._full, self._half, self._state, (self.size, self._half_size), t_ns // SLICE_NS)
+            _advance(self._full, self._half, self._state, (self.size, self.half_size), t_ns // SLICE_NS)
 
     def look(self, until_ns: int | None = None) -> Look | None:
         """Slices that end by until_ns (sensor clock) and are complete; None where they were overwritten.
@@ -104,7 +114,7 @@ class EventSlices:
             self._full,
             self._half,
             (slot * self.size).astype(np.uint64),
-            (slot * self._half_size).astype(np.uint64),
+            (slot * self.half_size).astype(np.uint64),
             begins * SLICE_NS + (SLICE_NS << level) // 2,
             begins >= first,
         )

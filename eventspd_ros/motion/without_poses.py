@@ -29,7 +29,7 @@ def shape_likelihoods(
     before: Twist | None,
 ) -> tuple[Likelihoods, np.ndarray, Twist] | None:
     """points: rays (K, 2), learned log depth and its own standard deviation, (K,), NaN where there is none. look: of
-    slices, whose lock is held.
+    slices, copied.
 
     Likelihoods at the scale of the learned depths, and what errors of the motion do to log depth, (K,), but for that
     scale. None: events do not show how the camera moves, or there is no parallax.

@@ -96,6 +96,10 @@ def test_learned_rows_are_the_evaluation(result):
 def test_exact_poses_are_the_table_and_errors_change_it(result):
     rows = {row["poses"]: row["classes"]["1+"] for row in result["pose_errors"]}
     assert rows["exact"]["fused"] == result["motion"]["tables"]["pooled"]["all"]["1+"]["fused"]
+    by_events = rows.pop("none: motion by events")
+    assert by_events["motion"]["abs_log"] is None, "without poses nothing is known but for a network"
+    assert by_events["fused"]["points"] == rows["exact"]["fused"]["points"]
+    assert by_events["fused"]["abs_log"] != rows["exact"]["fused"]["abs_log"]
     undeclared = [row["motion"]["abs_log"] for name, row in rows.items() if "declared" not in name]
     assert len(set(undeclared)) == len(undeclared) == 11
     assert len({row["learned"]["abs_log"] for row in rows.values()}) == 1

@@ -268,3 +268,19 @@ def test_one_thread_adds_while_another_looks():
         time.sleep(1e-4)
     thread.join()
     assert looks > 3 and slices.look().middle_ns[0, -1] == 100 * packet * SLICE_NS - SLICE_NS // 2
+
+
+def test_a_copied_look_stays_what_it_was_while_events_are_added():
+    height, width = 24, 32
+    slices, rng = EventSlices(height, width), np.random.default_rng(0)
+    slices.add(*events(rng, 4000, height, width, 0, WHOLE))
+    with slices.lock:
+        look = slices.look()
+        copy = look.copied(slices)
+    wanted = {(i, j): pictures(slices, look, i, j) for i in range(LEVELS) for j in range(SLICES) if look.known[i, j]}
+    wanted = {at: [picture.copy() for picture in found] for at, found in wanted.items()}
+    slices.add(*events(rng, 40_000, height, width, WHOLE, 3 * WHOLE))
+    for (level, j), found in wanted.items():
+        for one, other in zip(pictures(slices, copy, level, j), found, strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert len(wanted) > LEVELS and copy.middle_ns is look.middle_ns and copy.known is look.known
