@@ -112,11 +112,13 @@ def _own_twist(t_ns, flow, rays, focal_px, learned, before) -> Twist | None:
     focal, some = np.array(focal_px, np.float64), points[:: -(-len(points) // TRIED)]
     turn = _expected_turn(t_ns, before, TURNS * np.median(np.hypot(*flow.px_s.T)) / focal_px[0])
     nothing = np.zeros((6, 6)), np.zeros(len(some))
-    costs = [_fit(some, focal, turn, twist, TRIED_ITERATIONS, *nothing) for twist in starts]
+    costs = [_fit_twist(some, focal, turn, twist, TRIED_ITERATIONS, *nothing) for twist in starts]
     found = []
     for twist in starts[np.argsort(costs)[:FOLLOWED]]:
         information, squares = np.zeros((6, 6)), np.zeros(len(points))
-        found.append((_fit(points, focal, turn, twist, ITERATIONS, information, squares), twist, information, squares))
+        found.append(
+            (_fit_twist(points, focal, turn, twist, ITERATIONS, information, squares), twist, information, squares)
+        )
     cost, twist, information, squares = min(found, key=lambda one: one[0])
     noise = max(1.0, np.median(squares) / MEDIAN_OF_TWO)  # larger than flow and network say
     if (
@@ -241,7 +243,7 @@ def _solve(matrix, vector):
 
 
 @loop
-def _fit(points, focal, turn, twist, iterations, information, squares):
+def _fit_twist(points, focal, turn, twist, iterations, information, squares):
     """Moves the twist to the least cost near it, which is returned; also what is known of it and each pattern's squared
     deviation."""
     residual, steps, vector = np.empty(2), np.empty(6), np.empty(6)

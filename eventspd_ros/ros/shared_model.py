@@ -16,7 +16,9 @@ from eventspd_ros.model.export import load_model
 from eventspd_ros.model.keypoint_model import KeypointModel
 from eventspd_ros.model.presets import build_model
 from eventspd_ros.motion.depth_from_motion import MotionDepth, Points
+from eventspd_ros.motion.flow import Flow
 from eventspd_ros.motion.learned_scale import LearnedScale
+from eventspd_ros.motion.own_motion import MIN_PATTERNS, own_twist
 from eventspd_ros.motion.trajectory import StampedPose, Trajectory
 from eventspd_ros.nanoseconds import NS_PER_S
 from eventspd_ros.predictor import Predictor, QueryMode
@@ -66,13 +68,16 @@ def warm_up_motion() -> None:
     """A keypoint on an edge that passes by, and its track, so that everything runs."""
     size, step_ns = 64, 10_000_000
     trajectory = Trajectory()
-    motion = MotionDepth(size, size, trajectory)
-    motion.set_lens(CameraModel.from_info(CameraInfo(k=[64.0, 0, 31.5, 0, 64.0, 31.5, 0, 0, 1]), size, size))
+    motion, by_events = MotionDepth(size, size, trajectory), MotionDepth(size, size, trajectory, by_events=True)
+    lens = CameraModel.from_info(CameraInfo(k=[64.0, 0, 31.5, 0, 64.0, 31.5, 0, 0, 1]), size, size)
+    motion.set_lens(lens)
+    by_events.set_lens(lens)
     rows = np.arange(size, dtype=np.uint16)
     column, p, t_ns = np.zeros(size, np.uint16), np.zeros(size, np.uint8), np.zeros(size, np.int64)
     for k in range(40):
         trajectory.add(StampedPose(k * step_ns, np.array([0.05 * k, 0.0, 0.0]), np.array([0.0, 0.0, 0.0, 1.0])))
-        motion.add(column + np.uint16(size - 1 - k), rows, p, t_ns + k * step_ns)
+        for each in (motion, by_events):
+            each.add(column + np.uint16(size - 1 - k), rows, p, t_ns + k * step_ns)
         points = Points(np.array([[63.0 - k, 32.0]]), np.zeros(1), np.ones(1), ids=np.zeros(1, np.int64))
         motion.answer(points, k * step_ns)
     motion.advance_to(50 * step_ns)
@@ -81,6 +86,11 @@ def warm_up_motion() -> None:
     rng, ones = np.random.default_rng(0), np.ones(count)
     measured = {"measured": 0 * ones, "measured_stddev": 0.05 * ones, "sharp": ones > 0}
     LearnedScale().learn(rng.random((count, 2)), log_depth=0 * ones, stddev=0.3 * ones, **measured)
+    # So does the camera's own motion.
+    by_events.answer(Points(63 * rng.random((count, 2)), 0 * ones, ones), 40 * step_ns)
+    count = MIN_PATTERNS
+    flow = Flow(np.zeros((count, 2)), rng.random((count, 2)), np.tile(np.eye(2), (count, 1, 1)), 0.1)
+    own_twist(0, flow, rng.random((count, 2)), (64.0, 64.0), (np.zeros(count), np.ones(count)))
 
 
 class SensorTables:

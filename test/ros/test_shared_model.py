@@ -59,6 +59,6 @@ def test_nothing_of_motion_is_left_to_compile_for_the_first_request():
         "print(sorted(f.py_func.__name__ for f in called if not f.signatures), len(called))"
     )
     names = {"_add", "_advance", "_all", "_all_points", "_fit", "_mean_of_neighbours", "_read", "_triangulate"}
-    names |= {"_all_off_path", "_fit_rate", "_solve_rate"}
+    names |= {"_all_off_path", "_fit_rate", "_solve_rate", "_all_flows", "_fit_twist"}
     done = subprocess.run([sys.executable, "-c", code.replace("NAMES", repr(names))], capture_output=True, text=True)
     assert done.stdout.split() == ["[]", str(len(names))], done.stdout + done.stderr
