@@ -40,6 +40,7 @@ LOOKS = 3
 SURPRISE = 0.4  # change of the stream's log scale after which a request is looked at again
 # Displacement of patterns that poses do not explain: sensor latency, rounding to pixels.
 PLACE_ERROR_PX = 0.1
+OWN_SHARE = 0.4  # of the network's own error that is in an own motion, too, and so in all that is seen by it
 OWN_SCALE_STDDEV = 0.15  # by which the speed of an own motion may be off the learned depths
 
 
@@ -313,7 +314,7 @@ class MotionDepth:
         mean, stddev = np.where(moved, mean, alone[0]), np.where(moved, stddev, alone[1])
         together = stddev**2 + prior.doubt**2 + np.minimum(drift, alone[1]) ** 2
         # Odometry is long or short by a share; without it all hangs on the learned scale.
-        shape = self.learned.variance + OWN_SCALE_STDDEV**2
+        shape = self.learned.variance + OWN_SCALE_STDDEV**2 + (OWN_SHARE * log_stddev) ** 2
         together += self.errors.translation_share**2 if by == Basis.MOTION else shape
         stddev = np.where(moved, np.sqrt(together), stddev)
         basis = np.where(moved, by, Basis.NOTHING) | np.where(has_learned, Basis.LEARNED, Basis.NOTHING)

@@ -37,6 +37,7 @@ TURNS = 0.4  # of the turning rate that would make all of the flow
 TURN_RAD_S, TURN_RAD_S2 = 0.5, 3.0  # standard deviations: of the turning rate, and of its change in a second
 MEMORY_S = 0.3  # after which the rate of before says nothing
 MIN_PATTERNS = 128  # fewer, and more windows came out worse than by the learned depths alone
+LEAST_PARALLAX_PX, TURN_ROUNDS = 2.5, 6  # that must be left by a turn: where it explains all, nothing shows depth
 MIN_AGREEING = 0.5  # of the patterns, that move as one world
 TRIED, TRIED_ITERATIONS = 64, 10  # patterns, and steps, that say which starts are best
 FOLLOWED, ITERATIONS = 4, 20  # starts that are followed with all patterns, and steps
@@ -45,7 +46,7 @@ SAME_WAY, CLEARLY_NATS = 0.8, 2.0  # cosine of two ways that are one; by how muc
 CAUCHY = 6.0  # squared deviations, of two, from which on a pattern weighs less than half
 MEDIAN_OF_TWO = 1.386  # of the square of two normal deviations
 INDEPENDENT = 0.25  # of what patterns say: neighbours err alike, and no camera keeps its twist for so long
-SHARED = 2.0  # learned depths err together, so that they tell less of the speed than their number says
+SHARED = 3.0  # learned depths err together, so that they tell less of the speed than their number says
 LEAST_RATIO = 0.05  # of ρ to ρ₀; below, and behind the camera, (ln q)² goes on as a parabola
 # Where the search begins: towards the faces and the corners of a cube.
 _STARTS = np.array([way for way in product((-1.0, 0.0, 1.0), repeat=3) if np.abs(way).sum() in (1, 3)])
@@ -94,7 +95,7 @@ def own_twist(
 ) -> Twist | None:
     """rays: of the flow's patterns (K, 2). learned: log depth there and each one's own standard deviation of it, (K,).
     before: the stream's last one. None: too few patterns, or they do not move as one still world does."""
-    if len(rays) < MIN_PATTERNS:
+    if len(rays) < MIN_PATTERNS or left_by_a_turn_px(flow, rays, focal_px) < LEAST_PARALLAX_PX:
         return None
     try:
         return _own_twist(t_ns, flow, rays, focal_px, learned, before)
@@ -137,6 +138,19 @@ def _own_twist(t_ns, flow, rays, focal_px, learned, before) -> Twist | None:
     if not (np.isfinite(covariance).all() and (np.linalg.eigvalsh(covariance) > 0).all()):
         return None
     return Twist(t_ns, twist[:3], twist[3:], covariance)
+
+
+def left_by_a_turn_px(flow: Flow, rays: np.ndarray, focal_px: tuple[float, float]) -> float:
+    """By how much patterns move, over the span, beyond what the best turn alone makes of them: the upper quartile."""
+    turn, _ = flow_rows(rays, focal_px)
+    weight = np.ones(len(rays))
+    for _ in range(TURN_ROUNDS):
+        weighted = turn * weight[:, None, None]
+        information = np.einsum("kia,kib->ab", weighted, turn) + 1e-9 * np.eye(3)
+        rate = np.linalg.solve(information, np.einsum("kia,ki->a", weighted, flow.px_s))
+        left_px = np.linalg.norm(flow.px_s - turn @ rate, axis=1) * flow.span_s
+        weight = 1 / (1 + (left_px / LEAST_PARALLAX_PX) ** 2)
+    return float(np.quantile(left_px, 0.75))
 
 
 def _expected_turn(t_ns: int, before: Twist | None, rad_s: float) -> tuple[np.ndarray, np.ndarray]:
