@@ -89,7 +89,7 @@ def warm_up_motion() -> None:
     # So does the camera's own motion.
     by_events.answer(Points(63 * rng.random((count, 2)), 0 * ones, ones), 40 * step_ns)
     count = MIN_PATTERNS
-    flow = Flow(np.zeros((count, 2)), rng.random((count, 2)), np.tile(np.eye(2), (count, 1, 1)), 0.1)
+    flow = Flow(np.zeros((count, 2)), 1e3 * rng.random((count, 2)), np.tile(np.eye(2), (count, 1, 1)), 0.1)
     own_twist(0, flow, rng.random((count, 2)), (64.0, 64.0), (np.zeros(count), np.ones(count)))
 
 

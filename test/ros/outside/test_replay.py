@@ -108,9 +108,9 @@ def test_they_are_with_poses_late_and_missing_and_early(later_ms, lost_ms, room,
 def test_they_are_where_motion_follows_from_the_events(weights, tmp_path, monkeypatch):
     monkeypatch.setattr(replay, "PATIENT_WAIT_MS", 2000.0)
     camera = PinholeCamera.centred(240, 180)
-    yard = write_bag(tmp_path / "yard", SimulationConfig(camera, 0.4, seed=3, domain="fly", keypoint_hz=17))
+    bag = write_bag(tmp_path / "jumble", SimulationConfig(camera, 0.4, seed=2, domain="jumble", keypoint_hz=17))
     settings = ReplaySettings(uniform=300, acceleration="eager", by_events=True)
-    session = open_session(yard, load_checkpoint(weights), TopicNames(motion=False), settings)
+    session = open_session(bag, load_checkpoint(weights), TopicNames(motion=False), settings)
     offline = replay_offline(session, [weights])[0]
     online = replay_online(session, [weights], 0.0, "cpu")[0]
     same(session, offline, online)
