@@ -4,10 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from reference.gliding_hall import ASKED_NS, MS, RECORDED, ask, same, stream
+from reference.gliding_hall import ASKED_NS, MS, RECORDED, PinholeLens, ask, same, stream
 
-from eventspd_ros.motion.depth_from_motion import Basis, Points
-from eventspd_ros.simulation.stream import concatenate
+from eventspd_ros.evaluation.scoring.uncertainty import interval_half_width
+from eventspd_ros.events.types import EventArray
+from eventspd_ros.motion.depth_from_motion import Basis, MotionDepth, Points
+from eventspd_ros.motion.trajectory import Trajectory
+from eventspd_ros.simulation.camera import PinholeCamera
+from eventspd_ros.simulation.keypoints import event_corners
+from eventspd_ros.simulation.renderer import Renderer
+from eventspd_ros.simulation.stream import SimulationConfig, World, before, concatenate, simulate_stream
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -123,3 +129,36 @@ def test_ids_and_odd_places_change_nothing_else():
     assert ((answer.basis[:-3] & Basis.SHAPE) > 0).mean() > 0.8
     assert np.isfinite(answer.depth_m).all() and (answer.depth_stddev_m > 0).all()
     assert not (answer.basis & (Basis.MOTION | Basis.TRACKS)).any()
+
+
+def blind(domain, seed):
+    """Of a network that says one depth of all corners: log error of the learned depths and of the answers, and their σ
+    of log depth; None where it abstains."""
+    config = SimulationConfig(PinholeCamera.centred(240, 180), 0.4, seed, domain=domain)
+    world, camera, now_ns = World.of(config), config.camera, 390 * MS
+    events = before(concatenate([chunk.events for chunk in simulate_stream(config, world)]), now_ns)
+    newest = events.t_ns >= now_ns - 20 * MS
+    columns = (column[newest] for column in (events.x, events.y, events.p, events.t_ns))
+    uv_px = event_corners(EventArray(*columns, 240, 180), 180, 240, 200).astype(np.float64)
+    truth = np.log(Renderer(world.scene, camera).depth_at(world.pose(now_ns), uv_px, now_ns * 1e-9))
+    uv_px, truth = uv_px[np.isfinite(truth)], truth[np.isfinite(truth)]
+    motion = MotionDepth(180, 240, Trajectory(), by_events=True)
+    motion.set_lens(PinholeLens(camera))
+    motion.add(events.x, events.y, events.p, events.t_ns)
+    same, stddev = np.full(len(truth), np.median(truth)), np.full(len(truth), np.hypot(0.8, SCALE))
+    answer = motion.answer(Points(uv_px, same, stddev, scale_stddev=SCALE), now_ns, now_ns)
+    if motion.without_poses or (answer.basis & Basis.SHAPE == 0).mean() > 0.5:
+        return None
+    return same - truth, np.log(answer.depth_m) - truth, answer.depth_stddev_m / answer.depth_m
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_beside_a_network_that_knows_nothing_near_and_far_are_seen_and_intervals_hold():
+    found = [blind(domain, seed) for domain in ("drive", "jumble", "desk", "fly", "indoor") for seed in range(8)]
+    shown = [one for one in found if one is not None]
+    assert len(shown) >= 8
+    learned, now = (np.mean([around_its_middle(one[i]) for one in shown]) for i in (0, 1))
+    assert now < 0.75 * learned
+    inside = np.concatenate([np.abs(error) < interval_half_width(1.0, 0.95) * stddev for _, error, stddev in shown])
+    assert inside.mean() > 0.9
