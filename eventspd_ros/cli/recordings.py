@@ -90,8 +90,9 @@ def add_commands(command: Command) -> None:
     sub.add_argument("--keypoints-coordinates", default="pixel", metavar="C", help="pixel, rectified or normalized")
     sub.add_argument("--poses", metavar="TOPIC", help="Odometry, PoseStamped or PoseWithCovarianceStamped")
     text = "do without the bag's poses: near and far by how the events move, as with the node's motion: events"
-    sub.add_argument("--motion-by-events", action="store_true", help=text)
-    sub.add_argument("--no-motion", action="store_true", help="do without the bag's poses: learned depth alone")
+    without = sub.add_mutually_exclusive_group()
+    without.add_argument("--motion-by-events", action="store_true", help=text)
+    without.add_argument("--no-motion", action="store_true", help="do without the bag's poses: learned depth alone")
     text = "x y z qx qy qz qw of the camera's optical frame in the frame whose poses these are (default: it is that)"
     sub.add_argument("--camera-pose", nargs="+", metavar="X", help=text)
     sub.add_argument("--depth", metavar="TOPIC", help="ground truth: Image, 32FC1 (m) or 16UC1 (mm), of the raw sensor")
@@ -197,7 +198,7 @@ def replay(options) -> None:
         options.depth,
         options.lidar,
         options.poses,
-        not (options.no_motion or options.motion_by_events),
+        not options.no_motion,
     )
     camera_pose = options.camera_pose and " ".join(options.camera_pose)
     settings = ReplaySettings(

@@ -15,7 +15,7 @@ import numpy as np
 
 from eventspd_ros.motion.compiled import inner, loop
 from eventspd_ros.motion.likelihood import SeenScene
-from eventspd_ros.motion.patches import coarse_ell, ell, scratch_patches
+from eventspd_ros.motion.patches import ell, scratch_patches
 from eventspd_ros.motion.slices import LEVELS, MARGIN, SLICES, SPANS_NS, EventSlices, Look
 
 FIRST_LEVELS = (1, 2, 3, 4)  # slices in which nothing is known yet: spans of 40 to 320 ms
@@ -151,21 +151,21 @@ def _all_flows(scene, strides, lens, lag_s, rays, level, guess, reach_px, coarse
                     for k in range(middle_y - reach, middle_y + reach + 1, step):
                         if i * i + k * k <= reach_px * reach_px:
                             _moving(lag_s, lens, guess[n, 0] + i / span_s, guess[n, 1] + k / span_s, moved)
-                            value = coarse_ell(scene, strides, lens, level, x, y, 1.0, moved, patches)
+                            value = ell(scene, strides, lens, level, x, y, 1.0, moved, True, patches)
                             if value > highest:
                                 highest, best_x, best_y = value, i, k
         middle_x, middle_y, highest = best_x, best_y, -1e9
         for i in range(middle_x - around, middle_x + around + 1):
             for k in range(middle_y - around, middle_y + around + 1):
                 _moving(lag_s, lens, guess[n, 0] + i / span_s, guess[n, 1] + k / span_s, moved)
-                value = ell(scene, strides, lens, level, x, y, 1.0, moved, patches)
+                value = ell(scene, strides, lens, level, x, y, 1.0, moved, False, patches)
                 if value > highest:
                     highest, best_x, best_y = value, i, k
         for i in range(3):
             for k in range(3):
                 right, down = guess[n, 0] + (best_x + i - 1) / span_s, guess[n, 1] + (best_y + k - 1) / span_s
                 _moving(lag_s, lens, right, down, moved)
-                grid[i, k] = ell(scene, strides, lens, level, x, y, 1.0, moved, patches)
+                grid[i, k] = ell(scene, strides, lens, level, x, y, 1.0, moved, False, patches)
         top[:2] = 0.0
         out[n, 6] = 1.0 if _peak(grid, top) else 0.0
         out[n, 0], out[n, 1] = guess[n, 0] + (best_x + top[0]) / span_s, guess[n, 1] + (best_y + top[1]) / span_s

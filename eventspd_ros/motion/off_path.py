@@ -66,7 +66,7 @@ def _one(scene, strides, lens, lag_s, x, y, rho, level, moved, grid, patches, ou
     best, highest = 0, -1e9
     for i in range(-REACH_PX, REACH_PX + 1):
         _beside(known, rotation, translation, lens, x, y, rho, lag_s, right * i, down * i, moved)
-        value = ell(scene, strides, lens, level, x, y, rho, moved, patches)
+        value = ell(scene, strides, lens, level, x, y, rho, moved, False, patches)
         if value > highest:
             best, highest = i, value
     if best == -REACH_PX or best == REACH_PX:
@@ -76,7 +76,7 @@ def _one(scene, strides, lens, lag_s, x, y, rho, level, moved, grid, patches, ou
         for i in range(3):
             px = best + i - 1.0
             _beside(known, rotation, translation, lens, x, y, other, lag_s, right * px, down * px, moved)
-            grid[a, i] = ell(scene, strides, lens, level, x, y, other, moved, patches)
+            grid[a, i] = ell(scene, strides, lens, level, x, y, other, moved, False, patches)
     slope_a, slope = (grid[2, 1] - grid[0, 1]) / 2, (grid[1, 2] - grid[1, 0]) / 2
     bend_a, bend = 2 * grid[1, 1] - grid[2, 1] - grid[0, 1], 2 * grid[1, 1] - grid[1, 2] - grid[1, 0]
     twist = (grid[2, 0] + grid[0, 2] - grid[2, 2] - grid[0, 0]) / 4

@@ -31,6 +31,7 @@ import numpy as np
 from eventspd_ros import rotations
 from eventspd_ros.motion.compiled import inner, loop
 from eventspd_ros.motion.flow import Flow
+from eventspd_ros.motion.rotation_drift import turn_flow
 from eventspd_ros.motion.trajectory import Motion
 
 TURNS = 0.4  # of the turning rate that would make all of the flow
@@ -179,9 +180,8 @@ def _cosine(a: np.ndarray, b: np.ndarray) -> float:
 def flow_rows(rays: np.ndarray, focal_px: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
     """B and A of points at rays (K, 2): flow in px/s for each rad/s, and for each m/s at 1 m, (K, 2, 3) both."""
     (x, y), zero, one = rays.T, np.zeros(len(rays)), np.ones(len(rays))
-    turn = np.stack([np.stack([x * y, -(1 + x * x), y], -1), np.stack([1 + y * y, -x * y, -x], -1)], 1)
     shift = np.stack([np.stack([-one, zero, x], -1), np.stack([zero, -one, y], -1)], 1)
-    return turn * np.array(focal_px)[:, None], shift * np.array(focal_px)[:, None]
+    return -turn_flow(rays, focal_px), shift * np.array(focal_px)[:, None]
 
 
 @inner

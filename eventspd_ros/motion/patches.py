@@ -176,11 +176,35 @@ def _place_patches(known, rotation, translation, lens, x, y, rho, coarse, begins
 
 
 @inner
+def _ell(pattern, total, seen):
+    r = (pattern - total) / ((total + ENERGY_0) * (seen - 1.0))
+    return -N * (seen - 1.0) / (SLICES - 1.0) * math.log(max(1.0 - r, 1e-3)) - FLOOR
+
+
+@inner
+def ell(scene, strides, lens, level, x, y, rho, translation, coarse, patches):
+    """ℓ above the floor at one inverse depth, with a translation to the slices; 0: too few see it. coarse: in slices of
+    half the size."""
+    full, half, full_at, half_at, known, rotation, _ = scene
+    at, k, path = patches
+    args = known[level], rotation[level], translation, lens, x, y, rho, coarse
+    if coarse:
+        seen = _place_patches(*args, half_at[level], strides[1], at, k, path)
+    else:
+        seen = _place_patches(*args, full_at[level], strides[0], at, k, path)
+    if seen < MIN_SLICES:
+        return 0.0
+    if coarse:
+        pattern, total = _half_energies(half, strides[1], at, k, _HALF_WEIGHTS)
+    else:
+        pattern, total = _full_energies(full, strides[0], at, k, _WEIGHTS)
+    return _ell(pattern, total, seen)
+
+
+@inner
 def scan(scene, strides, lens, level, x, y, far, near, coarse, rhos, ells, patches):
     """ℓ above the floor at inverse depths from far to near, even in displacement. Returns their number and step, px."""
-    full, half, full_at, half_at, known, rotation, translation = scene
-    at, k, path = patches
-    known, rotation, translation = known[level], rotation[level], translation[level]
+    known, rotation, translation = scene[4][level], scene[5][level], scene[6][level]
     reach_px, j = displacement(known, rotation, translation, lens, x, y, far, near)
     if j < 0:
         return 0, 0.0
@@ -191,52 +215,9 @@ def scan(scene, strides, lens, level, x, y, far, near, coarse, rhos, ells, patch
     first, last = far / (1 + far * q), near / (1 + near * q)
     for i in range(nodes):
         g = first + (last - first) * i / (nodes - 1)
-        rhos[i], ells[i] = g / (1 - g * q), 0.0
-        args = known, rotation, translation, lens, x, y, rhos[i], coarse
-        if coarse:
-            seen = _place_patches(*args, half_at[level], strides[1], at, k, path)
-        else:
-            seen = _place_patches(*args, full_at[level], strides[0], at, k, path)
-        if seen < MIN_SLICES:
-            continue
-        if coarse:
-            pattern, total = _half_energies(half, strides[1], at, k, _HALF_WEIGHTS)
-        else:
-            pattern, total = _full_energies(full, strides[0], at, k, _WEIGHTS)
-        ells[i] = _ell(pattern, total, seen)
+        rhos[i] = g / (1 - g * q)
+        ells[i] = ell(scene, strides, lens, level, x, y, rhos[i], translation, coarse, patches)
     return nodes, reach_px / (nodes - 1)
-
-
-@inner
-def _ell(pattern, total, seen):
-    r = (pattern - total) / ((total + ENERGY_0) * (seen - 1.0))
-    return -N * (seen - 1.0) / (SLICES - 1.0) * math.log(max(1.0 - r, 1e-3)) - FLOOR
-
-
-@inner
-def ell(scene, strides, lens, level, x, y, rho, translation, patches):
-    """ℓ above the floor at one inverse depth, with another translation to the slices; 0: too few see it."""
-    full, _, full_at, _, known, rotation, _ = scene
-    at, k, path = patches
-    args = known[level], rotation[level], translation, lens, x, y, rho, False
-    seen = _place_patches(*args, full_at[level], strides[0], at, k, path)
-    if seen < MIN_SLICES:
-        return 0.0
-    pattern, total = _full_energies(full, strides[0], at, k, _WEIGHTS)
-    return _ell(pattern, total, seen)
-
-
-@inner
-def coarse_ell(scene, strides, lens, level, x, y, rho, translation, patches):
-    """ell() in slices of half the size."""
-    _, half, _, half_at, known, rotation, _ = scene
-    at, k, path = patches
-    args = known[level], rotation[level], translation, lens, x, y, rho, True
-    seen = _place_patches(*args, half_at[level], strides[1], at, k, path)
-    if seen < MIN_SLICES:
-        return 0.0
-    pattern, total = _half_energies(half, strides[1], at, k, _HALF_WEIGHTS)
-    return _ell(pattern, total, seen)
 
 
 @inner

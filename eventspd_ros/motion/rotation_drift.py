@@ -202,7 +202,7 @@ def _fit_rate(points, before, numbers, state, request):
     return size
 
 
-def _turn_flow(rays: np.ndarray, focal_px: tuple[float, float]) -> np.ndarray:
+def turn_flow(rays: np.ndarray, focal_px: tuple[float, float]) -> np.ndarray:
     """J of points at rays (K, 2), (K, 2, 3), px."""
     x, y = rays.T
     flow = np.stack([np.stack([-x * y, 1 + x * x, -y], -1), np.stack([-(1 + y * y), x * y, x], -1)], 1)
@@ -211,4 +211,4 @@ def _turn_flow(rays: np.ndarray, focal_px: tuple[float, float]) -> np.ndarray:
 
 def _flow_along(directions: np.ndarray, rays: np.ndarray, focal_px: tuple[float, float]) -> np.ndarray:
     """n·J of points at rays, for directions n, (K, 2) each: (K, 3), px."""
-    return np.einsum("ki,kij->kj", directions, _turn_flow(rays, focal_px))
+    return np.einsum("ki,kij->kj", directions, turn_flow(rays, focal_px))

@@ -83,6 +83,8 @@ def open_session(
     progress(what, time done since the start, all, ns). ValueError, one line, says what in the bag does not fit.
     """
     names, settings = names or TopicNames(), settings or ReplaySettings()
+    if settings.by_events:
+        names = replace(names, motion=False)
     with open_bag(path) as bag:
         topics = choose_topics(bag, names, extrinsics is not None)
         source = open_events(bag.path, topics.events)

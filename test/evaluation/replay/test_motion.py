@@ -123,8 +123,10 @@ def test_without_poses_near_and_far_may_follow_from_the_events(bag, model, weigh
     found = {}
     for by_events in (False, True):
         settings = replace(SETTINGS, uniform=300, by_events=by_events)
-        session = open_session(bag, model, TopicNames(motion=False), settings)
+        session = open_session(bag, model, TopicNames(motion=by_events), settings)
         found[by_events] = replay_offline(session, [weights])[0]
+    with pytest.raises(SystemExit):
+        main(["replay", str(bag), "--no-motion", "--motion-by-events"])
     alone, shaped = found[False], found[True]
     basis, status = column(shaped, "basis"), column(shaped, "status")
     np.testing.assert_array_equal(status, column(alone, "status"))
